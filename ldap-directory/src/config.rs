@@ -208,13 +208,13 @@ pub enum Referrals {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Whether StartTLS (RFC 4511 section 4.14) is sent on `ldap://`. Default: `false`.
-    pub start_tls: bool,
+    pub(crate) start_tls: bool,
     /// A PEM file of certificate authorities to trust instead of the system's. Default: none.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// PEM files of the client's certificate and its key. Default: none.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
     /// Whether the server's certificate is checked. Default: `true`.
-    pub verify: bool,
+    pub(crate) verify: bool,
     pub(crate) built: Built,
 }
 
@@ -228,19 +228,19 @@ impl TlsConfig {
     /// Sets the PEM file of certificate authorities to trust instead of the system's.
     #[must_use]
     pub fn ca_file(self, ca_file: Option<PathBuf>) -> Self {
-        Self { ca_file, ..self }
+        Self { ca_file, built: Built::default(), ..self }
     }
 
     /// Sets the PEM files of the client's certificate and its key.
     #[must_use]
     pub fn identity(self, identity: Option<(PathBuf, PathBuf)>) -> Self {
-        Self { identity, ..self }
+        Self { identity, built: Built::default(), ..self }
     }
 
     /// Sets whether the server's certificate is checked.
     #[must_use]
     pub fn verify(self, verify: bool) -> Self {
-        Self { verify, ..self }
+        Self { verify, built: Built::default(), ..self }
     }
 }
 

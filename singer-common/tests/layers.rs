@@ -1,12 +1,10 @@
-//! The dependency rule between the crates, and the order of the groups in this one (ARCHITECTURE.md).
+//! The dependency rule between the crates, and the order of the groups and stages in them (ARCHITECTURE.md).
 
 // The lints let tests unwrap, and a test's helpers are part of it.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// The groups of `singer-common`. A group uses those before it.
-const GROUPS: [&str; 4] = ["operations", "singer", "maps", "plugin"];
 
 /// Our crates, and our crates that each may depend on.
 const CRATES: [(&str, &[&str]); 4] = [
@@ -16,43 +14,119 @@ const CRATES: [(&str, &[&str]); 4] = [
     ("target-ldap", &["ldap-directory", "singer-common"]),
 ];
 
+/// The modules of each `lib.rs`. A module may import only those before it.
+const ORDERS: [(&str, &[&str]); 3] = [
+    ("singer-common", &["operations", "singer", "maps", "plugin"]),
+    (
+        "tap-ldap",
+        &[
+            "settings",
+            "config",
+            "discovery",
+            "stream",
+            "key_index",
+            "output",
+            "replication",
+            "report",
+            "discover",
+            "init",
+            "sync",
+            "run",
+        ],
+    ),
+    ("target-ldap", &["settings", "rules", "config", "map", "plan", "write", "load", "init", "run"]),
+];
+/// Files that are not modules of a stage: the roots of crates, and helpers of unit tests.
+const NOT_STAGES: [&str; 3] = ["lib", "main", "testing"];
+
+/// A module's or an item's path below its crate: `["stream", "entries"]`.
+type ModulePath = Vec<String>;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// Returns the sources of a crate by the path of their module.
+fn sources(name: &str) -> BTreeMap<ModulePath, String> {
+    let src = root().join(name).join("src");
+    let mut sources = BTreeMap::new();
+    for file in rust_files(&src) {
+        let path = file.strip_prefix(&src).unwrap().with_extension("");
+        let mut module: ModulePath = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        module.pop_if(|last| last == "mod");
+        sources.insert(module, std::fs::read_to_string(file).unwrap());
+    }
+    assert!(sources.len() > 30, "the sources of {name} were not found");
+    sources
+}
+
 #[test]
-fn groups_import_only_groups_before_them() {
-    let src = root().join("singer-common/src");
+fn modules_import_only_those_before_them() {
     let mut wrong = Vec::new();
-    for (position, group) in GROUPS.iter().enumerate() {
-        let files = rust_files(&src.join(group));
-        assert!(!files.is_empty(), "no group `{group}`: a rename belongs into GROUPS, too");
-        for file in files {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let module_depth = depth(file.strip_prefix(&src).unwrap());
-            for import in imports(&text, module_depth) {
-                if GROUPS.iter().skip(position + 1).any(|later| *later == import.group) {
-                    let file = file.strip_prefix(&src).unwrap().display();
-                    wrong.push(format!("singer-common/src/{file}:{}: {}", import.line, import.path));
+    for (name, order) in ORDERS {
+        let place = |module: &ModulePath| order.iter().position(|stage| *stage == module[0]);
+        for (module, source) in sources(name) {
+            if NOT_STAGES.contains(&module[0].as_str()) {
+                continue;
+            }
+            let Some(own) = place(&module) else {
+                wrong.push(format!("{name}: `{}` has no place in the order", module[0]));
+                continue;
+            };
+            for to in imports(&module, &source) {
+                if place(&to).is_some_and(|other| other > own) {
+                    wrong.push(format!("{name}: {} imports {}", module.join("::"), to.join("::")));
                 }
             }
         }
     }
-    let order = GROUPS.join(" < ");
-    assert!(wrong.is_empty(), "imports against the order {order}:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "imports against the orders {ORDERS:?}:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn every_module_of_the_root_is_a_group() {
-    let text = std::fs::read_to_string(root().join("singer-common/src/lib.rs")).unwrap();
-    let mut modules: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
-        .collect();
-    let mut groups = GROUPS.to_vec();
-    modules.sort_unstable();
-    groups.sort_unstable();
-    assert_eq!(modules, groups);
+fn orders_name_modules_that_exist() {
+    for (name, order) in ORDERS {
+        let modules: BTreeSet<String> =
+            sources(name).into_keys().map(|mut module| module.swap_remove(0)).collect();
+        let missing: Vec<&&str> = order.iter().filter(|stage| !modules.contains(**stage)).collect();
+        assert!(missing.is_empty(), "{name} has no {missing:?}");
+    }
+}
+
+/// Returns the modules that can be reached from one by imports, that one included if there is a circle.
+fn reachable<'g>(
+    graph: &'g BTreeMap<ModulePath, BTreeSet<ModulePath>>,
+    from: &ModulePath,
+) -> BTreeSet<&'g ModulePath> {
+    let mut reached = BTreeSet::new();
+    let mut queue: Vec<&ModulePath> = graph[from].iter().collect();
+    while let Some(module) = queue.pop() {
+        if reached.insert(module) {
+            queue.extend(&graph[module]);
+        }
+    }
+    reached
+}
+
+#[test]
+fn modules_of_the_tap_do_not_import_each_other_in_circles() {
+    let sources = sources("tap-ldap");
+    let mut graph = BTreeMap::new();
+    for (from, source) in &sources {
+        let found: &mut BTreeSet<ModulePath> = graph.entry(from.clone()).or_default();
+        for mut to in imports(from, source) {
+            // The path of an item is in its module.
+            while !to.is_empty() && !sources.contains_key(&to) {
+                to.pop();
+            }
+            if !to.is_empty() && to != *from {
+                found.insert(to);
+            }
+        }
+    }
+    let is_in_circle = |module: &&ModulePath| reachable(&graph, module).contains(module);
+    let in_circles: Vec<String> = graph.keys().filter(is_in_circle).map(|module| module.join("::")).collect();
+    assert!(in_circles.is_empty(), "in circles of imports: {in_circles:?}");
 }
 
 #[test]
@@ -77,75 +151,153 @@ fn crates_depend_only_on_crates_below_them() {
     assert!(wrong.is_empty(), "dependencies against the rule:\n{}", wrong.join("\n"));
 }
 
-/// A path in the sources that leads from the root of the crate into a group.
-#[derive(Debug, PartialEq, Eq)]
-struct Import {
-    /// From 1.
-    line: usize,
-    path: String,
-    group: String,
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Word(String),
+    PathSeparator,
+    Mark(char),
 }
 
-/// Returns the number of `super::` that lead from a file to the root of the crate.
-fn depth(file: &Path) -> usize {
-    file.components().count() - usize::from(file.ends_with("mod.rs"))
-}
-
-/// Returns imports of `crate::GROUP`, `crate::{GROUP::…, …}` and the same behind `super::super::…`, outside of comments.
-fn imports(text: &str, module_depth: usize) -> Vec<Import> {
-    let code = without_comments(text);
-    let to_root = "super::".repeat(module_depth);
-    let mut imports = Vec::new();
-    for start in ["crate::", to_root.as_str()] {
-        for (at, _) in code.match_indices(start) {
-            let before = code.get(..at).unwrap();
-            if before.ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-                continue;
+/// Returns the tokens of Rust source without comments, strings and character literals.
+fn tokens(source: &str) -> Vec<Token> {
+    let text: Vec<char> = source.chars().collect();
+    let at = |n: usize| text.get(n).copied().unwrap_or(' ');
+    let mut tokens = Vec::new();
+    let mut n = 0;
+    while n < text.len() {
+        let c = at(n);
+        if c == '/' && at(n + 1) == '/' {
+            while n < text.len() && at(n) != '\n' {
+                n += 1;
             }
-            let line = before.matches('\n').count() + 1;
-            let rest = code.get(at + start.len()..).unwrap();
-            imports.extend(first_segments(rest).into_iter().map(|(offset, group)| Import {
-                line: line + rest.get(..offset).unwrap().matches('\n').count(),
-                path: format!("{start}{group}"),
-                group,
-            }));
+        } else if c == '/' && at(n + 1) == '*' {
+            n += 2;
+            while n < text.len() && (at(n), at(n + 1)) != ('*', '/') {
+                n += 1;
+            }
+            n += 2;
+        } else if c == '"' {
+            n += 1;
+            while n < text.len() && at(n) != '"' {
+                n += if at(n) == '\\' { 2 } else { 1 };
+            }
+            n += 1;
+        } else if c == 'r' && (at(n + 1) == '"' || at(n + 1) == '#' && matches!(at(n + 2), '"' | '#')) {
+            let hashes = text.iter().skip(n + 1).take_while(|c| **c == '#').count();
+            n += hashes + 2;
+            let is_end = |n: usize| at(n) == '"' && (1..=hashes).all(|h| at(n + h) == '#');
+            while n < text.len() && !is_end(n) {
+                n += 1;
+            }
+            n += hashes + 1;
+        } else if c == '\'' {
+            // A character literal, or a lifetime.
+            n += match (at(n + 1), at(n + 2)) {
+                ('\\', _) => 4 + text.iter().skip(n + 3).take_while(|c| **c != '\'').count(),
+                (_, '\'') => 3,
+                _ => 1,
+            };
+        } else if c.is_alphanumeric() || c == '_' {
+            let word: String =
+                text.iter().skip(n).take_while(|c| c.is_alphanumeric() || **c == '_').collect();
+            n += word.chars().count();
+            tokens.push(Token::Word(word));
+        } else if c == ':' && at(n + 1) == ':' {
+            tokens.push(Token::PathSeparator);
+            n += 2;
+        } else {
+            if !c.is_whitespace() {
+                tokens.push(Token::Mark(c));
+            }
+            n += 1;
         }
     }
-    imports
+    tokens
 }
 
-/// Returns the first name of a path, or of each part of a path that begins with a brace, with their positions.
-fn first_segments(path: &str) -> Vec<(usize, String)> {
-    let name_at = |at: usize| {
-        let text = path.get(at..).unwrap();
-        let name = text.trim_start();
-        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
-        Some((at + text.len() - name.len(), name.get(..end)?.to_owned())).filter(|_| end > 0)
+/// Returns the paths that tokens begin with: one, or several in braces.
+fn paths_in(tokens: &[Token]) -> Vec<ModulePath> {
+    match tokens {
+        [Token::Word(word), Token::PathSeparator, rest @ ..] => {
+            let below = paths_in(rest);
+            if below.is_empty() {
+                return vec![vec![word.clone()]];
+            }
+            below.into_iter().map(|path| [vec![word.clone()], path].concat()).collect()
+        }
+        [Token::Word(word), ..] => vec![vec![word.clone()]],
+        [Token::Mark('{'), rest @ ..] => {
+            let (mut found, mut depth, mut start) = (Vec::new(), 0, 0);
+            for (at, token) in rest.iter().enumerate() {
+                match token {
+                    Token::Mark('{') => depth += 1,
+                    Token::Mark(',' | '}') if depth == 0 => {
+                        found.extend(paths_in(rest.get(start..at).unwrap()));
+                        start = at + 1;
+                        if *token == Token::Mark('}') {
+                            break;
+                        }
+                    }
+                    Token::Mark('}') => depth -= 1,
+                    _ => {}
+                }
+            }
+            found
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns all paths of the crate that a module's source names, except those in its `mod tests`.
+fn imports(module: &ModulePath, source: &str) -> Vec<ModulePath> {
+    let tokens = tokens(source);
+    let word = |n: usize| match tokens.get(n) {
+        Some(Token::Word(word)) => word.as_str(),
+        _ => "",
     };
-    if !path.starts_with('{') {
-        return name_at(0).into_iter().collect();
-    }
-    let mut level = 0_usize;
-    let mut names = Vec::new();
-    for (at, c) in path.char_indices() {
-        match c {
-            '{' => level += 1,
-            '}' => level -= 1,
-            _ => {}
+    let is_path = |n: usize| tokens.get(n + 1) == Some(&Token::PathSeparator);
+    let mut found = Vec::new();
+    // The inline modules around a token, each with the depth of its braces.
+    let mut inline: Vec<(String, usize)> = Vec::new();
+    let (mut braces, mut n) = (0, 0);
+    while let Some(token) = tokens.get(n) {
+        let here =
+            || -> ModulePath { module.iter().chain(inline.iter().map(|(name, _)| name)).cloned().collect() };
+        let base = match token {
+            Token::Mark('{') => {
+                braces += 1;
+                if n >= 2 && word(n - 2) == "mod" {
+                    inline.push((word(n - 1).to_owned(), braces));
+                }
+                None
+            }
+            Token::Mark('}') => {
+                inline.retain(|(_, depth)| *depth != braces);
+                braces -= 1;
+                None
+            }
+            Token::Word(name) if name == "crate" && is_path(n) => Some(Vec::new()),
+            Token::Word(name) if name == "self" && is_path(n) => Some(here()),
+            Token::Word(name) if name == "super" && is_path(n) => {
+                let mut base = here();
+                base.pop();
+                while word(n + 2) == "super" && is_path(n + 2) {
+                    base.pop();
+                    n += 2;
+                }
+                Some(base)
+            }
+            _ => None,
+        };
+        if let Some(base) = base
+            && !inline.iter().any(|(name, _)| name == "tests")
+        {
+            let paths = paths_in(tokens.get(n + 2..).unwrap_or_default());
+            found.extend(paths.into_iter().map(|path| [base.clone(), path].concat()));
         }
-        match (c, level) {
-            (_, 0) => break,
-            ('{' | ',', 1) => names.extend(name_at(at + 1)),
-            _ => {}
-        }
+        n += 1;
     }
-    names
-}
-
-/// Returns the text with empty lines in place of comment lines.
-fn without_comments(text: &str) -> String {
-    let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
-    lines.collect::<Vec<_>>().join("\n")
+    found
 }
 
 /// Returns our crates in all tables of dependencies of a manifest.
@@ -182,11 +334,28 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn imports_are_found_in_braces_and_behind_super() {
-    let text = "use crate::maps::Maps;\n// crate::plugin\nuse crate::{\n    operations::{error, facts},\n    plugin,\n};\nuse super::super::singer::record;\nuse super::evaluate;\nfn f() { crate::plugin::cli::report() }\n";
-    let found: Vec<(usize, String)> = imports(text, 2).into_iter().map(|i| (i.line, i.group)).collect();
-    let expected = [(1, "maps"), (4, "operations"), (5, "plugin"), (9, "plugin"), (7, "singer")];
-    assert_eq!(found, expected.map(|(line, group)| (line, group.to_owned())));
+fn imports_are_found_however_they_are_written() {
+    for (module, source, expected) in [
+        ("map::task", "use crate::write::Applier;", &["write::Applier"][..]),
+        ("map::task", "use crate::{rules::{rule, load}, write};", &["rules::rule", "rules::load", "write"]),
+        ("map::task", "fn f() -> Vec<crate::load::Load> {}", &["load::Load"]),
+        ("map::task", "use super::super::plan;", &["plan"]),
+        ("map::task", "use super::column; use self::x;", &["map::column", "map::task::x"]),
+        (
+            "map::task",
+            "mod a { use super::super::super::plan::x; } use super::load;",
+            &["plan::x", "map::load"],
+        ),
+        ("map::task", "mod tests { use crate::write; } use crate::plan;", &["plan"]),
+        ("map", "use super::write::{self, undo};", &["write::self", "write::undo"]),
+        ("map", "pub(super) fn f(c: char) { c == '\"'; super::write::f() }", &["write::f"]),
+        ("map", "const A: &str = r#\"crate::write::X \"#; // crate::load::X\n/* crate::x::Y */", &[]),
+        ("lib", "pub use crate::load::X;", &["load::X"]),
+    ] {
+        let module: ModulePath = module.split("::").map(str::to_owned).collect();
+        let found: Vec<String> = imports(&module, source).iter().map(|path| path.join("::")).collect();
+        assert_eq!(found, expected, "{source}");
+    }
 }
 
 #[test]

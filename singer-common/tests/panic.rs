@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 
+use singer_common::operations::logging::Modules;
 use singer_common::plugin::cli::{self, CommonArgs, Manual};
 
 const SECRET: &str = "KwPanic4711";
@@ -27,7 +28,12 @@ fn fault() -> Result<ExitCode, std::io::Error> {
 
 fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
-        let manual = Manual { name: "tap-ldap", modules: "", examples: &[], exit_codes: &[] };
+        let manual = Manual {
+            name: "tap-ldap",
+            modules: Modules { source: "", moved: &[] },
+            examples: &[],
+            exit_codes: &[],
+        };
         return cli::run(
             &manual,
             |args: &Args| &args.common,

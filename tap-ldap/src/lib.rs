@@ -6,7 +6,7 @@
 //! directory, [`stream::convert`] writes each entry as a RECORD line, and [`output`] prints it, together with the STATE.
 //!
 //! # The stages
-//! A stage imports only the stages before it; `tests/stages.rs` checks this.
+//! A stage imports only the stages before it; `singer-common/tests/layers.rs` checks this.
 //! - [`settings`], [`config`]: the settings, as documented, and as resolved.
 //! - [`discovery`]: what the directory holds, and which streams that makes.
 //! - [`stream`]: the entries of a stream, and the records made of them.

@@ -13,6 +13,7 @@ use singer_common::maps::Maps;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, LOCK, Lock};
+use singer_common::operations::logging::Modules;
 use singer_common::operations::observe;
 use singer_common::operations::progress::{self, Show};
 use singer_common::operations::signals::Stop;
@@ -20,6 +21,7 @@ use singer_common::operations::summary;
 use singer_common::plugin::cli::{
     self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
 };
+use singer_common::plugin::directory_settings;
 use singer_common::plugin::doctor::{self, Report, Subject};
 use singer_common::plugin::init::InitError;
 use singer_common::plugin::settings::{Resolved, SettingsError};
@@ -71,7 +73,15 @@ pub struct Args {
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "tap-ldap",
-    modules: include_str!("lib.rs"),
+    modules: Modules {
+        source: include_str!("lib.rs"),
+        moved: &[
+            ("tap_ldap::config", &["shrink"]),
+            ("tap_ldap::discovery", &["bases", "books", "census", "classes", "container", "inner", "names"]),
+            ("tap_ldap::output", &["batches", "rewrite"]),
+            ("tap_ldap::stream", &["convert", "members", "partition", "sample", "selection", "source"]),
+        ],
+    },
     examples: &[
         example("tap-ldap init", "create a configuration interactively"),
         example(
@@ -325,7 +335,7 @@ fn write_report(
 }
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
-    let directory = singer_common::operations::secret::open(&config.directory, Access::Read).await?;
+    let directory = directory_settings::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
     setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;

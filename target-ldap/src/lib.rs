@@ -1,6 +1,6 @@
 //! `target-ldap`: makes an LDAP directory, or an LDIF file, match a Singer stream.
 //!
-//! The stages, in the order of the way of a record. A stage imports only from those before it (`tests/stages.rs`).
+//! The stages, in the order of the way of a record. A stage imports only from those before it (`singer-common/tests/layers.rs`).
 //!
 //! 1. [`rules`]: what the setting `mapping_rules` says, with templates, passwords and accounts. [`config`] holds the rules and
 //!    all other settings.

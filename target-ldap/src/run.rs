@@ -10,6 +10,7 @@ use serde_json::json;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file;
+use singer_common::operations::logging::Modules;
 use singer_common::operations::observe;
 use singer_common::operations::signals::Stop;
 use singer_common::plugin::cli::{
@@ -79,7 +80,16 @@ impl Commands for TargetCommand {
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "target-ldap",
-    modules: include_str!("lib.rs"),
+    modules: Modules {
+        source: include_str!("lib.rs"),
+        moved: &[
+            ("target_ldap::load", &["ack", "order", "rejects", "requirements", "versions"]),
+            ("target_ldap::map", &["differences", "validate"]),
+            ("target_ldap::plan", &["assertion", "inventory", "login"]),
+            ("target_ldap::rules", &["accounts", "encoding", "names", "password", "rule", "template"]),
+            ("target_ldap::write", &["books", "destination", "guard", "inverse", "show", "undo"]),
+        ],
+    },
     examples: &[
         example("target-ldap init", "a first configuration, by questions"),
         example(

@@ -2,6 +2,7 @@
 //! of their own.
 
 use crate::oid;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -341,13 +342,17 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the text is not a filter (RFC 4515).
     pub fn filter(&self, text: &str) -> Result<Filter, FilterError> {
-        Filter::parse(if text == MATCH_ALL { self.root_dse().match_all() } else { text })
+        let filter = SearchFilter::from(text);
+        self.wire_filter(&filter).map(Cow::into_owned)
     }
 
     /// Returns the filter of a request, with the same replacement.
-    fn wire_filter(&self, filter: &SearchFilter) -> Result<Filter, FilterError> {
+    fn wire_filter<'f>(&self, filter: &'f SearchFilter) -> Result<Cow<'f, Filter>, FilterError> {
         let filter = filter.get().map_err(Clone::clone)?;
-        if filter.is_match_all() { Filter::parse(self.root_dse().match_all()) } else { Ok(filter.clone()) }
+        if filter.is_match_all() && self.root_dse().finds_without_class() {
+            return Filter::parse(self.root_dse().match_all()).map(Cow::Owned);
+        }
+        Ok(Cow::Borrowed(filter))
     }
 
     /// Begins a search. Nothing is sent before an item is requested.

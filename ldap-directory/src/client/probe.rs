@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::addresses::{lookup, one_of};
 use super::connect::{Failure, explain_io};
 use crate::client::connection::Connection;
-use crate::config::{AuthMethod, DirectoryConfig, ServerUrl, TlsConfig};
+use crate::config::{AuthMethod, DirectoryConfig, ServerUrl};
 use crate::error::{ConnectErrorKind, DirectoryError};
 
 /// A certificate with fewer days left gets a warning.
@@ -222,7 +222,7 @@ async fn unverified(
     server: &ServerUrl,
     addresses: &[SocketAddr],
 ) -> Option<TlsFacts> {
-    let tls = TlsConfig { verify: false, ..config.tls.clone() };
+    let tls = config.tls.clone().verify(false);
     let connection = open(&DirectoryConfig { tls, ..config.clone() }, server, addresses).await.ok()?;
     connection.tls().cloned()
 }

@@ -1,6 +1,6 @@
 //! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library, and distinguishes certificate errors.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use sha2::Digest as _;
@@ -21,14 +21,8 @@ use crate::protocol::ber::{Reader, SEQUENCE};
 /// Returns the TLS client, built at the first use: files are read once, not for each connection, when they may be half replaced. An
 /// error is a sentence for the user.
 pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
-    let parts = (config.ca_file.clone(), config.identity.clone(), config.verify);
-    let (of, client) = config.built.0.get_or_init(|| (parts.clone(), build(config)));
-    // A clone may have been changed since.
-    if *of == parts { client.clone() } else { build(config) }
+    config.built.0.get_or_init(|| build(config)).clone()
 }
-
-/// What the client depends on.
-type Parts = (Option<PathBuf>, Option<(PathBuf, PathBuf)>, bool);
 
 /// The client, or why there is none.
 type BuiltClient = Result<Arc<ClientConfig>, String>;
@@ -39,9 +33,9 @@ pub(crate) fn is_certificate(error: &rustls::Error) -> bool {
         || matches!(error, rustls::Error::General(text) if text == SELF_SIGNED)
 }
 
-/// The TLS client, once it is built. Clones share it.
+/// The TLS client, once it is built. Clones share it; the methods of [`TlsConfig`] that change it leave it behind.
 #[derive(Clone, Default)]
-pub(crate) struct Built(Arc<OnceLock<(Parts, BuiltClient)>>);
+pub(crate) struct Built(Arc<OnceLock<BuiltClient>>);
 
 impl std::fmt::Debug for Built {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,7 +1,7 @@
 //! Classes of errors. Every error of both executables belongs to one class, and a class determines the exit code.
 
 use ldap_directory::protocol::result_code;
-use ldap_directory::{ConnectErrorKind, DirectoryError, ErrorKind};
+use ldap_directory::{ConnectErrorKind, DirectoryError};
 
 use crate::operations::facts::Facts;
 
@@ -42,17 +42,16 @@ pub trait Classified: std::error::Error {
 
 /// Returns the setting to look at first after a failure of a directory: the library does not know what its settings are called.
 fn setting_of(error: &DirectoryError) -> Option<&'static str> {
-    match error.kind() {
-        ErrorKind::File => {
-            matches!(error, DirectoryError::File { unreachable: true, .. }).then_some("server_url")
-        }
-        // sizeLimitExceeded, adminLimitExceeded.
-        ErrorKind::Operation(4 | 11) => {
-            matches!(error, DirectoryError::Operation { operation: "search", .. }).then_some("page_size")
-        }
-        ErrorKind::Timeout => Some("operation_timeout_seconds"),
-        ErrorKind::Referral => Some("follow_referrals"),
-        ErrorKind::Connect(kind) => match kind {
+    match error {
+        DirectoryError::File { unreachable: true, .. } => Some("server_url"),
+        DirectoryError::Operation {
+            operation: "search",
+            code: result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED,
+            ..
+        } => Some("page_size"),
+        DirectoryError::Timeout { .. } => Some("operation_timeout_seconds"),
+        DirectoryError::Referral { .. } => Some("follow_referrals"),
+        DirectoryError::Connect { kind, .. } => match kind {
             ConnectErrorKind::Resolve | ConnectErrorKind::Refused => Some("server_url"),
             ConnectErrorKind::Timeout => Some("connect_timeout_seconds"),
             ConnectErrorKind::Certificate => Some("tls_ca_file"),
@@ -61,8 +60,8 @@ fn setting_of(error: &DirectoryError) -> Option<&'static str> {
             _ => None,
         },
         // authMethodNotSupported, strongerAuthRequired, confidentialityRequired, inappropriateAuthentication.
-        ErrorKind::Bind(7 | 8 | 13 | 48) => Some("auth_method"),
-        ErrorKind::Bind(result_code::INVALID_CREDENTIALS) => Some("bind_dn"),
+        DirectoryError::Bind { code: 7 | 8 | 13 | 48, .. } => Some("auth_method"),
+        DirectoryError::Bind { code: result_code::INVALID_CREDENTIALS, .. } => Some("bind_dn"),
         _ => None,
     }
 }

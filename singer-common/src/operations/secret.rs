@@ -2,8 +2,8 @@
 
 use std::sync::{PoisonError, RwLock};
 
-pub use ldap_directory::secret::{Secret, SecretAttributes, exposure};
-use ldap_directory::{Access, Directory, DirectoryConfig, DirectoryError};
+use ldap_directory::Directory;
+use ldap_directory::secret::SecretAttributes;
 
 /// The rule, extended by the configuration and the server's schema.
 static RULE: RwLock<SecretAttributes> = RwLock::new(SecretAttributes::new());
@@ -21,14 +21,4 @@ pub fn is_write_only(description: &str) -> bool {
 /// Adds a directory's secret attributes to the rule of this run.
 pub fn learn(directory: &Directory) {
     RULE.write().unwrap_or_else(PoisonError::into_inner).extend(directory.secret_attributes());
-}
-
-/// Opens a directory, and adds the secret attributes of its configuration and schema to the rule of this run.
-///
-/// # Errors
-/// As [`Directory::open`].
-pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
-    let directory = Directory::open(config, access).await?;
-    learn(&directory);
-    Ok(directory)
 }

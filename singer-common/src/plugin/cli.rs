@@ -149,7 +149,7 @@ where
     };
     let options =
         logging::LogOptions { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
-    if let Err(problem) = logging::init(manual.name, manual.modules, options, &variables()) {
+    if let Err(problem) = logging::init(manual.name, &manual.modules, options, &variables()) {
         let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
         return ExitCode::from(Class::Config.exit_code());
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use ldap_directory::client::tls::{self, TlsFile};
 use ldap_directory::config::{InvalidUrl, TlsConfig, host_and_port};
 use ldap_directory::secret::{self, Secret};
-use ldap_directory::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+use ldap_directory::{Access, AuthMethod, Directory, DirectoryConfig, DirectoryError, Referrals, ServerUrl};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::operations::facts::Warning;
 use crate::operations::observe::RunObserver;
+use crate::operations::secret::learn;
 use crate::plugin::settings::{SettingsError, typed};
 
 impl From<InvalidUrl> for SettingsError {
@@ -56,6 +57,16 @@ struct Raw {
     connection_pool_size: usize,
     #[serde(default)]
     secret_attributes: Vec<String>,
+}
+
+/// Opens a directory, and adds the secret attributes of its configuration and schema to the rule of this run.
+///
+/// # Errors
+/// As [`Directory::open`].
+pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
+    let directory = Directory::open(config, access).await?;
+    learn(&directory);
+    Ok(directory)
 }
 
 /// Resolves the settings of a directory. `fallback` is used if no server is set. Warnings are for the log.

@@ -50,6 +50,15 @@ pub(crate) struct ContentSyncStream<'a> {
     left: Vec<String>,
 }
 
+/// How renamed containers are found at the end of a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renames {
+    /// By a search for all containers: also those that are not in the stream.
+    Search,
+    /// By the log alone, which reports those of the stream; the others are found by a later search.
+    FromLog,
+}
+
 /// What follows from an item of a content synchronization search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SyncAction {
@@ -351,9 +360,13 @@ impl<'a> ContentSyncStream<'a> {
     /// read again.
     pub(crate) async fn finish<W: Write>(
         &mut self,
+        renames: Renames,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Option<String>> {
-        self.emit_renamed(output).await?;
+        match renames {
+            Renames::Search => self.emit_renamed(output).await?,
+            Renames::FromLog => self.emit_below_deleted(output).await?,
+        }
         let unexplained = self.run.witness.unexplained_change();
         if unexplained.is_none() {
             self.run.caught_up()?;

@@ -9,7 +9,7 @@ use ldap_directory::client::content_sync::{SyncConnection, SyncItem, SyncMode, S
 use ldap_directory::{Directory, DirectoryError};
 
 use crate::output::{Interrupted, Output};
-use crate::replication::content_sync::{ContentSyncStream, LOG_DELAY, SyncAction, server};
+use crate::replication::content_sync::{ContentSyncStream, LOG_DELAY, Renames, SyncAction, server};
 use crate::replication::dirsync::DirSyncStream;
 
 /// The longest time between a record and the STATE that covers it.
@@ -151,7 +151,7 @@ async fn persist<W: Write>(
         match stream.handle_item(item, output).await? {
             SyncAction::Continue => {}
             SyncAction::Refreshed => {
-                if let Some(why) = stream.finish(output).await? {
+                if let Some(why) = stream.finish(Renames::Search, output).await? {
                     let again = restart_search(stream, &why, id, connection, output).await?;
                     of.remove(&id);
                     of.insert(again, n);
@@ -182,13 +182,19 @@ async fn refresh_on_notice<W: Write>(
         of.insert(notices.start(&notice_request(stream).await?).await?, n);
     }
     let mut refreshes = None;
+    let mut searched_at: Option<Instant> = None;
     loop {
         // A change that was being written when a notice arrived, or when the searches started, is in the log a moment later.
         let mut patience = LOG_DELAY;
         loop {
             let before = output.records;
+            let is_due = searched_at.is_none_or(|at| at.elapsed() >= CHECK_EVERY);
+            let renames = if is_due { Renames::Search } else { Renames::FromLog };
             for stream in streams.iter_mut() {
-                stream.catch_up(&mut refreshes, output).await?;
+                stream.catch_up(&mut refreshes, renames, output).await?;
+            }
+            if is_due {
+                searched_at = Some(Instant::now());
             }
             if output.records > before {
                 output.save()?;

@@ -1,8 +1,8 @@
 //! The rule key `password`: the source of a password, how it is written, and when.
 
+use ldap_directory::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::operations::secret::Secret;
 use singer_common::plugin::settings::{SettingsError, typed};
 use singer_common::singer::record::Record;
 

@@ -14,6 +14,7 @@ use singer_common::operations::file::{self, Lock};
 use singer_common::operations::progress;
 use singer_common::operations::signals::Stop;
 use singer_common::operations::summary;
+use singer_common::plugin::directory_settings;
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
@@ -90,8 +91,7 @@ impl<'a> Session<'a> {
             lock.hold(setting)?;
         }
         let directory =
-            singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format))
-                .await?;
+            directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.

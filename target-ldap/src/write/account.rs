@@ -4,8 +4,8 @@ use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::client::PASSWORD_MODIFY;
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::protocol::result_code;
+use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
-use singer_common::operations::secret::Secret;
 
 use super::Applier;
 use crate::map::wanted::WantedEntry;

@@ -8,8 +8,8 @@ use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{CompactEntry, Entry};
 use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, WriteControl};
-use singer_common::operations::secret::Secret;
 use singer_common::operations::signals;
 use tokio::sync::Semaphore;
 

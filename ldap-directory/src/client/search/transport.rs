@@ -127,7 +127,7 @@ impl LdapSearch {
 
     /// Returns the transport over a connection, or `None` for an invalid filter, which the shared connection reports.
     fn over(&self, leased: PooledConnection) -> Option<Transport> {
-        let filter = self.directory.wire_filter(&self.request.filter).ok()?;
+        let filter = self.directory.wire_filter(&self.request.filter).ok()?.into_owned();
         Some(Transport::Streaming(Box::new(StreamingSearch::new(
             leased,
             filter,

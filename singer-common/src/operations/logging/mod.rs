@@ -12,7 +12,7 @@ use crate::operations::progress;
 mod format;
 mod levels;
 
-pub use levels::Levels;
+pub use levels::{Levels, Modules, Moved};
 
 /// The variable by which Meltano configures a plugin's log: the path of a configuration of Python's `logging`.
 const SDK_CONFIG: &str = "SINGER_SDK_LOG_CONFIG";
@@ -43,14 +43,14 @@ pub fn run_id() -> &'static str {
     ID.get_or_init(|| uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect())
 }
 
-/// Starts logging for this process. `name` is the executable's, `source` is the text of its `lib.rs`.
+/// Starts logging for this process. `name` is the executable's.
 ///
 /// The level is that of the command line, else of the Singer SDK's variables (`TAP_LDAP_LOGLEVEL`, `LOGLEVEL`),
 /// else of the file that [`SDK_CONFIG`] names, else `info`.
 /// The error names the invalid level and its source.
 pub fn init(
     name: &'static str,
-    source: &str,
+    modules: &Modules,
     options: LogOptions<'_>,
     variables: &BTreeMap<String, String>,
 ) -> Result<(), String> {
@@ -61,13 +61,13 @@ pub fn init(
         .find_map(|n| Some((n, variables.get(n).filter(|v| !v.is_empty())?)));
     let levels = match (options.level, variable, &sdk.level) {
         (Some(text), ..) => {
-            Levels::parse(text, name, source).map_err(|e| format!("--log-level {text}: {e}"))?
+            Levels::parse(text, name, modules).map_err(|e| format!("--log-level {text}: {e}"))?
         }
         (None, Some((n, text)), _) => {
-            Levels::parse(text, name, source).map_err(|e| format!("{n}={text}: {e}"))?
+            Levels::parse(text, name, modules).map_err(|e| format!("{n}={text}: {e}"))?
         }
         // Meltano writes its own level there; an unknown one must not fail the run.
-        (None, None, Some(text)) => Levels::parse(text, name, source).unwrap_or_default(),
+        (None, None, Some(text)) => Levels::parse(text, name, modules).unwrap_or_default(),
         (None, None, None) => Levels::default(),
     };
     let by_sdk = if sdk.structured { LogFormat::Singer } else { LogFormat::Text };

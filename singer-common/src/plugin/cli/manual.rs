@@ -1,5 +1,6 @@
 //! Examples and exit codes of an executable, for `--help` and the manual page.
 
+use crate::operations::logging::Modules;
 use std::fmt::Write as _;
 use std::io;
 
@@ -24,8 +25,8 @@ pub mod heading {
 pub struct Manual {
     /// The executable's name.
     pub name: &'static str,
-    /// The text of its `lib.rs`, which lists the modules that `--log-level` accepts.
-    pub modules: &'static str,
+    /// The modules that `--log-level` accepts.
+    pub modules: Modules,
     /// Command lines, each with its effect.
     pub examples: &'static [Example],
     /// Exit codes of this executable alone, with their meaning.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::operations::error::{Class, Classified as _};
 use crate::operations::secret;
+use crate::plugin::directory_settings;
 use ldap_directory::client::LdapDirectory;
 use ldap_directory::client::probe::{Grade, Step};
 use ldap_directory::text::printable_line;
@@ -74,7 +75,7 @@ pub async fn open(
     let mut last = None;
     for server in &config.servers {
         if let ServerUrl::Ldif(path) = server {
-            let opened = secret::open(&config, access).await;
+            let opened = directory_settings::open(&config, access).await;
             let text = format!("`{}`", path.display());
             steps.push(match &opened {
                 Ok(_) => Step::new("file", Grade::Ok, text),

@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::operations::error::{Class, Classified};
 use crate::operations::facts::Facts;
 use crate::operations::file;
-use crate::operations::secret::{self, Secret};
 use crate::operations::signals;
 use crate::plugin::cli::variables;
-use crate::plugin::directory_settings::directory_config;
+use crate::plugin::directory_settings::{self, directory_config};
 use crate::plugin::settings::{SettingsError, Table};
+use ldap_directory::secret::Secret;
 use ldap_directory::{Access, Directory, DirectoryError};
 
 mod connection;
@@ -139,7 +139,7 @@ impl Init {
 
     async fn open(&self) -> Result<Directory, InitError> {
         let config = directory_config(&self.values()?, None, &mut Vec::new())?;
-        Ok(secret::open(&config, self.access).await?)
+        Ok(directory_settings::open(&config, self.access).await?)
     }
 
     /// Asks for the base, under the setting `name`, until the entry exists.

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::InitError;
 use crate::operations::progress::Stderr;
-use crate::operations::secret::Secret;
+use ldap_directory::secret::Secret;
 use ldap_directory::text::{printable_line, printable_lines};
 
 /// The terminal for questions.

@@ -11,7 +11,7 @@ use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
 use singer_common::plugin::settings::SettingsError;
 use uuid::Uuid;
 
-use super::{ContentSyncStream, LOG_DELAY, SyncAction};
+use super::{ContentSyncStream, LOG_DELAY, Renames, SyncAction};
 use crate::config::method::LOG_BASED;
 use crate::discovery::source::Source;
 use crate::discovery::{containers, dn};
@@ -26,7 +26,7 @@ pub(crate) async fn run<'a, W: Write>(
 ) -> anyhow::Result<ContentSyncStream<'a>> {
     let mut stream = ContentSyncStream::begin(run, output)?;
     stream.check_restored(output).await?;
-    stream.catch_up(&mut None, output).await?;
+    stream.catch_up(&mut None, Renames::Search, output).await?;
     Ok(stream)
 }
 
@@ -149,6 +149,7 @@ impl ContentSyncStream<'_> {
     pub(crate) async fn catch_up<W: Write>(
         &mut self,
         connection: &mut Option<SyncConnection>,
+        renames: Renames,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let mut attempts = None;
@@ -157,7 +158,7 @@ impl ContentSyncStream<'_> {
             let before = self.cookie.clone();
             match self.refresh_over(connection, output).await {
                 Ok(Some(why)) => self.start_over(&why),
-                Ok(None) => match self.finish(output).await? {
+                Ok(None) => match self.finish(renames, output).await? {
                     None => break,
                     // A change may be visible shortly before it is in the log.
                     Some(_) if !std::mem::replace(&mut asked_again, true) => {

@@ -10,6 +10,7 @@ use ldap_directory::dn::{DnKey, split};
 use ldap_directory::{Access, Directory, DirectoryError};
 use singer_common::operations::file::{self, JOURNAL, Lock};
 use singer_common::plugin::cli::heading;
+use singer_common::plugin::directory_settings;
 use singer_common::plugin::settings::SettingsError;
 
 use super::entities::Entities;
@@ -75,8 +76,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         Err(e) => return Err(bad(file, &e.to_string(), EXPECTED).into()),
     };
     locks.extend(locks_of(config, args.dry_run)?);
-    let directory =
-        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
     let Some(mut reading) = reading else { return Ok(ExitCode::SUCCESS) };
     if !is_place_of(&reading.header.server, &directory, config) && !args.another_server {
         let (there, here) = (&reading.header.server, directory.location());
@@ -221,8 +221,7 @@ async fn unchecked(
     config: &TargetConfig,
     changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
-    let directory =
-        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
     let plan = args.dry_run.then(|| plan(args.plan_format));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
