@@ -40,10 +40,10 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
-docs: ## write anew what comes from the tables of settings: docs/*-ldap.md, the manual pages, the completions, Meltano's definitions
+docs: ## write anew what comes from the tables of settings: docs/reference/*-ldap.md, the manual pages, the completions, Meltano's definitions
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
 	@set -e; for name in tap-ldap target-ldap; do \
-		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/$$name.md; \
+		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/reference/$$name.md; \
 		rm -rf $$name/wheel/data/share; \
 		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
 	done
@@ -58,7 +58,7 @@ test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	$(CARGO) test --locked --workspace --all-features
 
-e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/conformance.md)
+e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/reference/conformance.md)
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
@@ -74,7 +74,7 @@ lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-bench: build ## all of docs/performance.md's generated tables, beside their peers: half an hour; smaller with BENCH="--scale 0.1"
+bench: build ## all of docs/explanation/performance.md's generated tables, beside their peers: half an hour; smaller with BENCH="--scale 0.1"
 	@scripts/install-servers.sh
 	@scripts/install-sdk-tap.sh "$${CARGO_TARGET_DIR:-target}/sdk-tap"
 	tests/bench/run.py --write --tap "$(RELEASE)/tap-ldap" --target "$(RELEASE)/target-ldap" $(BENCH)
@@ -87,11 +87,11 @@ bench-instructions-update: build ## make those limits anew, 5 % above what is co
 	@scripts/install-servers.sh
 	tests/bench/instructions.py --update "$(RELEASE)/tap-ldap" "$(RELEASE)/target-ldap"
 
-bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs/performance.md)
+bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs/explanation/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/discovery.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
 
-bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/performance.md)
+bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/explanation/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
 

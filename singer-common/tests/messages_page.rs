@@ -7,8 +7,8 @@ use ldap_directory::protocol::result_code::{
     may_be_retried,
 };
 
-const MESSAGES: &str = include_str!("../../docs/messages.md");
-const RELIABILITY: &str = include_str!("../../docs/reliability.md");
+const MESSAGES: &str = include_str!("../../docs/reference/messages.md");
+const RELIABILITY: &str = include_str!("../../docs/explanation/reliability.md");
 
 #[test]
 fn messages_page_has_the_advice_of_every_result_code() {
@@ -19,7 +19,7 @@ fn messages_page_has_the_advice_of_every_result_code() {
         assert_eq!(advice.is_empty(), SILENT.contains(&code), "{name}");
         assert!(!advice.ends_with('.'), "{name}");
         let row = format!("| `{name}` | {advice} |");
-        assert!(advice.is_empty() || MESSAGES.contains(&row), "docs/messages.md lacks the row {row}");
+        assert!(advice.is_empty() || MESSAGES.contains(&row), "docs/reference/messages.md lacks the row {row}");
     }
 }
 
@@ -27,7 +27,7 @@ fn messages_page_has_the_advice_of_every_result_code() {
 fn messages_page_has_the_advice_for_active_directory() {
     for (number, advice) in active_directory_advice_table() {
         let row = format!("| `{number:x}` | {advice} |");
-        assert!(MESSAGES.contains(&row), "docs/messages.md lacks the row {row}");
+        assert!(MESSAGES.contains(&row), "docs/reference/messages.md lacks the row {row}");
     }
 }
 
@@ -35,10 +35,10 @@ fn messages_page_has_the_advice_for_active_directory() {
 fn reliability_page_lists_the_result_codes_that_are_retried() {
     for (code, name, _) in result_code::table().filter(|(code, ..)| *code != SUCCESS) {
         let is_listed = RELIABILITY.contains(&format!("| {code} | `{name}` |"));
-        assert_eq!(may_be_retried(code, ""), is_listed, "{name} in docs/reliability.md");
+        assert_eq!(may_be_retried(code, ""), is_listed, "{name} in docs/explanation/reliability.md");
     }
     for (code, name, is_retried) in active_directory_table() {
         let is_listed = RELIABILITY.contains(&format!("| {code:08X} | `{name}` |"));
-        assert_eq!(is_retried, is_listed, "{name} in docs/reliability.md");
+        assert_eq!(is_retried, is_listed, "{name} in docs/explanation/reliability.md");
     }
 }

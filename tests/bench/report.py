@@ -1,4 +1,4 @@
-"""From results to the tables of docs/performance.md."""
+"""From results to the tables of docs/explanation/performance.md."""
 
 import json
 import os

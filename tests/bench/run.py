@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Every measure of docs/performance.md's generated tables, each beside its peer, in turn.
+"""Every measure of docs/explanation/performance.md's generated tables, each beside its peer, in turn.
 
   tests/bench/run.py [--scale 0.1] [--only NAME]... [--large 1000000] [--write] --tap PATH --target PATH
-  tests/bench/run.py --check      is the generated part of docs/performance.md of the right form?
+  tests/bench/run.py --check      is the generated part of docs/explanation/performance.md of the right form?
 
 Results are kept in target/bench/results.json, measure by measure, so that a run with --only replaces only its own. --write
-makes the tables of docs/performance.md of them. --tap and --target may be given again, as NAME=PATH, to compare executables;
+makes the tables of docs/explanation/performance.md of them. --tap and --target may be given again, as NAME=PATH, to compare executables;
 the goals are about the first. Needs slapd, OpenLDAP's clients, openssl and valgrind.
 """
 
@@ -65,8 +65,8 @@ def arguments():
     parser.add_argument("--large", type=int, default=200_000, help="entries and records of memory and ldif; not scaled")
     parser.add_argument("--sdk-python", default=os.path.join(TARGET, "sdk-tap", "bin", "python"))
     parser.add_argument("--results", default=os.path.join(TARGET, "bench", "results.json"))
-    parser.add_argument("--write", action="store_true", help="write the tables of docs/performance.md")
-    parser.add_argument("--check", action="store_true", help="only look at the form of docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables of docs/explanation/performance.md")
+    parser.add_argument("--check", action="store_true", help="only look at the form of docs/explanation/performance.md")
     given = parser.parse_args()
     if not given.check and not (given.tap and given.target):
         parser.error("--tap and --target are missing")
@@ -78,9 +78,9 @@ def check():
     with open(DOCUMENT) as f:
         wrong = report.faults(f.read(), [title for _, title, _ in MEASURES])
     for fault in wrong:
-        print(f"docs/performance.md: {fault}", file=sys.stderr)
+        print(f"docs/explanation/performance.md: {fault}", file=sys.stderr)
     if wrong:
-        sys.exit("docs/performance.md is not what `make bench` writes: run it, or `git checkout docs/performance.md`")
+        sys.exit("docs/explanation/performance.md is not what `make bench` writes: run it, or `git checkout docs/explanation/performance.md`")
 
 
 def measure(given, results):

@@ -64,7 +64,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "retry_attempts",
         Kind::Integer { min: 0, max: 100 },
-        "The most retries of connecting, of a read and of a change. A connect is retried if no server is reachable. Reads and changes are retried if the connection is lost, or the server is busy or unavailable (docs/reliability.md).",
+        "The most retries of connecting, of a read and of a change. A connect is retried if no server is reachable. Reads and changes are retried if the connection is lost, or the server is busy or unavailable (docs/explanation/reliability.md).",
     )
     .or("3")
     .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),

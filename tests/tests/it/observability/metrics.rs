@@ -352,7 +352,7 @@ fn dashboard_alerts_and_documentation_name_the_metrics_that_there_are() {
         alerts.lines().filter(|l| !l.contains("description:") && !l.contains("alert:")).collect();
     let unknown: Vec<String> = names(&exprs).difference(&there).cloned().collect();
     assert!(unknown.is_empty(), "the alerts name {unknown:?}");
-    let documented = names(&read_text(&root().join("docs/operations.md")));
+    let documented = names(&read_text(&root().join("docs/guides/monitoring.md")));
     let missing: Vec<_> = there.difference(&documented).collect();
-    assert!(missing.is_empty(), "docs/operations.md leaves out {missing:?}");
+    assert!(missing.is_empty(), "docs/guides/monitoring.md leaves out {missing:?}");
 }

@@ -1,6 +1,6 @@
 //! Hostile Singer lines through a target made with the Meltano SDK and through ours: `tests/sdk/lines.py` has the lines and the
 //! reason for each difference. The results of both are in `tests/golden/sdk-lines.txt`; the differences are in
-//! docs/conformance.md.
+//! docs/reference/conformance.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -186,5 +186,5 @@ fn hostile_lines_do_what_they_do_with_the_sdk_or_it_is_said_why_not() {
         "Of {all} inputs {same} end the same way: taken with the same records and the same STATE, or refused. The others:\n\n\
          | input | the SDK's target | `target-ldap` | why |\n|---|---|---|---|\n{differences}"
     );
-    assert_text_in("docs/conformance.md", "hostile lines", &section);
+    assert_text_in("docs/reference/conformance.md", "hostile lines", &section);
 }

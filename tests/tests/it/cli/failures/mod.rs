@@ -1,5 +1,5 @@
 //! Every mistake that users make, one row each: the exit code, and the fields of the log line that reports it. The wording may
-//! change. docs/failures.md is generated from these rows.
+//! change. docs/reference/failures.md is generated from these rows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -209,7 +209,7 @@ fn each_mistake_is_named_with_a_way_out() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     if only.is_empty() {
-        assert_golden_text("../../../docs/failures.md", &document(&page));
+        assert_golden_text("../../../docs/reference/failures.md", &document(&page));
     }
 }
 
