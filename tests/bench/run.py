@@ -41,7 +41,7 @@ MEASURES = (
 )
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-DOCUMENT = os.path.join(ROOT, "docs", "performance.md")
+DOCUMENT = os.path.join(ROOT, "docs", "explanation", "performance.md")
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
 
 
