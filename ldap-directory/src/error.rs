@@ -1,7 +1,10 @@
 //! Errors of directories.
 //!
 //! [`DirectoryError::kind`] classifies an error, [`DirectoryError::is_transient`] says whether the same operation may succeed
-//! later. The texts are for people, and are not part of the interface.
+//! later. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
+//! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error).
+
+use std::error::Error;
 
 use crate::protocol::result_code;
 
@@ -86,6 +89,9 @@ pub enum DirectoryError {
         reason: String,
         /// Whether it persists until someone fixes it, such as an expired certificate.
         lasting: bool,
+        /// The error of the resolver, the network or TLS, if there is one.
+        #[source]
+        cause: Option<Box<dyn Error + Send + Sync>>,
     },
     /// The server refused the bind.
     #[error("{server} refused the {method} bind{}: {}", who(.identity), result_code::describe(*.code, .text))]
@@ -190,6 +196,9 @@ pub enum DirectoryError {
         reason: String,
         /// Whether the file could not be opened.
         unreachable: bool,
+        /// The error of the file system, if there is one.
+        #[source]
+        cause: Option<Box<dyn Error + Send + Sync>>,
     },
 }
 

@@ -71,12 +71,14 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
 /// Returns why a name has no address. The resolver's code tells whether it is transient (RFC 3493 section 6.1).
 fn refused(url: &str, error: LookupError) -> Failure {
     let passes = may_pass(error.kind());
-    let reason = format!("the host name cannot be resolved ({})", std::io::Error::from(error));
-    if passes {
+    let error = std::io::Error::from(error);
+    let reason = format!("the host name cannot be resolved ({error})");
+    let failure = if passes {
         Failure::passing(ConnectErrorKind::Resolve, url, reason)
     } else {
         Failure::lasting(ConnectErrorKind::Resolve, url, reason)
-    }
+    };
+    failure.caused_by(error)
 }
 
 /// Returns whether the same name may have an address later: the resolver was unavailable, or this machine lacked resources.
@@ -135,28 +137,26 @@ impl Race {
 /// Combines the failures of all addresses of a server: a permanent one is preferred over a transient one, and each address is named
 /// if there are several.
 pub(crate) fn one_of(url: &str, mut failures: Vec<(SocketAddr, Failure)>) -> Failure {
-    if failures.len() > 1 && failures.iter().all(|(_, f)| matches!(f.error, DirectoryError::Connect { .. })) {
-        let curable = failures.iter().any(|(_, f)| f.curable);
-        let reasons: Vec<String> = failures
-            .into_iter()
-            .map(|(address, failure)| match failure.error {
-                DirectoryError::Connect { reason, .. } => format!("{address}: {reason}"),
-                other => format!("{address}: {other}"),
-            })
-            .collect();
-        let reason = reasons.join("; ");
-        return if curable {
-            Failure::passing(ConnectErrorKind::Resolve, url, reason)
-        } else {
-            Failure::lasting(ConnectErrorKind::Resolve, url, reason)
-        };
-    }
+    let curable = failures.iter().any(|(_, f)| f.curable);
+    let reasons: Option<Vec<String>> = failures
+        .iter()
+        .map(|(address, failure)| match &failure.error {
+            DirectoryError::Connect { reason, .. } => Some(format!("{address}: {reason}")),
+            _ => None,
+        })
+        .collect();
     failures.sort_by_key(|(_, f)| f.curable);
-    let first = failures.into_iter().next();
-    first.map_or_else(
-        || Failure::lasting(ConnectErrorKind::Resolve, url, "it has no address".to_owned()),
-        |(_, failure)| failure,
-    )
+    let Some((_, mut failure)) = failures.into_iter().next() else {
+        return Failure::lasting(ConnectErrorKind::Resolve, url, "it has no address".to_owned());
+    };
+    if let (Some(reasons), DirectoryError::Connect { reason, lasting, .. }) = (reasons, &mut failure.error)
+        && reasons.len() > 1
+    {
+        *reason = reasons.join("; ");
+        *lasting = !curable;
+        failure.curable = curable;
+    }
+    failure
 }
 
 #[cfg(test)]
@@ -176,6 +176,21 @@ mod tests {
         ] {
             assert_eq!(may_pass(kind), passes, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn failures_of_several_addresses_keep_their_kind_and_their_cause() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let failures = [1, 2].map(|port| {
+            (SocketAddr::from(([127, 0, 0, 1], port)), Failure::of_io("ldap://localhost", refused()))
+        });
+        let error = one_of("ldap://localhost", failures.into()).error;
+        assert_eq!(error.kind(), crate::ErrorKind::Connect(ConnectErrorKind::Refused));
+        let text = error.to_string();
+        assert!(text.contains("127.0.0.1:1") && text.contains("127.0.0.1:2"), "{text}");
+        let cause =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
     }
 
     #[tokio::test]

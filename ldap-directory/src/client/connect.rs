@@ -64,6 +64,7 @@ pub(crate) async fn connect(
                 kind: ConnectErrorKind::Unsupported,
                 reason: "there is no server to connect to".into(),
                 lasting: true,
+                cause: None,
             });
         };
         // One of the others may be back later.
@@ -86,15 +87,15 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// Returns the failure of a network or TLS error.
-    pub(crate) fn of_io(url: &str, error: &std::io::Error) -> Self {
-        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
+    pub(crate) fn of_io(url: &str, error: std::io::Error) -> Self {
+        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(&error).is_none();
         let kind = match error.kind() {
-            _ if tls_error(error).is_some_and(tls::is_certificate) => ConnectErrorKind::Certificate,
-            _ if tls_error(error).is_some() => ConnectErrorKind::Tls,
+            _ if tls_error(&error).is_some_and(tls::is_certificate) => ConnectErrorKind::Certificate,
+            _ if tls_error(&error).is_some() => ConnectErrorKind::Tls,
             std::io::ErrorKind::ConnectionRefused => ConnectErrorKind::Refused,
             _ => ConnectErrorKind::Network,
         };
-        Self { error: refused(kind, url, explain_io(error), !curable), curable }
+        Self { error: refused(kind, url, explain_io(&error), !curable), curable }.caused_by(error)
     }
 
     /// Returns a permanent failure.
@@ -105,6 +106,14 @@ impl Failure {
     /// Returns a transient failure.
     pub(crate) fn passing(kind: ConnectErrorKind, url: &str, reason: String) -> Self {
         Self { error: refused(kind, url, reason, false), curable: true }
+    }
+
+    /// Adds the cause, for [`std::error::Error::source`].
+    pub(crate) fn caused_by(mut self, error: std::io::Error) -> Self {
+        if let DirectoryError::Connect { cause, .. } = &mut self.error {
+            *cause = Some(error.into());
+        }
+        self
     }
 
     /// Returns the failure of a bind that the server refused.
@@ -123,7 +132,7 @@ impl Failure {
 }
 
 fn refused(kind: ConnectErrorKind, url: &str, reason: String, lasting: bool) -> DirectoryError {
-    DirectoryError::Connect { server: url.to_owned(), kind, reason, lasting }
+    DirectoryError::Connect { server: url.to_owned(), kind, reason, lasting, cause: None }
 }
 
 async fn open(

@@ -144,6 +144,7 @@ impl LdapDirectory {
             kind: ConnectErrorKind::OtherServer,
             reason: "there is another server behind the same address".to_owned(),
             lasting: false,
+            cause: None,
         })
     }
 }

@@ -101,6 +101,7 @@ async fn steps_to(
                 kind: ConnectErrorKind::Unsupported,
                 reason: reason.to_owned(),
                 lasting: true,
+                cause: None,
             },
         )
     };

@@ -107,6 +107,13 @@ impl LdifDirectory {
             path: path.display().to_string(),
             reason,
             unreachable,
+            cause: None,
+        };
+        let io = |error: std::io::Error| DirectoryError::File {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+            unreachable: true,
+            cause: Some(error.into()),
         };
         let (format, must_exist) = match access {
             Access::Read => (LdifFormat::Content, true),
@@ -124,9 +131,8 @@ impl LdifDirectory {
         }
         match File::open(path) {
             Ok(file) => {
-                let unknown = |e: std::io::Error| fail(e.to_string(), true);
-                stamp = Stamp::of(&file).map_err(unknown)?;
-                let kind = file.metadata().map_err(unknown)?.file_type();
+                stamp = Stamp::of(&file).map_err(io)?;
+                let kind = file.metadata().map_err(io)?.file_type();
                 let is_file = kind.is_file();
                 if kind.is_dir() {
                     return Err(fail("is a folder; expected a file of LDIF".to_owned(), true));
@@ -135,12 +141,12 @@ impl LdifDirectory {
                 if !is_file && access != Access::Read {
                     return Err(no_ordinary());
                 }
-                let again = file.try_clone().map_err(unknown)?;
+                let again = file.try_clone().map_err(io)?;
                 said = load(file, &mut store, access == Access::Read).map_err(|unread| {
                     let Unread { line, reason } = unread;
                     DirectoryError::Ldif { path: path.display().to_string(), line, reason }
                 })?;
-                if is_file && Stamp::of(&again).map_err(unknown)? != stamp {
+                if is_file && Stamp::of(&again).map_err(io)? != stamp {
                     return Err(fail(
                         "was changed by another program while it was read; wait until it is whole, or give a copy".to_owned(),
                         false,
@@ -148,7 +154,7 @@ impl LdifDirectory {
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
-            Err(e) => return Err(fail(e.to_string(), true)),
+            Err(e) => return Err(io(e)),
         }
         store.loaded();
         let schema = Arc::new(complete_schema(&store));
@@ -342,10 +348,11 @@ impl LdifDirectory {
             return Ok(());
         }
         let path = &self.shared.path;
-        let fail = |reason: String| DirectoryError::File {
+        let fail = |error: LdifWriteError| DirectoryError::File {
             path: path.display().to_string(),
-            reason: format!("could not be written ({reason}); what was there before is untouched"),
+            reason: format!("could not be written ({error}); what was there before is untouched"),
             unreachable: false,
+            cause: Some(error.into()),
         };
         // No `version: 1` line: slapadd refuses it, and every reader accepts LDIF without it.
         let mut stamp = self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner);
@@ -361,8 +368,8 @@ impl LdifDirectory {
             }
             Err(std::io::Error::other("another program changed it since it was read: run again").into())
         });
-        written.map_err(|e| fail(e.to_string()))?;
-        *stamp = Stamp::at(path).map_err(|e| fail(e.to_string()))?;
+        written.map_err(fail)?;
+        *stamp = Stamp::at(path).map_err(|e| fail(e.into()))?;
         store.committed();
         Ok(())
     }
@@ -400,6 +407,15 @@ mod tests {
     use crate::entry::Attribute;
 
     const ADA: &str = "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: L\n";
+
+    #[test]
+    fn the_cause_of_an_error_of_a_file_is_its_source() {
+        let missing = tempfile::tempdir().unwrap().path().join("none.ldif");
+        let error = LdifDirectory::open(&missing, Access::Read).unwrap_err();
+        let cause =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+    }
 
     #[test]
     fn what_another_program_wrote_meanwhile_is_not_replaced() {

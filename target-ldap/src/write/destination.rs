@@ -61,13 +61,14 @@ fn told(
     }
 }
 
-fn unwritable(error: &LdifWriteError) -> DirectoryError {
-    DirectoryError::File { path: "stdout".to_owned(), reason: error.to_string(), unreachable: false }
+fn unwritable(error: LdifWriteError) -> DirectoryError {
+    let (path, reason) = ("stdout".to_owned(), error.to_string());
+    DirectoryError::File { path, reason, unreachable: false, cause: Some(error.into()) }
 }
 
 fn unpermitted(dn: &str) -> DirectoryError {
     let reason = "internal error: a deletion that nobody gave leave for".to_owned();
-    DirectoryError::File { path: dn.to_owned(), reason, unreachable: false }
+    DirectoryError::File { path: dn.to_owned(), reason, unreachable: false, cause: None }
 }
 
 /// A directory to write to. Cheap to clone.
@@ -249,7 +250,7 @@ impl Destination {
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
-        plan.show_password(dn, &about).map_err(|e| unwritable(&e))
+        plan.show_password(dn, &about).map_err(unwritable)
     }
 
     async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
@@ -270,12 +271,12 @@ impl Destination {
             about: &about,
             is_leaving: CHANGE_LABEL.try_with(|about| about.is_leaving).unwrap_or_default(),
         };
-        plan.show(&planned).map_err(|e| unwritable(&e))
+        plan.show(&planned).map_err(unwritable)
     }
 
     /// Shows in the plan that a record would be refused.
     pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
-        self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(|e| unwritable(&e))
+        self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(unwritable)
     }
 
     /// Passes the outcomes of a stream's records to the plan.
@@ -304,6 +305,7 @@ impl Destination {
             path: "undo_file".to_owned(),
             reason: format!("{e}; the change was not made"),
             unreachable: false,
+            cause: Some(e.into()),
         };
         let announced = undo.announce(&note, &back).map_err(not_made)?;
         undo.wait_until_durable(announced).await.map_err(|e| {

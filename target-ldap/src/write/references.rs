@@ -84,7 +84,7 @@ impl KnownEntries {
 
 fn lost() -> DirectoryError {
     let reason = "internal error: a look-up has ended without a result".to_owned();
-    DirectoryError::File { path: "references".to_owned(), reason, unreachable: false }
+    DirectoryError::File { path: "references".to_owned(), reason, unreachable: false, cause: None }
 }
 
 impl Applier {

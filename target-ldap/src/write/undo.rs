@@ -43,7 +43,8 @@ pub struct UndoError {
 
 impl From<UndoError> for DirectoryError {
     fn from(error: UndoError) -> Self {
-        DirectoryError::File { path: "undo_file".to_owned(), reason: error.to_string(), unreachable: false }
+        let (path, reason) = ("undo_file".to_owned(), error.to_string());
+        DirectoryError::File { path, reason, unreachable: false, cause: Some(error.into()) }
     }
 }
 

@@ -55,7 +55,7 @@ impl Connection {
         while let Some((address, reached)) = race.next().await {
             let opened = match reached {
                 Some(Ok(tcp)) => in_time(config, server, Self::open_bound(config, server, Some(tcp))).await,
-                Some(Err(e)) => Err(Failure::of_io(&server.to_text(), &e)),
+                Some(Err(e)) => Err(Failure::of_io(&server.to_text(), e)),
                 None => Err(silent(config, server)),
             };
             match opened {
@@ -89,7 +89,7 @@ impl Connection {
         let opening = async {
             let tcp = match address {
                 Some(address) => Some(
-                    TcpStream::connect(address).await.map_err(|e| Failure::of_io(&server.to_text(), &e))?,
+                    TcpStream::connect(address).await.map_err(|e| Failure::of_io(&server.to_text(), e))?,
                 ),
                 None => None,
             };
@@ -105,7 +105,7 @@ impl Connection {
         tcp: Option<TcpStream>,
     ) -> Result<Self, Failure> {
         let url = server.to_text();
-        let io = |e: std::io::Error| Failure::of_io(&url, &e);
+        let io = |e: std::io::Error| Failure::of_io(&url, e);
         Ok(match server {
             ServerUrl::Ldap { host, tls, .. } => {
                 let tcp = tcp.ok_or_else(|| {
@@ -276,5 +276,5 @@ async fn handshake<S: Stream>(
     let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| {
         Failure::lasting(ConnectErrorKind::Tls, url, format!("`{host}` cannot be the name in a certificate"))
     })?;
-    TlsConnector::from(client).connect(name, stream).await.map_err(|e| Failure::of_io(url, &e))
+    TlsConnector::from(client).connect(name, stream).await.map_err(|e| Failure::of_io(url, e))
 }

@@ -109,6 +109,7 @@ pub async fn open(
         kind: ldap_directory::ConnectErrorKind::Unsupported,
         reason: "server_url is empty".to_owned(),
         lasting: true,
+        cause: None,
     });
     (steps, Err(error))
 }
