@@ -33,7 +33,7 @@ pub struct UndoFile {
 /// Returns the value of `{run_id}`: the start of the run and its ID in the log. The names sort by time.
 fn run_id() -> String {
     static BEGUN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    let begun = BEGUN.get_or_init(|| chrono::Utc::now().format("%Y%m%dT%H%M%SZ").to_string());
+    let begun = BEGUN.get_or_init(|| chrono::Utc::now().format("%Y%m%dT%H%M%S%3fZ").to_string());
     format!("{begun}-{}", logging::run_id())
 }
 
@@ -157,7 +157,9 @@ fn fits(parts: &[NamePart], name: &str) -> bool {
     };
     let rest = match first {
         NamePart::Literal(text) => name.strip_prefix(text.as_str()),
-        NamePart::RunId => of_shape("00000000T000000Z-ffffffffffffffff"),
+        // Without the milliseconds: files of earlier versions.
+        NamePart::RunId => of_shape("00000000T000000000Z-ffffffffffffffff")
+            .or_else(|| of_shape("00000000T000000Z-ffffffffffffffff")),
         NamePart::Date => of_shape("0000-00-00"),
     };
     rest.is_some_and(|rest| fits(others, rest))

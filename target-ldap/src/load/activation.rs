@@ -19,6 +19,7 @@ use super::work::{RejectContext, Work};
 use super::{Load, LoadError};
 use crate::load::rejects::RejectSchema;
 use crate::load::scheduler::TaskKind;
+use crate::load::stream::StreamDefinition;
 use crate::load::versions::{SkipReason, topmost};
 use crate::map::{DeleteAction, Extent, Task};
 
@@ -71,6 +72,8 @@ pub(super) struct Activations {
     pub(super) versions: Versions,
     /// Entries that a version does not have, to be submitted for deletion.
     pub(super) absent: VecDeque<AbsentEntry>,
+    /// Streams of which a version was announced, whatever came of it.
+    announced_streams: BTreeSet<String>,
     /// Streams for which the warning about a missing `scope_base` was logged.
     missing_scopes: BTreeSet<String>,
 }
@@ -116,6 +119,7 @@ impl<W: Write> Load<'_, W> {
                 "ACTIVATE_VERSION {version} of `{stream}`: process_activate_version is not set"
             );
         }
+        self.activations.announced_streams.insert(stream.clone());
         self.activations.skipped.retain(|(other, ..)| *other != stream);
         if let Err(skip_reason) = self.activations.versions.activate(&stream, version) {
             if skip_reason == SkipReason::CarriedOut {
@@ -180,6 +184,30 @@ impl<W: Write> Load<'_, W> {
                 } else {
                     self.warn_of_unknown_stream(&stream, line);
                 }
+            }
+        }
+    }
+
+    /// Warns at the end of streams whose absent entries should be deleted, and for which the input announced no deletion in
+    /// any form: neither a version nor the property `_sdc_deleted_at`. Otherwise leavers would stay without a word.
+    pub(super) fn warn_of_missing_versions(&self) {
+        if !self.config.process_activate_version {
+            return;
+        }
+        let deletes = |stream: &StreamDefinition| {
+            stream.mapping.extent().is_some_and(|extent| *extent.action != DeleteAction::Nothing)
+        };
+        for (name, stream) in &self.input.streams {
+            let definition = &stream.definition;
+            if deletes(definition)
+                && !definition.has_deletion_marker
+                && !self.activations.announced_streams.contains(&**name)
+            {
+                tracing::warn!(
+                    stream = &**name,
+                    setting = "process_activate_version",
+                    "stream `{name}`: no ACTIVATE_VERSION arrived, so entries that the stream no longer has are not deleted; let the tap read the stream as a whole and send ACTIVATE_VERSION after its records, or set process_activate_version to false"
+                );
             }
         }
     }

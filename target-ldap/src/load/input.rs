@@ -28,6 +28,8 @@ pub(super) struct Stream {
 /// The state of the input.
 pub(super) struct InputState {
     pub(super) streams: HashMap<Arc<str>, Stream>,
+    /// Whether a message arrived.
+    pub(super) has_messages: bool,
     /// When the last line arrived.
     pub(super) last_line: Instant,
     /// Entries to prefetch, as soon as no task is in progress.
@@ -36,13 +38,14 @@ pub(super) struct InputState {
 
 impl Default for InputState {
     fn default() -> Self {
-        Self { streams: HashMap::new(), last_line: Instant::now(), prefetch: None }
+        Self { streams: HashMap::new(), has_messages: false, last_line: Instant::now(), prefetch: None }
     }
 }
 
 impl<W: Write> Load<'_, W> {
     /// Handles one line. A failure is kept, not returned: earlier records must still be written.
     pub(super) fn handle_line(&mut self, line: u64, read: InputLine) {
+        self.input.has_messages = true;
         match read {
             InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
             InputLine::Record(planned) => self.record(*planned),
@@ -60,6 +63,16 @@ impl<W: Write> Load<'_, W> {
             }
             // It comes after every record so far.
             InputLine::Failed(error) => self.fail(u64::MAX - 1, error),
+        }
+    }
+
+    /// Warns at the end of an input without a message: most likely its tap failed.
+    pub(super) fn warn_of_an_empty_input(&self) {
+        if !self.input.has_messages {
+            tracing::warn!(
+                messages = 0,
+                "the input has no message, so nothing is written or deleted; look at the tap's log and exit code"
+            );
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use singer_common::maps::Maps;
 use singer_common::operations::facts::Warning;
+use singer_common::singer::deletion;
 use singer_common::singer::message::{
     BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
 };
@@ -345,11 +346,17 @@ impl LineMapper {
             above: Mutex::default(),
             keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),
             key_kind,
+            has_deletion_marker: has_deletion_marker(&message.schema),
         });
         self.schemas.insert(message.stream.clone(), message.clone());
         self.streams.insert(message.stream.clone(), stream.clone());
         Ok(InputLine::Schema { stream, warnings })
     }
+}
+
+fn has_deletion_marker(schema: &Value) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.is_some_and(|properties| properties.keys().any(|name| deletion::is_marker(name)))
 }
 
 /// Sends lines in chunks: not one by one, and not later than the input blocks.

@@ -205,6 +205,8 @@ impl<'a, W: Write> Load<'a, W> {
         self.restore_names().await;
         if stopped.is_none() && self.failure.is_none() {
             self.check_scopes().await;
+            self.warn_of_missing_versions();
+            self.warn_of_an_empty_input();
         }
         self.release_state();
         self.check_totals(stopped.is_some());

@@ -53,6 +53,8 @@ pub(super) struct StreamDefinition {
     pub(super) above: Mutex<Above>,
     pub(super) keeps_records: bool,
     pub(super) key_kind: KeyKind,
+    /// Whether its SCHEMA has `_sdc_deleted_at`.
+    pub(super) has_deletion_marker: bool,
 }
 
 impl StreamDefinition {

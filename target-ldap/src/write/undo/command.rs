@@ -14,9 +14,9 @@ use singer_common::plugin::directory_settings;
 use singer_common::plugin::settings::SettingsError;
 
 use super::entities::Entities;
-use super::journal::{self, JournalReader, ReadError};
+use super::journal::{self, Header, JournalReader, ReadError};
 use super::legacy;
-use super::revert::{RevertOutcome, Reverter, rehearse};
+use super::revert::{Report, RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::write::destination::Destination;
 use crate::write::plan_output::{PlanFormat, PlanOutput};
@@ -85,8 +85,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
             "the server of the run as server_url; or, where both have the same entries, --another-server";
         return Err(bad(file, &problem, expected).into());
     }
-    let is_damaged = reading.header.damaged;
-    if is_damaged {
+    if reading.header.damaged {
         tracing::warn!("{}: changes of the run are missing, for its journal was damaged", file.display());
     }
     let entities = Entities::of(&mut reading, directory.schema())?;
@@ -100,7 +99,27 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         return Err(bad(file, &problem, "a server that has that part of the directory").into());
     }
     let again = ids_again(file);
-    let rehearsed = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
+    warn_of_later_runs(file, &reading.header);
+    let (rehearsed, tally) = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
+    let within_limits = config.guards.check(&tally, &directory, config.default_base_dn.as_deref()).await;
+    if !args.dry_run {
+        within_limits?;
+        return take_back(args, &directory, &mut reading, &entities, rehearsed, &again).await;
+    }
+    let code = take_back(args, &directory, &mut reading, &entities, rehearsed, &again).await?;
+    within_limits.map(|()| code)
+}
+
+/// Undoes what the rehearsal would, or shows it, and reports what was left alone.
+async fn take_back(
+    args: &UndoArgs,
+    directory: &Directory,
+    reading: &mut JournalReader,
+    entities: &Entities,
+    rehearsed: Report,
+    again: &BTreeMap<String, String>,
+) -> anyhow::Result<ExitCode> {
+    let is_damaged = reading.header.damaged;
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
     let plan = args.dry_run.then(|| plan(args.plan_format));
     let destination = match &plan {
@@ -108,12 +127,12 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         None => Destination::new(directory.clone()),
     };
     let done = Reverter {
-        reading: &mut reading,
-        entities: &entities,
+        reading,
+        entities,
         directory: &destination,
         skip: &skip,
-        again: &again,
-        noted_in: Some(file).filter(|_| !args.dry_run),
+        again,
+        noted_in: Some(args.file.as_path()).filter(|_| !args.dry_run),
     };
     let report = { done }.run().await;
     destination.commit()?;
@@ -144,13 +163,35 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         "{taken} change(s) {what}, {nothing} not in effect, {changed_since} entries left alone{}",
         if in_part > 0 { format!(" ({in_part} of them in part)") } else { String::new() }
     );
-    directory.close().await;
+    directory.clone().close().await;
     if changed_since > 0 || is_damaged {
         tracing::warn!(taken_back = taken, not_in_effect = nothing, left_alone = changed_since, "{text}");
         return Ok(ExitCode::from(LEFT_ALONE));
     }
     tracing::info!(taken_back = taken, not_in_effect = nothing, left_alone = changed_since, "{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of undo files of later runs on the same server beside this one: runs are undone newest first.
+fn warn_of_later_runs(path: &Path, header: &Header) {
+    let Some(began) = header.began() else { return };
+    let beside = std::fs::read_dir(file::folder(path)).into_iter().flatten().flatten().map(|e| e.path());
+    let later = beside.filter(|p| JournalReader::is_one_or_journal(p)).filter(|p| {
+        JournalReader::open(p).is_ok_and(|other| {
+            other.header.server == header.server && other.header.began().is_some_and(|time| time > began)
+        })
+    });
+    let mut later: Vec<PathBuf> = later.collect();
+    later.sort();
+    if let Some(newest) = later.last() {
+        tracing::warn!(
+            files = later.len(),
+            "{}: {} file(s) beside it are of later runs on this server (the last is {}); undo runs newest first, unless these are undone already",
+            path.display(),
+            later.len(),
+            newest.display()
+        );
+    }
 }
 
 /// Whether the open directory is that of the run: the same server, an alternative in `server_url`, or the same file by another

@@ -60,6 +60,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Returns when the run began, in microseconds since 1970.
+    pub(super) fn began(&self) -> Option<i64> {
+        self.run.rsplit_once('-').and_then(|(_, micros)| micros.parse().ok())
+    }
+
     /// Returns the header of a run that begins now.
     pub fn new(run: &str, server: &str, atomic: bool) -> Header {
         let now = chrono::Utc::now();

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn;
@@ -22,6 +23,7 @@ use super::entities::{Entities, Expected, key, moved};
 use super::journal::JournalReader;
 use crate::plan::assertion;
 use crate::write::destination::Destination;
+use crate::write::guard::Tally;
 
 /// The outcome for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -419,11 +421,12 @@ pub async fn rehearse(
     directory: &Directory,
     skip: &BTreeSet<usize>,
     again: &BTreeMap<String, String>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<(Report, Arc<Tally>)> {
     let mut skip = skip.clone();
     let mut refused = BTreeMap::new();
     loop {
-        let preview = Destination::new(directory.clone().preview());
+        let tally = Arc::new(Tally::default());
+        let preview = Destination::new(directory.clone().preview()).with_tally(tally.clone());
         let undoing = Reverter { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
         let mut report = { undoing }.run().await?;
         refused.append(&mut report.refused);
@@ -436,7 +439,7 @@ pub async fn rehearse(
                 }
             }
             report.refused = refused;
-            return Ok(report);
+            return Ok((report, tally));
         }
         skip.extend(refused.keys().copied());
     }

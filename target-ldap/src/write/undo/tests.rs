@@ -106,7 +106,7 @@ impl Trial {
     async fn take_back(&self, path: &Path) -> Report {
         let mut reading = JournalReader::open(path).unwrap();
         let entities = Entities::of(&mut reading, self.directory.schema()).unwrap();
-        let rehearsed =
+        let (rehearsed, _) =
             rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new())
                 .await
                 .unwrap();

@@ -4,9 +4,9 @@ use ldap_tests::ldif::assert_same;
 use ldap_tests::run::Run;
 use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{PEOPLE, files, messages, people, slapd, undo};
+use super::{PEOPLE, files, messages, people, person, schema, slapd, undo};
 use crate::support::{assert_untouched, lines, target_config, with};
 
 #[test]
@@ -131,4 +131,32 @@ fn files_of_others_are_refused_and_those_of_earlier_versions_only_taken_as_they_
     std::fs::write(&file, &old).unwrap();
     undo(&config, &file, &["--unchecked"]).succeeds();
     assert_eq!(slapd.dump()[&format!("uid=p0,{PEOPLE}")]["title"], [b"before".to_vec()].into());
+}
+
+#[test]
+fn an_undo_that_would_delete_more_than_max_deletes_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let slapd = slapd();
+    let config = with(
+        &target_config(&slapd),
+        &json!({"undo_file": folder.path().join("undo-{run_id}.ldif"), "max_deletes": 2}),
+    );
+    let people: Vec<Value> = (20..23).map(|n| person(n, &json!({}))).collect();
+    let mut messages = vec![schema()];
+    messages.extend(people);
+    Run::target(&config).messages(&messages).run().exits(0).counts(&[("added", 3)]);
+    let first = folder.path().join(files(folder.path()).into_iter().find(|n| n.ends_with(".ldif")).unwrap());
+    let before = slapd.change_marks();
+    undo(&config, &first, &[]).exits(1).reports(&json!({"level": "error", "setting": "max_deletes"}));
+    assert_untouched(&slapd, &before);
+    // The plan is shown, and says so.
+    let plan = undo(&config, &first, &["--dry-run"]).exits(1);
+    assert_eq!(plan.stdout_text().matches("changetype: delete").count(), 3);
+    plan.reports(&json!({"level": "error", "setting": "max_deletes"}));
+    // A later run's file is named.
+    Run::target(&config).messages(&[schema(), person(23, &json!({}))]).run().exits(0);
+    let raised = with(&config, &json!({"max_deletes": 3}));
+    let output = undo(&raised, &first, &[]).exits(0);
+    output.reports(&json!({"files": 1, "level": "warning"})).logs(&json!({"taken_back": 3}));
+    assert!(slapd.dump().keys().any(|dn| dn.starts_with("uid=p23,")));
 }

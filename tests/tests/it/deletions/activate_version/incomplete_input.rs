@@ -64,6 +64,33 @@ fn a_version_of_a_stream_that_no_schema_names_and_one_ahead_of_its_records_are_s
 }
 
 #[test]
+fn a_stream_whose_deletions_never_arrive_is_said() {
+    let slapd = slapd();
+    let config = config(&slapd, &json!({}));
+    let before = slapd.change_marks();
+    let mut unmarked = schema();
+    unmarked["schema"]["properties"].as_object_mut().unwrap().remove("_sdc_deleted_at");
+    let about = json!({"stream": "users", "setting": "process_activate_version", "level": "warning"});
+    for (messages, warnings) in [
+        (vec![unmarked.clone(), record("a"), state()], 1),
+        // It was announced, or deletions may come as records.
+        (vec![unmarked, record("a"), activate(), record("a"), activate()], 0),
+        (vec![schema(), record("a"), state()], 0),
+    ] {
+        let limited = with(&config, &json!({"max_deletes": 0}));
+        let output = run(if warnings == 0 { &limited } else { &config }, &messages);
+        assert_eq!(output.stderr.about(&about).len(), warnings, "{}", output.stderr);
+        assert_untouched(&slapd, &before);
+    }
+    let without = with(&config, &json!({"process_activate_version": false}));
+    let output = done(run(&without, &[schema(), record("a"), state()]));
+    assert!(output.stderr.about(&about).is_empty());
+    assert!(output.stderr.about(&json!({"messages": 0})).is_empty());
+    // A tap that failed before its first message.
+    run(&config, &[]).exits(0).reports(&json!({"messages": 0, "level": "warning"}));
+}
+
+#[test]
 fn a_source_that_breaks_off_at_any_octet_deletes_nothing() {
     let slapd = slapd();
     let config = config(&slapd, &json!({}));
