@@ -47,14 +47,11 @@ def on_config(config):
 
 
 def repository():
-    """Returns the URL of the repository: REPOSITORY_URL, or `repository` of the workspace in Cargo.toml; None if neither is set.
-
-    A placeholder (any URL of example.com) is none.
-    """
+    """Returns the URL of the repository: REPOSITORY_URL, or `repository` in Cargo.toml; None while that is a placeholder (`.invalid`)."""
     package = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"].get("package", {})
-    url = (os.environ.get("REPOSITORY_URL") or package.get("repository") or "").removesuffix(".git")
-    host = urlsplit(url).hostname or ""
-    return None if host.split(".")[-2:] in (["example", "com"], [""], []) or host.endswith(".example") else url
+    url = os.environ.get("REPOSITORY_URL") or package.get("repository", "")
+    host = urlsplit(url).hostname
+    return url.removesuffix(".git") if host and not host.endswith(".invalid") else None
 
 
 def on_files(files, config):
