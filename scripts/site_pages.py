@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from markdown.extensions import Extension
 from markdown.treeprocessors import Treeprocessor
+from markdown.util import AtomicString
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -74,7 +75,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 class LinkExtension(Extension):
-    """Rewrites links after the page is parsed, and before mkdocs checks them."""
+    """Rewrites a page after it is parsed, and before mkdocs checks its links."""
 
     def extendMarkdown(self, md):
         # After inline patterns (20) and the table of contents (5), before mkdocs' own treeprocessor (0).
@@ -90,6 +91,10 @@ class LinkRewriter(Treeprocessor):
             attribute = {"a": "href", "img": "src"}.get(element.tag)
             if attribute and element.get(attribute):
                 self.rewrite(element, attribute)
+        # In a table `\|` is a bar also in code (GFM section 4.10); this parser keeps the backslash there.
+        for cell in (element for element in root.iter() if element.tag in ("td", "th")):
+            for code in cell.iter("code"):
+                code.text = AtomicString((code.text or "").replace("\\|", "|"))
 
     def rewrite(self, element, attribute):
         url = urlsplit(element.get(attribute))

@@ -83,6 +83,10 @@ pip_url: [a](state.md) [b](../../tests/nothing.rs)
 last: [x]
 ```
 
+| a table |
+|---|
+| `{a\\|b}` [g] |
+
 Inline `[c](nothing.md)` and `[d]`, a [file](../../Makefile), a [page](../../ARCHITECTURE.md).
 
     indented [e](nothing.md) [f]
@@ -98,6 +102,7 @@ def test_code_blocks_stay_as_they_are(copy):
     for kept in (
         "names: [uid, cn]\npip_url: [a](state.md) [b](../../tests/nothing.rs)\nlast: [x]\n",
         "[c](nothing.md) and [d], a file, a page.",
+        "{a|b} [g]",
         "indented [e](nothing.md) [f]",
     ):
         assert kept in text, kept
