@@ -59,13 +59,14 @@ test: deps ## the whole suite, against real servers
 	$(CARGO) test --locked --workspace --all-features
 
 e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/reference/conformance.md)
-	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster
+	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster site
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
 
 site: ## the documentation as a site, in target/site; broken links fail it
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site
-	NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --quiet --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
+	NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
+	@echo "$${CARGO_TARGET_DIR:-target}/site/index.html"
 
 sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
 	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"

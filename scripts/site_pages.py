@@ -1,29 +1,58 @@
-"""For mkdocs.yml: makes pages of README.md and its like, and links between files links between pages.
+"""Hooks of mkdocs.yml: pages from outside docs/, links between files as links between pages, the repository's URL.
 
-What a link names has to be there, whether it is a page or not: `mkdocs build --strict` fails on a warning.
+Links are rewritten in the parsed page, never in its text: code blocks and inline code stay as they are.
+Every link must name an existing file. `mkdocs build --strict` fails on a warning.
 """
 
 import logging
 import os
 import pathlib
 import posixpath
-import re
+import tomllib
+from urllib.parse import urlsplit
 
+from markdown.extensions import Extension
+from markdown.treeprocessors import Treeprocessor
+from markdown.util import AtomicString
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # File in the repository: page of the site. All of docs/ are pages as they are.
 PAGES = {
-    "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "ldap-directory/README.md": "ldap-directory.md",
     "dbt/README.md": "dbt.md",
     "docs/decisions": "decisions/index.md",
 }
-LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+# Files whose links lead to a page that is not made of them: the site has a start page of its own.
+STANDS_FOR = {"README.md": "index.md"}
+SOURCES = {page: source for source, page in PAGES.items()}
 log = logging.getLogger("mkdocs.hooks.site_pages")
+
+
+def on_startup(command, dirty):
+    """Drops the messages below WARNING. `--quiet` would drop the warnings, too, which `--strict` counts."""
+    if command == "build":
+        logging.getLogger("mkdocs").setLevel(logging.WARNING)
+
+
+def on_config(config):
+    config.markdown_extensions.append(LinkExtension())
+    config.repo_url = repository()
+    if config.repo_url:
+        config.repo_name = urlsplit(config.repo_url).path.strip("/")
+    return config
+
+
+def repository():
+    """Returns the URL of the repository: REPOSITORY_URL, or `repository` in Cargo.toml; None while that is a placeholder (`.invalid`)."""
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"].get("package", {})
+    url = os.environ.get("REPOSITORY_URL") or package.get("repository", "")
+    host = urlsplit(url).hostname
+    return url.removesuffix(".git") if host and not host.endswith(".invalid") else None
 
 
 def on_files(files, config):
@@ -34,26 +63,62 @@ def on_files(files, config):
 
 
 def decisions():
-    """A page that lists the decisions."""
-    lines = ["# Decisions", ""]
+    """Returns a page that lists the decisions."""
+    lines = ["# Decisions", "", "Each page is one decision, with its reasons and the alternatives.", ""]
     for path in sorted((ROOT / "docs" / "decisions").glob("*.md")):
         lines.append(f"- [{path.read_text().splitlines()[0].lstrip('# ')}]({path.name})")
     return "\n".join(lines) + "\n"
 
 
 def on_page_markdown(markdown, page, config, files):
-    here = page.file.src_uri
-    sources = {page: source for source, page in PAGES.items()}
-    folder = posixpath.dirname(sources.get(here, f"docs/{here}"))
-    if here == PAGES["docs/decisions"]:
-        folder = "docs/decisions"
+    LinkRewriter.page = page.file.src_uri
 
-    def rewritten(match):
-        target, anchor = posixpath.normpath(posixpath.join(folder, match[1])), match[2] or ""
+
+class LinkExtension(Extension):
+    """Rewrites a page after it is parsed, and before mkdocs checks its links."""
+
+    def extendMarkdown(self, md):
+        # After inline patterns (20) and the table of contents (5), before mkdocs' own treeprocessor (0).
+        md.treeprocessors.register(LinkRewriter(md), "repository_links", 1)
+
+
+class LinkRewriter(Treeprocessor):
+    # The page that is parsed now; mkdocs does not pass it to extensions.
+    page = ""
+
+    def run(self, root):
+        for element in root.iter():
+            attribute = {"a": "href", "img": "src"}.get(element.tag)
+            if attribute and element.get(attribute):
+                self.rewrite(element, attribute)
+        # In a table `\|` is a bar also in code (GFM section 4.10); this parser keeps the backslash there.
+        for cell in (element for element in root.iter() if element.tag in ("td", "th")):
+            for code in cell.iter("code"):
+                code.text = AtomicString((code.text or "").replace("\\|", "|"))
+
+    def rewrite(self, element, attribute):
+        url = urlsplit(element.get(attribute))
+        if url.scheme or url.netloc or not url.path:
+            return
+        source = SOURCES.get(self.page, f"docs/{self.page}")
+        folder = source if (ROOT / source).is_dir() else posixpath.dirname(source)
+        target = posixpath.normpath(posixpath.join(folder, url.path))
         if not (ROOT / target).exists():
-            log.warning("%s links to %s, which is not there", here, match[1])
-        to = PAGES.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else None)
-        # A file that is no page: there is nothing to link to.
-        return f"]({os.path.relpath(to, posixpath.dirname(here) or '.')}{anchor})" if to else "]"
+            log.warning("%s links to %s, which does not exist", self.page, url.path)
+            return self.unlink(element, attribute)
+        to = PAGES.get(target) or STANDS_FOR.get(target)
+        if not to and target.startswith("docs/"):
+            to = target.removeprefix("docs/")
+        if to:
+            path = posixpath.relpath(to, posixpath.dirname(self.page) or ".")
+            element.set(attribute, url._replace(path=path).geturl())
+        elif home := repository():
+            element.set(attribute, f"{home}/blob/HEAD/{target}")
+        else:
+            self.unlink(element, attribute)
 
-    return re.sub(r"\[([^\]]*)\]$", r"\1", LINK.sub(rewritten, markdown), flags=re.M)
+    @staticmethod
+    def unlink(element, attribute):
+        """Keeps the text of a link without a target."""
+        element.tag = "span"
+        del element.attrib[attribute]

@@ -5,7 +5,7 @@ use ldap_directory::{ConnectErrorKind, DirectoryError};
 
 use crate::operations::facts::Facts;
 
-/// The class of an error. It determines the exit code (the table in the README) and nothing else.
+/// The class of an error. It determines the exit code (docs/reference/exit-codes.md) and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Usage or configuration: the next run fails, too, unless the caller changes something.

@@ -285,7 +285,7 @@ fn expressions_that_the_sdk_takes_are_taken_or_refused_by_name() {
         let cell = |text: &str| text.replace('|', "\\|");
         let _ = writeln!(table, "| `{}` | {} |", cell(expression), cell(reason));
     }
-    assert_text_in("docs/reference/meltano-sdk.md", "not supported", &table);
+    assert_text_in("docs/reference/stream-maps.md", "not supported", &table);
 }
 
 fn decompressed(path: &Path) -> Vec<Value> {
