@@ -172,7 +172,7 @@ def update(page, index, said, replaced):
     """Writes what came into the page, in the place of the output that block `index` shows."""
     for old, new in replaced.items():
         said = said.replace(new, old)
-    said = "".join(line.rstrip() + "\n" for line in VARYING[0][0].sub("", said).splitlines() if "METRIC" not in line)
+    said = "".join(line.rstrip() + "\n" for line in VARYING[0][0].sub("", said).splitlines() if "METRIC" not in line).rstrip("\n") + "\n"
     source = pathlib.Path(page)
     lines, start = source.read_text().splitlines(keepends=True), blocks(source.read_text())[index].line - 1
     end = next(i for i in range(start, len(lines)) if lines[i].startswith("```"))
