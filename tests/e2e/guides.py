@@ -106,7 +106,7 @@ class Session:
     def run(self, text, timeout=240):
         """Runs the text of a block: exit code and what it printed."""
         said, kept = self.kept / "said", self.kept / "kept"
-        script = f"trap 'pwd > {shlex.quote(str(kept))}.cwd; env -0 > {shlex.quote(str(kept))}.env' EXIT\n{text}"
+        script = f"set -a; trap 'pwd > {shlex.quote(str(kept))}.cwd; env -0 > {shlex.quote(str(kept))}.env' EXIT\n{text}"
         with open(said, "wb") as out:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=self.environment,
