@@ -175,7 +175,9 @@ def update(page, index, said, replaced):
     said = "".join(line.rstrip() + "\n" for line in VARYING[0][0].sub("", said).splitlines() if "METRIC" not in line).rstrip("\n") + "\n"
     source = pathlib.Path(page)
     lines, start = source.read_text().splitlines(keepends=True), blocks(source.read_text())[index].line - 1
-    end = next(i for i in range(start, len(lines)) if lines[i].startswith("```"))
+    end = next(i for i in range(start, len(lines)) if lines[i].lstrip().startswith("```"))
+    indent = lines[end].partition("`")[0]
+    said = "".join((indent + line).rstrip() + "\n" for line in said.splitlines())
     source.write_text("".join(lines[:start]) + said + "".join(lines[end:]))
 
 
