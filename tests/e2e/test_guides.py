@@ -15,15 +15,23 @@ import pytest
 import yaml
 from conftest import BIN, MELTANO, ROOT, run, venv
 from guides import Session, blocks, compared, difference, follow
-from ldap import SUFFIX_LDIF, entries, entry, unit
-from postgres import Postgres
-from slapd import SUFFIX
+from ldap import entries, entry
+from ldap import unit as unit_below
 
 DOCS = ROOT / "docs"
 PAGES = sorted(p.relative_to(DOCS).as_posix() for folder in ("tutorials", "guides") for p in (DOCS / folder).glob("*.md"))
-# The account of the pages, and its password.
+# The suffix of the pages, which their servers have, too; the account, and its password.
+SUFFIX = "dc=example,dc=com"
 ETL, PASSWORD = f"cn=etl,{SUFFIX}", "secret"
+SUFFIX_LDIF = f"dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example Company\n\n"
 ACCOUNT = entry(ETL, objectClass=["organizationalRole", "simpleSecurityObject"], cn="etl", userPassword=PASSWORD)
+
+
+def unit(name):
+    """LDIF of an organizational unit."""
+    return unit_below(name, SUFFIX)
+
+
 PEOPLE = "".join(
     entry(f"uid={uid},ou=people,{SUFFIX}", objectClass="inetOrgPerson", uid=uid, cn=uid.title(), sn="Test", mail=f"{uid}@example.com")
     for uid in ("ada", "grace", "linus")
@@ -44,15 +52,16 @@ class Case:
     servers: dict = dataclasses.field(default_factory=dict)
     replaced: dict = dataclasses.field(default_factory=dict)
     postgres: bool = False
+    programs: tuple = ()
     secrets: tuple = ()
     runs: int = 1
     then: object = None
 
 
 def conf(page, index):
-    """A block of slapd.conf in a page, with the suffix of the tests."""
+    """A block of slapd.conf in a page."""
     found = [block.text for block in blocks((DOCS / page).read_text()) if block.language == "conf"]
-    return found[index].replace("dc=example,dc=com", SUFFIX)
+    return found[index]
 
 
 def source(**options):
@@ -74,6 +83,36 @@ def openldap_as_in_the_page():
 def with_ppolicy():
     """A slapd with the overlay as in the page."""
     return destination(modules="moduleload ppolicy\n", overlays=conf("guides/hr-to-openldap.md", 0))
+
+
+class Served:
+    """A server of the Rust harness (tests/src/bin/serve.rs), until `stop`."""
+
+    def __init__(self, kind, seed, as_in_the_page):
+        program = pathlib.Path(os.environ.get("SERVE", BIN / "serve"))
+        assert program.exists(), f"{program}: cargo build -p ldap-tests --bin serve"
+        self.process = subprocess.Popen([program, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "SEED": seed})
+        line = self.process.stdout.readline()
+        assert line, f"{kind} does not start"
+        said = json.loads(line)
+        self.url, self.password = said["url"], said["password"]
+        self.replaced = {old: said.get(new, new) for old, new in as_in_the_page.items()}
+
+    def stop(self):
+        """Ends the server: it does so when its stdin ends."""
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def ds389():
+    """389 Directory Server with people; the pages bind as its administrator."""
+    return Served("ds389", unit("people") + PEOPLE, {})
+
+
+def samba():
+    """Samba as a domain controller, whose domain is another one than that of the pages."""
+    domain = {"DC=ad,DC=example,DC=com": "suffix", "etl@ad.example.com": "admin"}
+    return Served("samba", "", domain)
 
 
 def three_records(folder):
@@ -100,7 +139,13 @@ def schedules_are_whole(folder):
     assert calls["DAG"]["max_active_runs"].value == 1 and calls["BashOperator"]["bash_command"].value.strip().endswith("/load.sh")
 
 
+def with_tls():
+    """A slapd with TLS, and its certificate in the reader's folder."""
+    return source(tls=True)
+
+
 FOLLOWED = {
+    "tutorials/first-session.md": Case({"ldaps://ldap.example.com": with_tls}, secrets=("mistyped", PASSWORD), runs=7),
     "tutorials/first-load.md": Case(postgres=True, runs=6),
     "tutorials/first-accounts.md": Case(runs=8),
     "guides/postgresql.md": Case({"ldap://ldap.example.com": source}, postgres=True, runs=4),
@@ -117,6 +162,10 @@ FOLLOWED = {
     "guides/openldap.md": Case({"ldap://ldap.example.com": openldap_as_in_the_page}, runs=2, then=three_records),
     "guides/migration.md": Case({"ldap://old.example.com": source, "ldap://new.example.com": destination}, runs=2, then=three_people_moved),
     "guides/meltano.md": Case({"ldap://ldap.example.com": source}, runs=1, then=three_copied),
+    "guides/scaling.md": Case({"ldap://ldap.example.com": source}, postgres=True, programs=("dagster",), runs=1),
+    "guides/389.md": Case({"ldap://ldap.example.com": ds389}, runs=3),
+    "guides/active-directory.md": Case({"ldap://dc1.ad.example.com": samba}, runs=2),
+    "guides/hr-to-ad.md": Case({"ldap://dc1.ad.example.com": samba}, runs=2),
     "guides/monitoring.md": Case({"ldap://ldap.example.com": source}, runs=6),
 }
 
@@ -126,7 +175,15 @@ NOT_FOLLOWED = {}
 # Blocks of followed pages that are held back, by their reasons in the page.
 HELD_BACK = {
     "guides/scheduling.md": ["it changes the machine's own crontab", "it needs systemd as the first process, and changes the machine"],
+    "guides/scaling.md": ["the tests have Dagster in an environment of its own", "it stays, as a web server"],
 }
+
+
+@pytest.fixture(autouse=True)
+def suffix(monkeypatch):
+    """The servers of tests/bench have the suffix of the pages."""
+    monkeypatch.setattr("slapd.SUFFIX", SUFFIX)
+    monkeypatch.setattr("slapd.ADMIN", f"cn=admin,{SUFFIX}")
 
 
 @pytest.fixture
@@ -141,9 +198,9 @@ def work(tmp_path):
     return work
 
 
-def environment(home):
+def environment(home, groups=()):
     """A reader's environment: the executables and the tools of others, as the pages name them."""
-    programs = [BIN, venv("singer", "x").parent, venv("jsonl", "x").parent, MELTANO.parent]
+    programs = [BIN, *(venv(group, "x").parent for group in groups), venv("singer", "x").parent, venv("jsonl", "x").parent, MELTANO.parent]
     return {
         **os.environ, "PATH": ":".join([*map(str, programs), os.environ["PATH"], "/usr/sbin"]), "HOME": str(home), "NO_COLOR": "1",
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false", "LC_ALL": "C.UTF-8",
@@ -158,18 +215,23 @@ def test_page(page, slapds, work, tmp_path, request):
     case, replaced, started = FOLLOWED[page], {}, []
     for url, options in case.servers.items():
         options = options()
-        if callable(options):
-            started.append(options(request))
-            replaced |= {url: started[-1].url} | started[-1].replaced
-        else:
-            started.append(slapds(url.split("/")[2], options.pop("ldif"), **options))
-            replaced |= {url: started[-1].url, "dc=example,dc=com": SUFFIX}
+        if isinstance(options, Served):
+            request.addfinalizer(options.stop)
+            started.append(options)
+            replaced |= {url: options.url} | options.replaced
+            (work / "password").write_text(options.password)
+            continue
+        started.append(slapds(url.split("/")[2], options.pop("ldif"), **options))
+        replaced[url] = started[-1].url
+        if options.get("tls"):
+            shutil.copy(started[-1].tls_ca, work / "ca.crt")
+            replaced[url] = started[-1].tls_url
     if case.postgres:
         postgres = request.getfixturevalue("postgres")
         postgres.query("drop schema if exists ldap cascade")
         replaced |= {"PGPORT=5432": f"PGPORT={postgres.port}", '"port": 5432': f'"port": {postgres.port}'}
     replaced |= {"/srv/ldap": str(work)} | case.replaced
-    ran = follow(DOCS / page, work, replaced, environment(tmp_path), case.secrets)
+    ran = follow(DOCS / page, work, replaced, environment(tmp_path, case.programs), case.secrets)
     assert ran >= case.runs, f"{page}: {ran} blocks were run"
     if case.then:
         case.then(work, *started[1:])
