@@ -87,7 +87,7 @@ def compared(text):
 
 def difference(shown, real):
     """The first line of the shown output that the real one does not have in its place; None if all are there."""
-    pattern, there = "", "\n".join(compared(real)) + "\n"
+    pattern, there = "", "".join(f"{line}\n" for line in compared(real))
     for line in compared(shown):
         pattern += "(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + "\n"
         if not re.match(pattern, there):
