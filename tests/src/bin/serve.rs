@@ -15,7 +15,9 @@ use serde_json::json;
 fn main() -> ExitCode {
     let seed = std::env::var("SEED").unwrap_or_default();
     match std::env::args().nth(1).as_deref() {
-        Some("ds389") => serve(&Ds389::start(&Ds389Options::default().suffix("dc=example,dc=com").seed(seed))),
+        Some("ds389") => {
+            serve(&Ds389::start(&Ds389Options::default().suffix("dc=example,dc=com").seed(seed)));
+        }
         Some("samba") => serve(&Samba::start(&seed)),
         _ => {
             let _ = writeln!(std::io::stderr(), "serve: name a server: ds389 or samba");
