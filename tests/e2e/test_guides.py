@@ -311,9 +311,15 @@ def test_no_command_escapes(page):
         assert block.language not in ("bash", "python") or block.title, f"{where}: a script needs a title"
         prompt = block.language in ("text", "json", "yaml") and re.search(r"^\s*\$ ", block.text, re.M)
         assert not prompt, f"{where}: a command in a block that is not run"
-    # A block that is only indented is not seen at all.
-    outside = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.M | re.S)
-    assert not re.search(r"^(?: {4}|\t)(?![-*|] )\S", outside, re.M), "an indented block"
+    # A block that is only indented is not seen at all. Within a list four blanks continue an item (three do not on the site).
+    item = False
+    for line in re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.M | re.S).splitlines():
+        if line[:1].strip():
+            item = bool(re.match(r"(?:-|\d+\.) ", line))
+        depth = len(line) - len(line.lstrip())
+        assert not line.strip() or depth < (8 if item else 4), f"{page}: an indented block: {line}"
+    assert not re.search(r"^ {1,3}```", text, re.M), "a fence in a list needs four blanks"
+
 
 
 def parsed(block):
