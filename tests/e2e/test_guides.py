@@ -201,10 +201,13 @@ def check_container(work, home):
 
 
 def check_install(_work, _home):
-    """The targets of make that the page names exist. Packages are installed, run and removed by tests of their own."""
+    """The targets of make and the files that the page names exist. Packages are installed, run and removed by test_packaging.py."""
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"\bmake ([a-z-]+)", (DOCS / "guides/install.md").read_text()):
+    commands = "".join(block.text for block in blocks((DOCS / "guides/install.md").read_text()) if block.language == "sh")
+    for target in re.findall(r"\bmake ([a-z-]+)", commands):
         assert re.search(rf"^{target}:", makefile, re.M), f"make {target}"
+    for path in re.findall(r"\b(?:scripts|packaging)/[\w./-]+", commands):
+        assert (ROOT / path).exists(), path
 
 
 # Pages without a block that can be run here: why, and what is checked in place of it.
