@@ -61,6 +61,7 @@ test: deps ## the whole suite, against real servers
 e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/reference/conformance.md)
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster site
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	$(CARGO) build --locked --all-features -p ldap-tests --bin serve
 	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
 
 site: ## the documentation as a site, in target/site; broken links fail it

@@ -13,10 +13,10 @@ use super::{
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
-use crate::schema::{Coverage, Schema, conformance};
+use crate::schema::{Coverage, Schema, Usage, conformance};
 use crate::secret::Secret;
 
-/// The attributes read when an entry is copied into memory.
+/// The user attributes of an entry.
 const WHOLE: &[&str] = &["*"];
 const EVERYTHING: &str = "(objectClass=*)";
 
@@ -30,6 +30,8 @@ pub struct PreviewDirectory {
     known: Arc<Mutex<Known>>,
     /// Whether violations of the schema are refused, as by the server below.
     checks_schema: bool,
+    /// The attributes of an entry that are copied.
+    copied: Arc<[String]>,
 }
 
 /// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
@@ -43,7 +45,8 @@ impl PreviewDirectory {
         if let Some(rules) = below.ldif_rules() {
             changed.set_rules(rules);
         }
-        Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false }
+        let copied = copied(&below);
+        Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false, copied }
     }
 
     /// Returns a preview that refuses what the server below would refuse by its schema. It has no effect if the schema is not
@@ -203,13 +206,17 @@ impl PreviewDirectory {
         })
     }
 
+    fn copied(&self) -> Vec<&str> {
+        self.copied.iter().map(String::as_str).collect()
+    }
+
     /// Copies an entry into memory, or records that it does not exist.
     async fn take_in(&self, dn: &str) -> Result<(), DirectoryError> {
         let key = self.key(dn)?;
         if key.is_root() || self.known().contains(&key) {
             return Ok(());
         }
-        let entry = Box::pin(self.below.read(dn, WHOLE)).await?;
+        let entry = Box::pin(self.below.read(dn, &self.copied())).await?;
         self.insert(key, entry).await
     }
 
@@ -245,7 +252,7 @@ impl PreviewDirectory {
 
     /// Copies up to `most` unchanged descendants of an entry into memory.
     async fn take_in_below(&self, dn: &str, scope: Scope, most: usize) -> Result<(), DirectoryError> {
-        let request = SearchRequest::new(dn, scope, EVERYTHING, WHOLE);
+        let request = SearchRequest::new(dn, scope, EVERYTHING, &self.copied());
         let mut search = match Box::pin(self.below.search(request)).await {
             // Only a change added it.
             Err(e) if e.is_no_such_object() => return Ok(()),
@@ -267,6 +274,18 @@ impl PreviewDirectory {
         }
         Box::pin(search.abandon()).await
     }
+}
+
+/// Returns the attributes that a copy of an entry needs: those of users, and of a server's operational ones those that a change
+/// may name (`pwdAccountLockedTime`, `nsAccountLock`), which `*` does not return (RFC 4511 section 4.5.1.8).
+fn copied(below: &Directory) -> Arc<[String]> {
+    let mut names: Vec<String> = WHOLE.iter().map(|&name| name.to_owned()).collect();
+    if !matches!(below, Directory::Ldif(_)) {
+        let types = below.schema().attribute_types().iter();
+        let changeable = types.filter(|a| a.usage != Usage::UserApplications && !a.no_user_modification);
+        names.extend(changeable.filter_map(|a| a.names.first().cloned()));
+    }
+    names.into()
 }
 
 /// Returns the change that reverts another one: the attributes of an existing entry are restored.

@@ -161,6 +161,9 @@ fn lock_and_unlock(server: &Server, attribute: &str, locked: i32) {
     assert_eq!(bind_code(server, &dn("off"), pw), locked);
     for (active, code) in [(true, 0), (false, locked)] {
         let change = || record("off", &json!({"pw": pw, "active": active}));
+        // A plan did not show that an account is unlocked: the copy of the entry lacked the operational attribute.
+        let plan = Run::target(&config).messages(&[schema(), change()]).arg("--dry-run").run().succeeds();
+        assert!(plan.counts(&[("modified", 1)]).stdout_text().contains(attribute));
         run(&config, change()).counts(&[("modified", 1)]);
         assert_eq!(bind_code(server, &dn("off"), pw), code);
         assert_eq!(value(server, &dn("off"), attribute).is_none(), active);
