@@ -18,6 +18,7 @@ struct Span {
 }
 
 impl Span {
+    #[inline]
     fn of(self, octets: &[u8]) -> &[u8] {
         octets.get(self.start..self.end).unwrap_or_default()
     }
@@ -134,35 +135,43 @@ fn check_text(octets: &[u8]) -> Option<bool> {
 }
 
 impl EntryView for WireEntry<'_> {
+    #[inline]
     fn dn(&self) -> &str {
         std::str::from_utf8(self.dn_octets()).unwrap_or_default()
     }
 
+    #[inline]
     fn dn_octets(&self) -> &[u8] {
         self.places.dn.of(self.octets)
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.places.attributes.len()
     }
 
+    #[inline]
     fn description(&self, at: usize) -> &[u8] {
         self.places.attributes.get(at).map_or(&[], |a| a.description.of(self.octets))
     }
 
+    #[inline]
     fn value_count(&self, at: usize) -> usize {
         self.places.attributes.get(at).map_or(0, |a| a.count)
     }
 
+    #[inline]
     fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone {
         let rest = self.places.attributes.get(at).map_or(&[][..], |a| a.values.of(self.octets));
         Values(Cursor { rest, at: 0 })
     }
 
+    #[inline]
     fn encoded_values(&self, at: usize) -> Option<&[u8]> {
         self.places.attributes.get(at).map(|a| a.values.of(self.octets))
     }
 
+    #[inline]
     fn has_values_in_options(&self) -> bool {
         self.places.has_values_in_options
     }

@@ -207,7 +207,18 @@ impl ValueKind {
     ///
     /// # Errors
     /// Fails if the value violates its syntax. Nothing is appended then.
+    #[inline]
     pub fn write_json(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
+        match self {
+            ValueKind::DistinguishedName
+            | ValueKind::NameAndOptionalUid
+            | ValueKind::PossiblyEmptyText
+            | ValueKind::Text => Ok(write_octets(value, out)?),
+            _ => self.write_other(value, out),
+        }
+    }
+
+    fn write_other(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
         match self {
             ValueKind::Boolean => match value {
                 // Literals of the ABNF ignore case (RFC 5234 section 2.3).

@@ -49,6 +49,7 @@ impl Descriptions {
     }
 
     /// Returns the destination of the entry's next description; `None` if it was not seen before.
+    #[inline]
     pub(super) fn next(&mut self, description: &[u8]) -> Option<Destination> {
         if let Some((expected, destination)) = self.in_order.get(self.at)
             && **expected == *description
@@ -56,6 +57,11 @@ impl Descriptions {
             self.at += 1;
             return Some(*destination);
         }
+        self.find(description)
+    }
+
+    #[cold]
+    fn find(&mut self, description: &[u8]) -> Option<Destination> {
         let is_it = |(expected, _): &(Box<[u8]>, Destination)| **expected == *description;
         if let Some(at) = self.in_order.iter().position(is_it) {
             self.at = at + 1;
