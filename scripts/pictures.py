@@ -6,10 +6,12 @@
 Needs Chromium (scripts/install-servers.sh installs it). People and companies are invented.
 """
 
+import contextlib
 import html
 import json
 import os
 import pathlib
+import pty
 import re
 import subprocess
 import sys
@@ -89,7 +91,7 @@ body {{ margin: 0; width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden; posit
 .bar {{ height: 26px; background: #d8dde4 }} .terminal .bar {{ background: #30363d }}
 @media (prefers-color-scheme: dark) {{ .page .bar {{ background: #30363d }} }}
 .bar i {{ display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin: 8px 0 0 9px; background: #8b949e }}
-iframe {{ border: 0; width: 872px; height: 867px; transform: scale(.75); transform-origin: 0 0 }}
+iframe {{ border: 0; width: 1055px; height: 1049px; transform: scale(.62); transform-origin: 0 0 }}
 </style>
 <div class="window terminal"><div class="bar"><i></i><i></i><i></i></div><pre><span style="color:#7ee787">$</span> {html.escape(command)}
 {colored(terminal)}</pre></div>
@@ -101,12 +103,23 @@ def main(bin_folder):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
 
-        def run(arguments, text=None, fails_with=0):
-            environment = {**os.environ, "CLICOLOR_FORCE": "1", "COLUMNS": "68"}
-            environment.pop("NO_COLOR", None)
-            done = subprocess.run([target, *arguments], cwd=folder, input=text, env=environment, capture_output=True, text=True)
-            assert done.returncode == fails_with, done.stderr
+        def run(arguments, text=None):
+            done = subprocess.run([target, *arguments], cwd=folder, input=text, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
             return done.stdout
+
+        def shown(arguments):
+            """What a terminal shows of stdout."""
+            ours, its = pty.openpty()
+            environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+            process = subprocess.Popen([target, *arguments], cwd=folder, env=environment, stdout=its, stderr=subprocess.DEVNULL)
+            os.close(its)
+            out = b""
+            with contextlib.suppress(OSError):
+                while part := os.read(ours, 65536):
+                    out += part
+            assert process.wait() == 0
+            return out.decode().replace("\r\n", "\n")
 
         (folder / "target.json").write_text(json.dumps(CONFIGURATION))
         (folder / "company.ldif").write_text("".join(
@@ -117,7 +130,7 @@ def main(bin_folder):
         (folder / "staff.singer").write_text(messages(AFTER, 2))
         plan = ["--config", "target.json", "--input", "staff.singer", "--dry-run"]
         (folder / "plan.html").write_text(run([*plan, "--plan-format", "html"]))
-        terminal = run([*plan, "--plan-format", "diff"])
+        terminal = shown(plan)
         (folder / "picture.html").write_text(composed("target-ldap --config target.json \\\n    --input staff.singer --dry-run", terminal, "plan.html"))
         for name, scheme in (("dark", 0), ("light", 1)):
             out = ROOT / "docs" / "pictures" / f"plan-{name}.png"
