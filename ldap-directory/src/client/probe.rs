@@ -155,7 +155,7 @@ async fn steps_to(
             let mut step = Step::new("bind", grade, text);
             if grade == Grade::Warning {
                 step = step.advise(
-                    "bind with a DN and a password: most directories show little to who has not bound",
+                    "bind with a DN and a password: most directories show little to anonymous users",
                 );
             }
             steps.push(step);

@@ -258,6 +258,15 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
+    /// Returns the number of octets that are not yet written.
+    pub fn pending(&self) -> usize {
+        let written_now = match &self.output {
+            Output::Direct(_) => 0,
+            Output::Background(background) => background.octets(),
+        };
+        self.buffer.len() + written_now
+    }
+
     /// Flushes all output to the system.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         self.hand_over()?;

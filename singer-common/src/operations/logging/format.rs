@@ -21,6 +21,8 @@ const SUMMARY: &str = "summary.";
 pub(super) struct Formatter {
     pub name: &'static str,
     pub format: LogFormat,
+    /// Whether a person reads the log.
+    pub is_terminal: bool,
     pub color: bool,
 }
 
@@ -83,6 +85,8 @@ where
         let fields = Fields::of(event);
         let metadata = event.metadata();
         match self.format {
+            // METRIC lines are for programs.
+            LogFormat::Text if self.is_terminal && fields.others.contains_key(METRIC) => Ok(()),
             LogFormat::Text => self.text(&mut out, *metadata.level(), metadata.target(), &fields),
             LogFormat::Json => {
                 let object = self.json(*metadata.level(), metadata.target(), fields);
