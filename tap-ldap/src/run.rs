@@ -184,7 +184,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
     if let Some(TapCommand::Common(Command::Doctor { format })) = args.common.command {
         let report = examine(config).await;
-        writer.line(&report.render(format, MANUAL.name))?;
+        writer.show_colored(&report.render(format, MANUAL.name))?;
         return Ok(ExitCode::from(report.code));
     }
     if let Some(kind) = args.common.test {

@@ -112,7 +112,7 @@ async fn rules(
                 continue;
             }
             Content::Unknown => {
-                terminal.say(&format!("\nStream `{name}`: no rule proposed. Its properties look neither like people nor like groups; write a rule by hand."));
+                terminal.say(&format!("\nStream `{name}`: no rule proposed. Its properties look neither like people nor like groups. Write a rule by hand: without one, a run fails at this stream."));
                 continue;
             }
         };

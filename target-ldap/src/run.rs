@@ -258,7 +258,7 @@ async fn examine(
     let matched = config.matched_attributes();
     let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
     let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
-    writer.line(&report.render(format, MANUAL.name))?;
+    writer.show_colored(&report.render(format, MANUAL.name))?;
     Ok(ExitCode::from(report.code))
 }
 

@@ -52,26 +52,19 @@ impl Facts {
     /// Returns the place of the setting's description, such as `docs/reference/tap-ldap.md#page_size`.
     /// For a misspelled name it is that of the nearest setting. A flag has none.
     pub fn reference(&self) -> Option<String> {
-        let find = REFERENCES.get()?;
-        let setting = self.setting.as_deref()?;
-        let top = setting.split(['.', '[']).next().unwrap_or_default();
-        // The nearest name of a part (`filter`) is not the name of a setting.
-        let nearest = self.nearest.as_deref().filter(|_| top == setting && !setting.starts_with('-'));
-        find(top).or_else(|| find(nearest?))
+        reference(self.setting.as_deref()?, self.nearest.as_deref())
     }
 
     /// Logs an error with these facts.
     pub fn error(&self, text: &str) {
-        let reference = self.reference();
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
-        tracing::error!(setting, reference, stream, record, line, dn, server, code, name, nearest, "{text}");
+        tracing::error!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
 
     /// Logs a warning with these facts.
     pub fn warn(&self, text: &str) {
-        let reference = self.reference();
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
-        tracing::warn!(setting, reference, stream, record, line, dn, server, code, name, nearest, "{text}");
+        tracing::warn!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
 }
 
@@ -80,6 +73,15 @@ type FindReference = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// One per process, as the executable's table of settings.
 static REFERENCES: OnceLock<FindReference> = OnceLock::new();
+
+/// Returns the place of a setting's description. `setting` may be a path into it, and `nearest` is the known name.
+pub(crate) fn reference(setting: &str, nearest: Option<&str>) -> Option<String> {
+    let find = REFERENCES.get()?;
+    let top = setting.split(['.', '[']).next().unwrap_or_default();
+    // The nearest name of a part (`filter`) is not the name of a setting.
+    let nearest = nearest.filter(|_| top == setting && !setting.starts_with('-'));
+    find(top).or_else(|| find(nearest?))
+}
 
 /// Sets how the descriptions of settings are found, by the name of a setting. Only the first call has an effect.
 pub(crate) fn find_references(find: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {

@@ -21,7 +21,7 @@ mod order;
 
 /// Flags of both executables.
 #[derive(Debug, Clone, clap::Args)]
-pub struct CommonArgs<C: clap::Subcommand> {
+pub struct CommonArgs<C: clap::Subcommand = Command> {
     /// A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key
     #[arg(long, global = true, value_name = "PATH|ENV", help_heading = heading::INPUT)]
     pub config: Vec<String>,
@@ -54,6 +54,12 @@ pub struct CommonArgs<C: clap::Subcommand> {
 pub trait Commands {
     /// Returns the common subcommand, if it is one.
     fn common(&self) -> Option<&Command>;
+}
+
+impl Commands for Command {
+    fn common(&self) -> Option<&Command> {
+        Some(self)
+    }
 }
 
 /// Tasks other than a Singer run. [`run`] does some of them itself, and the `run` of the executable does the others.

@@ -95,10 +95,9 @@ pub fn short_yaml(about: &About, plugin: &Plugin, full: &str, command: &str) -> 
     out
 }
 
-/// Returns the text up to its first full stop or colon.
+/// Returns the first sentence of a text, without its full stop.
 fn first_sentence(text: &str) -> &str {
-    let end = [". ", ": "].iter().filter_map(|end| text.find(end)).min();
-    text.get(..end.unwrap_or(text.len())).unwrap_or(text).trim_end_matches('.')
+    text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.')
 }
 
 /// JSON is valid YAML: short items are written as JSON.
@@ -205,9 +204,8 @@ mod tests {
 
     #[test]
     fn short_definition_has_first_sentences() {
-        assert_eq!(first_sentence("The directory: `ldap://host:port`, or a file. More."), "The directory");
+        assert_eq!(first_sentence("The directory: `ldif:a.ldif`. More."), "The directory: `ldif:a.ldif`");
         assert_eq!(first_sentence("The bind DN."), "The bind DN");
-        assert_eq!(first_sentence("One. Two: three"), "One");
     }
 
     #[test]

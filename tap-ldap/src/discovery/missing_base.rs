@@ -27,8 +27,7 @@ pub(crate) async fn explained(
         Some((n, stream)) => (format!("schemas[{n}].base_dn"), Some(stream.name.as_str())),
         None if is_it(&config.base_dn) => ("base_dn".to_owned(), None),
         None if is_anonymous && directory.root_dse().naming_contexts.contains(&absent) => {
-            let problem =
-                format!("not set, and noSuchObject (32): `{absent}` cannot be seen without a bind");
+            let problem = format!("not set, and noSuchObject (32): `{absent}` cannot be seen without a bind");
             let expected = "bind_dn and bind_password, or a server that permits anonymous reads";
             return SettingsError::value("bind_dn", problem, expected).into();
         }

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{LogFormat, run_id};
+use crate::operations::facts;
 use ldap_directory::text::{printable, printable_line};
 
 /// The field with the point of a METRIC line, as JSON.
@@ -65,6 +66,10 @@ impl Fields {
             && let Ok(point) = serde_json::from_str(point)
         {
             fields.others.insert(METRIC, point);
+        }
+        let text = |name: &str| fields.others.get(name).and_then(Value::as_str);
+        if let Some(place) = text("setting").and_then(|setting| facts::reference(setting, text("nearest"))) {
+            fields.others.insert("reference", place.into());
         }
         fields
     }

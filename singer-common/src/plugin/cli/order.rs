@@ -145,8 +145,9 @@ mod tests {
     #[test]
     fn options_of_a_run_beside_a_subcommand_are_an_error() {
         let problem = |line: &str| {
-            let matches = command().try_get_matches_from(line.split(' ')).unwrap();
-            misplaced(&command(), &matches, &["catalog"])
+            let mut command = command();
+            let matches = command.try_get_matches_from_mut(line.split(' ')).unwrap();
+            misplaced(&command, &matches, &["catalog"])
         };
         assert!(problem("tap --discover doctor").is_some_and(|text| text.contains("'--discover'")));
         assert!(problem("tap --catalog c init").is_some());

@@ -192,7 +192,12 @@ fn the_target_proposes_rules_from_the_schema_of_its_input() {
     assert_eq!(rules["staff"]["dn_template"], "uid={login},ou=people,dc=example,dc=test");
     assert_eq!(rules["staff"]["match"], "(employeeNumber={employee_id})");
     // It is what a run needs; a new login renames.
-    let load = |input: &str| Run::target(&written).stdin(input).run().succeeds();
+    // A stream without a rule is not for a run.
+    let people = |input: &str| {
+        let lines = input.lines().filter(|line| !line.contains("orders"));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let load = |input: &str| Run::target(&written).stdin(people(input)).run().succeeds();
     load(&staff()).stream_counts("staff", &[("added", 1), ("rejected", 0)]);
     load(&staff()).stream_counts("staff", &[("unchanged", 1)]);
     load(&staff().replace("\"login\":\"ada\"", "\"login\":\"countess\""))
@@ -210,12 +215,14 @@ fn the_target_proposes_rules_from_the_schema_of_its_input() {
 fn proposed_rules_are_written_only_after_a_yes() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     let run = Run::bare(Program::Target).raw_file("--input", staff().as_bytes()).arg("init");
-    let run = run.file("--config", &json!({"server_url": slapd.ldap_uri(), "tls_verify": false}));
+    let run = run.file("--config", &json!({"server_url": slapd.ldap_uri()}));
+    let ca = format!("{}\r", slapd.certificates().ca.display());
     let before = std::fs::read_dir(run.folder()).unwrap().count();
     let (dn, password) = (format!("{}\r", slapd.admin_dn()), format!("{}\r", slapd.admin_password()));
     let steps = |use_it: &'static str, write_it: &'static str| {
         vec![
             ("Server [", "\r".to_owned()),
+            ("Enter: another server): ", ca.clone()),
             ("Bind as (", dn.clone()),
             ("Password (it is not shown): ", password.clone()),
             ("Base DN, where to begin [dc=example,dc=test]: ", "\r".to_owned()),
