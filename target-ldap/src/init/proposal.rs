@@ -181,13 +181,11 @@ impl<'a> Mapping<'a> {
             }
         }
         for (property, schema) in rest {
-            match self.similar(property) {
-                Some(attribute) => self.add(property, schema, attribute, true),
-                None => {
-                    let why =
-                        reason(&plain(property)).unwrap_or("the classes have no attribute of such a name");
-                    self.leave(property, why);
-                }
+            if let Some(attribute) = self.similar(property) {
+                self.add(property, schema, attribute, true);
+            } else {
+                let why = reason(&plain(property)).unwrap_or("the classes have no attribute of such a name");
+                self.leave(property, why);
             }
         }
     }

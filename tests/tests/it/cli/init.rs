@@ -162,7 +162,7 @@ fn staff() -> String {
         json!({"type": "RECORD", "stream": "staff", "record": {"employee_id": 7, "login": "ada", "first_name": "Ada",
             "last_name": "Lovelace", "email": "ada@example.test", "manager_id": null, "active": true}}),
     ];
-    messages.iter().map(|message| format!("{message}\n")).collect()
+    crate::support::lines(&messages)
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn the_target_proposes_rules_from_the_schema_of_its_input() {
     // It is what a run needs; a new login renames.
     // A stream without a rule is not for a run.
     let people = |input: &str| {
-        let lines = input.lines().filter(|line| !line.contains("orders"));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
+        let lines: Vec<&str> = input.lines().filter(|line| !line.contains("orders")).collect();
+        lines.join("\n") + "\n"
     };
     let load = |input: &str| Run::target(&written).stdin(people(input)).run().succeeds();
     load(&staff()).stream_counts("staff", &[("added", 1), ("rejected", 0)]);
