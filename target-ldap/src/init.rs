@@ -52,7 +52,8 @@ pub async fn run(args: &TargetInitArgs, sources: &[String]) -> anyhow::Result<Ex
     if streams.is_some() {
         // The rules are tested as a run tests them.
         TargetConfig::from_settings(&init.values()?, &mut Vec::new())?;
-        let question = format!("\nWrite the configuration with {count} rule(s)?");
+        init.terminal.say("");
+        let question = format!("Write the configuration with {count} rule(s)?");
         if !init.terminal.confirm(&question, true).await? {
             init.terminal.say("Nothing was written.");
             return Ok(ExitCode::SUCCESS);

@@ -117,6 +117,11 @@ pub(super) fn propose(stream: &SchemaMessage, content: Content, place: Place<'_>
             None
         }
     };
+    for mapped in &mapping.mapped {
+        if ValueKind::of(place.schema, &mapped.attribute) == ValueKind::DistinguishedName {
+            notes.push(format!("the values of `{}` must be DNs", mapped.property));
+        }
+    }
     let naming = if is_groups { mapping.name_group(key) } else { mapping.name_person(key, &mut values) };
     if naming.is_none() {
         notes.push("no property can name an entry: write `dn_template` by hand".to_owned());

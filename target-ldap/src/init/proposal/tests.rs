@@ -84,6 +84,12 @@ fn proposal_says_what_a_rule_still_lacks() {
     assert_eq!(proposal.rule["dn_template"], "cn={name},ou=people,dc=x");
     assert!(proposal.rule.get("match").is_none());
     assert!(proposal.notes.iter().any(|note| note.contains("`member`")), "{:?}", proposal.notes);
+    let teams = stream("teams", &["name"], &[("name", text()), ("members", json!("array"))]);
+    let proposal = proposed(&teams, false);
+    assert_eq!(proposal.rule["attribute_mapping"], json!({"name": "cn", "members": "member"}));
+    assert_eq!(proposal.rule["match"], "(cn={name})");
+    assert_eq!(proposal.notes.len(), 1, "{:?}", proposal.notes);
+    assert!(proposal.notes[0].contains("`members` must be DNs"), "{:?}", proposal.notes);
     let logins = stream("accounts", &["a", "b"], &[("a", text()), ("b", text()), ("mail", text())]);
     let proposal = proposed(&logins, false);
     assert!(proposal.rule.get("dn_template").is_none());
