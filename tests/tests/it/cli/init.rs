@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ldap_tests::pty::run_on_terminal;
 use ldap_tests::run::{Program, Run, read_text};
+use ldap_tests::samba::Samba;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -209,6 +210,32 @@ fn the_target_proposes_rules_from_the_schema_of_its_input() {
         init().raw_file("--input", wrong.as_bytes()).arg("--yes").run().exits(2).reports_setting("--input");
     }
     init().arg("--input").arg("none.singer").arg("--yes").run().exits(2).reports_setting("--input");
+}
+
+#[test]
+fn the_target_proposes_rules_that_active_directory_accepts() {
+    let samba = Samba::start("");
+    let server = json!({"server_url": samba.ldaps_uri(), "tls_ca_file": samba.certificates().ca,
+        "bind_dn": samba.admin_dn(), "bind_password": samba.admin_password()});
+    let run = Run::bare(Program::Target).arg("init").arg("--yes").file("--config", &server);
+    let run = run.raw_file("--input", staff().as_bytes());
+    let (code, log, _) = run.spawn().wait(std::time::Duration::from_secs(60));
+    assert_eq!(code, 0, "{log}");
+    let written = config(&run.folder().join("target.json"));
+    let rule = &written["mapping_rules"]["staff"];
+    let below = format!("CN=Users,{}", samba.suffix()).to_lowercase();
+    let template = rule["dn_template"].as_str().unwrap().to_lowercase();
+    assert_eq!(template, format!("cn={{first_name}} {{last_name}} ({{employee_id}}),{below}"));
+    let attributes = &rule["attribute_mapping"];
+    assert_eq!(
+        (&attributes["employee_id"], &attributes["login"]),
+        (&json!("employeeID"), &json!("sAMAccountName"))
+    );
+    let people: Vec<String> =
+        staff().lines().filter(|line| !line.contains("orders")).map(str::to_owned).collect();
+    let load = || Run::target(&written).stdin(people.join("\n")).run().succeeds();
+    load().stream_counts("staff", &[("added", 1), ("rejected", 0)]);
+    load().stream_counts("staff", &[("unchanged", 1)]);
 }
 
 #[test]
