@@ -11,6 +11,7 @@ use clap::Parser;
 
 use singer_common::operations::logging::Modules;
 use singer_common::plugin::cli::{self, CommonArgs, Manual};
+use singer_common::plugin::settings::Table;
 
 const SECRET: &str = "KwPanic4711";
 const CHILD: &str = "SINGER_COMMON_TEST_PANICS";
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
         let manual = Manual {
             name: "tap-ldap",
+            table: Table { prefix: "TAP_LDAP", own: &[] },
+            from_runner: &[],
             modules: Modules { source: "", moved: &[] },
             examples: &[],
             exit_codes: &[],

@@ -127,6 +127,15 @@ impl<'a, W: Write> Output<'a, W> {
         self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
+    /// Logs what a stop waits for.
+    pub fn announce_stop(&self) {
+        let pending = self.writer.pending();
+        tracing::info!(
+            pending_octets = pending,
+            "stopping: {pending} octets of messages and the last safe STATE are being written to stdout; a second signal ends the run at once"
+        );
+    }
+
     /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not
     /// read: 389 DS after ten seconds (nsslapd-ioblocktimeout), others later.
     pub async fn wait_for_stdout(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {

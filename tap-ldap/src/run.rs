@@ -19,11 +19,11 @@ use singer_common::operations::progress::{self, Show};
 use singer_common::operations::signals::Stop;
 use singer_common::operations::summary;
 use singer_common::plugin::cli::{
-    self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
+    self, Command, Commands, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
 };
 use singer_common::plugin::directory_settings;
 use singer_common::plugin::doctor::{self, Report, Subject};
-use singer_common::plugin::init::InitError;
+use singer_common::plugin::init::{InitArgs, InitError};
 use singer_common::plugin::settings::{Resolved, SettingsError};
 use singer_common::singer::catalog::{Catalog, CatalogError};
 use singer_common::singer::metrics::Metrics;
@@ -48,13 +48,14 @@ use crate::sync::{Outcome, Sync, check_json, first_records, reconcile_streams, r
 #[command(
     name = "tap-ldap",
     version,
+    styles = cli::STYLES,
     after_help = MANUAL.after_help(),
     disable_help_subcommand = true
 )]
 pub struct Args {
     /// Flags both executables have
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub common: CommonArgs<TapCommand>,
     /// Print the catalog: the streams, and the schemas of their records
     #[arg(long, help_heading = heading::TASK)]
     pub discover: bool,
@@ -70,9 +71,30 @@ pub struct Args {
     pub state: Option<String>,
 }
 
+/// Tasks other than a run.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum TapCommand {
+    /// Ask for server and user, test them, and write a first configuration
+    Init(InitArgs),
+    /// Those of both executables
+    #[command(flatten)]
+    Common(Command),
+}
+
+impl Commands for TapCommand {
+    fn common(&self) -> Option<&Command> {
+        match self {
+            TapCommand::Common(command) => Some(command),
+            TapCommand::Init(_) => None,
+        }
+    }
+}
+
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "tap-ldap",
+    table: TABLE,
+    from_runner: &["catalog", "state"],
     modules: Modules {
         source: include_str!("lib.rs"),
         moved: &[
@@ -143,7 +165,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         writer.show(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(Command::Init(init)) = &args.common.command {
+    if let Some(TapCommand::Init(init)) = &args.common.command {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
@@ -156,15 +178,15 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::resolve(resolved)?;
     let config = &settings.config;
-    if let Some(Command::Doctor { format }) = args.common.command {
-        let report = examine(config).await;
-        writer.show(report.render(format, MANUAL.name).trim_end())?;
-        return Ok(ExitCode::from(report.code));
-    }
     // All files of the command line are read before the directory is.
     let state = read_state(args.state.as_deref())?;
     let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);
     let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
+    if let Some(TapCommand::Common(Command::Doctor { format })) = args.common.command {
+        let report = examine(config).await;
+        writer.show_colored(&report.render(format, MANUAL.name))?;
+        return Ok(ExitCode::from(report.code));
+    }
     if let Some(kind) = args.common.test {
         return health(config, catalog, kind, &mut writer).await;
     }

@@ -108,6 +108,7 @@ impl<'a> Sync<'a> {
             if let Err(error) = result {
                 // The output is correct, only not complete.
                 if error.is::<Interrupted>() {
+                    output.announce_stop();
                     // The reader of stdout may have been stopped first.
                     let _ = output.save();
                     return Err(error);

@@ -22,6 +22,7 @@ use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TargetConfig;
+use crate::init::TargetInitArgs;
 use crate::load::{LoadError, requirements};
 use crate::settings::{ABOUT, TABLE};
 use crate::write::guard::GuardError;
@@ -37,6 +38,7 @@ use session::Session;
 #[command(
     name = "target-ldap",
     version,
+    styles = cli::STYLES,
     after_help = MANUAL.after_help(),
     disable_help_subcommand = true
 )]
@@ -61,6 +63,8 @@ pub struct Args {
 /// Tasks other than a run.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum TargetCommand {
+    /// Ask for server and user, test them, and write a first configuration
+    Init(TargetInitArgs),
     /// Those of both executables
     #[command(flatten)]
     Common(Command),
@@ -72,7 +76,7 @@ impl Commands for TargetCommand {
     fn common(&self) -> Option<&Command> {
         match self {
             TargetCommand::Common(command) => Some(command),
-            TargetCommand::Undo(_) => None,
+            TargetCommand::Init(_) | TargetCommand::Undo(_) => None,
         }
     }
 }
@@ -80,6 +84,8 @@ impl Commands for TargetCommand {
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "target-ldap",
+    table: TABLE,
+    from_runner: &[],
     modules: Modules {
         source: include_str!("lib.rs"),
         moved: &[
@@ -92,6 +98,10 @@ pub const MANUAL: Manual = Manual {
     },
     examples: &[
         example("target-ldap init", "a first configuration, by questions"),
+        example(
+            "target-ldap init --input records.singer",
+            "the same, with a mapping rule for each stream, proposed from its SCHEMA",
+        ),
         example(
             "target-ldap --config target.json --test",
             "a health report as JSON: can the directory be written to",
@@ -191,7 +201,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         writer.show(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(TargetCommand::Common(Command::Init(init))) = &args.common.command {
+    if let Some(TargetCommand::Init(init)) = &args.common.command {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
@@ -248,7 +258,7 @@ async fn examine(
     let matched = config.matched_attributes();
     let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
     let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
-    writer.show(report.render(format, MANUAL.name).trim_end())?;
+    writer.show_colored(&report.render(format, MANUAL.name))?;
     Ok(ExitCode::from(report.code))
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use singer_common::plugin::definition::{lock, yaml};
+use singer_common::plugin::definition::{lock, short_yaml, yaml};
 use target_ldap::settings::{ABOUT, PLUGIN};
 
 /// Set to write the files instead of comparing with them; `make docs` does.
@@ -27,6 +27,13 @@ fn check(path: PathBuf, expected: &str) {
 fn the_hubs_definition_is_up_to_date() {
     let file = format!("{}.yml", PLUGIN.variant);
     check(Path::new(KIND).join(ABOUT.name).join(file), &yaml(&ABOUT, &PLUGIN, "make docs"));
+}
+
+#[test]
+fn the_short_definition_is_up_to_date() {
+    let full = format!("{}.yml", PLUGIN.variant);
+    let text = short_yaml(&ABOUT, &PLUGIN, &full, "make docs");
+    check(Path::new(KIND).join(ABOUT.name).join("short.yml"), &text);
 }
 
 #[test]

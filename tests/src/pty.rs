@@ -60,6 +60,10 @@ pub fn run_on_terminal(run: &Run, stdout: Option<&str>, steps: &[(&str, &str)]) 
     for (name, value) in std::env::vars() {
         environment.insert(name, value.into());
     }
+    environment.insert("TERM".to_owned(), "xterm".into());
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        environment.remove(name);
+    }
     for (name, value) in command.get_envs() {
         let name = name.to_str().unwrap();
         match value {
@@ -67,8 +71,6 @@ pub fn run_on_terminal(run: &Run, stdout: Option<&str>, steps: &[(&str, &str)]) 
             None => environment.remove(name),
         };
     }
-    environment.insert("TERM".to_owned(), "xterm".into());
-    environment.remove("NO_COLOR");
     let plan = json!({"dir": command.get_current_dir().unwrap(), "command": words, "stdout": stdout, "steps": steps,
                       "environment": environment});
     let mut child = Command::new(tool("python3"))

@@ -198,6 +198,12 @@ impl Server {
         }
     }
 
+    /// Sends a signal to the server: STOP freezes it, CONT lets it go on.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.child.as_ref().expect("the server runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+    }
+
     /// SIGTERM, ten seconds of patience, SIGKILL.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -155,9 +155,8 @@ async fn steps_to(
             let grade = if config.auth == AuthMethod::Anonymous { Grade::Warning } else { Grade::Ok };
             let mut step = Step::new("bind", grade, text);
             if grade == Grade::Warning {
-                step = step.advise(
-                    "bind with a DN and a password: most directories show little to who has not bound",
-                );
+                step = step
+                    .advise("bind with a DN and a password: most directories show little to anonymous users");
             }
             steps.push(step);
             Ok(connection)

@@ -1,6 +1,7 @@
 //! Structured fields of errors and warnings in the log. The text of a message may change; programs read the fields.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// The subject of an error or a warning.
 /// Each known part is a field of its log line under `--log-format json`, with the same name.
@@ -48,6 +49,12 @@ impl Facts {
         }
     }
 
+    /// Returns the place of the setting's description, such as `docs/reference/tap-ldap.md#page_size`.
+    /// For a misspelled name it is that of the nearest setting. A flag has none.
+    pub fn reference(&self) -> Option<String> {
+        reference(self.setting.as_deref()?, self.nearest.as_deref())
+    }
+
     /// Logs an error with these facts.
     pub fn error(&self, text: &str) {
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
@@ -59,6 +66,27 @@ impl Facts {
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
         tracing::warn!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
+}
+
+/// Finds the place of a setting's description.
+type FindReference = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// One per process, as the executable's table of settings.
+static REFERENCES: OnceLock<FindReference> = OnceLock::new();
+
+/// Returns the place of a setting's description. `setting` may be a path into it, and `nearest` is the known name.
+pub(crate) fn reference(setting: &str, nearest: Option<&str>) -> Option<String> {
+    let find = REFERENCES.get()?;
+    let top = setting.split(['.', '[']).next().unwrap_or_default();
+    // The nearest name of a part (`filter`) is not the name of a setting.
+    let nearest = nearest.filter(|_| top == setting && !setting.starts_with('-'));
+    find(top).or_else(|| find(nearest?))
+}
+
+/// Sets how the descriptions of settings are found, by the name of a setting. Only the first call has an effect.
+pub(crate) fn find_references(find: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
+    // A second call (in tests) leaves the first one in place.
+    let _ = REFERENCES.set(Box::new(find));
 }
 
 /// A warning to be logged later, with its facts.

@@ -1,10 +1,11 @@
 //! Operation of a run: errors and exit codes, logs, metrics, traces, progress, signals, files, HTML pages.
 //!
 //! - [`error`], [`facts`], [`settings_error`], [`panics`]: classes of errors, their exit codes and log fields.
-//! - [`logging`], [`summary`], [`progress`], [`observe`]: output for people and for monitoring.
+//! - [`logging`], [`color`], [`summary`], [`progress`], [`observe`]: output for people and for monitoring.
 //! - [`signals`], [`file`], [`secret`]: graceful shutdown, atomic writes and locks, secret attributes.
 //! - [`page`]: the frame of HTML reports.
 
+pub mod color;
 pub mod error;
 pub mod facts;
 pub mod file;

@@ -100,12 +100,16 @@ pub(crate) fn end(code: ExitCode) {
         (Count::Unreadable, "entries whose names are not UTF-8 left out"),
         (Count::Incomplete, "stream(s) from which nothing may be deleted"),
     ] {
-        let Some(number) = get(count).filter(|n| *n > 0 || count != Count::BooksDiffer) else { continue };
+        // The fields have the zeros, too.
+        let Some(number) = get(count).filter(|n| *n > 0) else { continue };
         let _ = write!(text, "{separator}{number} {what}");
         if count == Count::Records {
             let _ = write!(text, " ({rate:.0} per second)");
         }
         separator = ", ";
+    }
+    if separator != ", " && get(Count::Records).is_some() {
+        let _ = write!(text, "{separator}no records");
     }
     // The macro needs a constant level.
     macro_rules! line {

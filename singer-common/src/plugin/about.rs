@@ -100,18 +100,22 @@ impl About {
             self.version,
             self.capabilities.iter().map(|c| format!("- `{c}`")).collect::<Vec<_>>().join("\n")
         );
-        out.push_str(&settings_table(self.table.settings()));
+        for (n, (group, settings)) in self.table.groups().enumerate() {
+            let space = if n == 0 { "" } else { "\n\n" };
+            let _ = write!(out, "{space}### {}\n\n{}", group.title(), settings_table(&settings));
+        }
         out
     }
 }
 
-/// Returns a Markdown table of settings, for `--about --format markdown` and the documentation.
-pub fn settings_table<'a>(settings: impl Iterator<Item = &'a Setting>) -> String {
+/// Returns a Markdown table of settings. Each row has an anchor with the name of its setting.
+fn settings_table(settings: &[&Setting]) -> String {
     let mut out = String::from("| setting | default | meaning |\n|---|---|---|");
     for s in settings {
         let default = if s.default.is_empty() { "–".to_owned() } else { format!("`{}`", s.default) };
         let names: Vec<String> = [s.name].iter().chain(s.aliases).map(|n| format!("`{n}`")).collect();
-        let _ = write!(out, "\n| {} | {default} | {} |", names.join(", "), s.description.replace('|', "\\|"));
+        let (name, names, meaning) = (s.name, names.join(", "), s.description.replace('|', "\\|"));
+        let _ = write!(out, "\n| <a id=\"{name}\"></a>{names} | {default} | {meaning} |");
     }
     out
 }

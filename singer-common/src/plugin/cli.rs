@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-pub use self::manual::{Example, Manual, example, heading};
+pub use self::manual::{Example, Manual, STYLES, example, heading};
 use crate::operations::error::{Class, Classified};
-use crate::operations::facts::Facts;
+use crate::operations::facts::{self, Facts};
 use crate::operations::logging::{self, LogFormat};
 use crate::operations::observe;
 use crate::operations::progress::{self, Progress};
@@ -16,6 +17,7 @@ use crate::operations::signals::Stop;
 use crate::operations::summary;
 
 mod manual;
+mod order;
 
 /// Flags of both executables.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,8 +65,6 @@ impl Commands for Command {
 /// Tasks other than a Singer run. [`run`] does some of them itself, and the `run` of the executable does the others.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
-    /// Ask for server and user, test them, and write a first configuration
-    Init(crate::plugin::init::InitArgs),
     /// Check what this configuration may do in the directory, and list requests to its administrator; writes nothing
     Doctor {
         /// The format of the report
@@ -96,7 +96,7 @@ impl Command {
                 Err(e) => return report(&e, Class::Config, &Facts::default()),
             },
             // Tasks with a configuration belong to the executable.
-            Command::Init(_) | Command::Doctor { .. } => {}
+            Command::Doctor { .. } => {}
         }
         // A reader that stops early is not an error.
         let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);
@@ -139,7 +139,7 @@ where
     C: clap::Subcommand + Commands,
     F: Future<Output = Result<ExitCode, E>>,
 {
-    let args = match parsed::<A>() {
+    let args = match parsed::<A>(manual) {
         Ok(args) => args,
         Err(e) => {
             // --help and --version are results, all others are usage errors; clap prints both.
@@ -147,6 +147,10 @@ where
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };
+    let (name, table) = (manual.name, manual.table);
+    facts::find_references(move |setting| {
+        table.find(setting).map(|setting| format!("docs/reference/{name}.md#{}", setting.name))
+    });
     let options =
         logging::LogOptions { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
     if let Err(problem) = logging::init(manual.name, &manual.modules, options, &variables()) {
@@ -188,45 +192,19 @@ where
 }
 
 /// Parses the command line.
-/// Flags for every task (`--config`, the log) are allowed before and after a subcommand.
-/// Flags for a Singer run exclude subcommands.
-fn parsed<A: clap::Parser + clap::CommandFactory>() -> Result<A, clap::Error> {
+/// Options of a subcommand are allowed before and after it, options of a Singer run exclude subcommands.
+fn parsed<A: clap::Parser + clap::CommandFactory>(manual: &Manual) -> Result<A, clap::Error> {
     let mut command = A::command();
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    if let Some(problem) = misplaced(&command, &matches) {
+    let words = order::ordered(&command, std::env::args_os().collect());
+    let matches = command.try_get_matches_from_mut(words)?;
+    if let Some(problem) = order::misplaced(&command, &matches, manual.from_runner) {
         return Err(command.error(clap::error::ErrorKind::ArgumentConflict, problem));
     }
     A::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }
 
-/// Returns the error of a flag at the wrong place beside a subcommand.
-/// That is a flag for a Singer run, or one on both sides of the subcommand: clap would silently drop one side.
-fn misplaced(command: &clap::Command, matches: &clap::ArgMatches) -> Option<String> {
-    let (name, _) = matches.subcommand()?;
-    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
-    command.get_arguments().find_map(|arg| {
-        let id = arg.get_id().as_str();
-        if !matches.try_contains_id(id).is_ok_and(|is_there| is_there)
-            || matches.value_source(id) != Some(clap::parser::ValueSource::CommandLine)
-        {
-            return None;
-        }
-        if !arg.is_global_set() {
-            return Some(format!("'{arg}' is for a run, and cannot be used with the subcommand '{name}'"));
-        }
-        let long = format!("--{}", arg.get_long()?);
-        let is_it = |word: &&String| {
-            word.strip_prefix(&long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        };
-        let given = words.iter().filter(is_it).count();
-        let kept = matches.indices_of(id).map_or(0, |all| all.len());
-        (given > kept).then(|| {
-            format!("'{long}' stands before the subcommand '{name}' and behind it; put all on one side")
-        })
-    })
-}
-
 /// Returns the output of `--test`: `healthy` with server and vendor, or `unhealthy` with the reason, and each check.
+/// It is indented for a terminal, and one line otherwise.
 pub fn health_report(
     outcome: &Result<(String, &str), String>,
     server: Option<&str>,
@@ -234,7 +212,7 @@ pub fn health_report(
     checks: &[Value],
 ) -> String {
     let response_time_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match outcome {
+    let report = match outcome {
         Ok((server, vendor)) => json!({
             "status": "healthy", "response_time_ms": response_time_ms, "server": server, "vendor": vendor,
             "checks": checks,
@@ -243,8 +221,13 @@ pub fn health_report(
             "status": "unhealthy", "error": reason, "response_time_ms": response_time_ms, "server": server,
             "checks": checks,
         }),
-    }
-    .to_string()
+    };
+    for_stdout(&report)
+}
+
+/// Returns JSON for stdout: indented on a terminal, else in one line.
+pub(super) fn for_stdout(report: &Value) -> String {
+    if std::io::stdout().is_terminal() { format!("{report:#}") } else { report.to_string() }
 }
 
 /// Logs an error with its facts and returns its exit code. Logs nothing if stdout was closed by its reader.
@@ -267,6 +250,9 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &F
     // A library's message does not name the settings of this program.
     if let Some(setting) = facts.setting.as_ref().filter(|setting| !text.contains(setting.as_str())) {
         let _ = write!(text, "; setting `{setting}`");
+    }
+    if let Some(place) = facts.reference() {
+        let _ = write!(text, " ({place})");
     }
     facts.error(&text);
     ExitCode::from(class.exit_code())

@@ -19,6 +19,20 @@ pub struct Plugin {
     pub keywords: &'static [&'static str],
     /// Groups of settings: one group must be complete.
     pub required: &'static [&'static [&'static str]],
+    /// Tasks other than a run, for `meltano invoke NAME:COMMAND`.
+    pub commands: &'static [PluginCommand],
+}
+
+/// A task of `meltano invoke NAME:COMMAND`.
+/// Meltano passes the settings to it in variables only, without `--config FILE`.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginCommand {
+    /// The name after the colon.
+    pub name: &'static str,
+    /// The arguments of the executable.
+    pub args: &'static str,
+    /// Its effect, in a sentence.
+    pub description: &'static str,
 }
 
 /// Words in names of settings that are written in capitals.
@@ -58,6 +72,34 @@ pub fn lock(about: &About, plugin: &Plugin, kind: &str) -> String {
     format!("{:#}\n", Value::Object(lock))
 }
 
+/// Returns a short definition as YAML, for `meltano add --from-ref`: Meltano copies it into `meltano.yml`.
+/// It has the settings that a new user needs, without defaults: the executable has them. `full` is the file with all settings.
+pub fn short_yaml(about: &About, plugin: &Plugin, full: &str, command: &str) -> String {
+    let mut out = format!(
+        "# Generated from the table of settings: `{command}` writes it anew.\n# The settings that a new user needs; all of them are in {full}.\n"
+    );
+    let Value::Object(definition) = definition(about, plugin) else { return out };
+    for key in ["name", "namespace", "variant", "label", "pip_url", "executable", "capabilities", "commands"]
+    {
+        if let Some(value) = definition.get(key) {
+            let _ = writeln!(out, "{key}: {value}");
+        }
+    }
+    out.push_str("settings:\n");
+    for row in about.table.settings().filter(|s| s.basic) {
+        let Value::Object(mut fields) = setting(row) else { continue };
+        fields.retain(|key, _| ["name", "kind", "options", "sensitive"].contains(&key.as_str()));
+        fields.insert("description".into(), first_sentence(row.description).into());
+        let _ = writeln!(out, "- {}", Value::Object(fields));
+    }
+    out
+}
+
+/// Returns the first sentence of a text, without its full stop.
+fn first_sentence(text: &str) -> &str {
+    text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.')
+}
+
 /// JSON is valid YAML: short items are written as JSON.
 fn list_item(item: &Value, out: &mut String) {
     let Value::Object(fields) = item else {
@@ -86,9 +128,15 @@ fn definition(about: &About, plugin: &Plugin) -> Value {
         "maintenance_status": "beta",
         "quality": "unknown",
         "capabilities": about.capabilities,
+        "commands": commands(plugin),
         "settings_group_validation": plugin.required,
         "settings": settings,
     })
+}
+
+fn commands(plugin: &Plugin) -> Value {
+    let row = |c: &PluginCommand| (c.name.to_owned(), json!({"args": c.args, "description": c.description}));
+    Value::Object(plugin.commands.iter().map(row).collect())
 }
 
 fn setting(setting: &Setting) -> Value {
@@ -152,6 +200,12 @@ mod tests {
         assert_eq!(label("bind_dn"), "Bind DN");
         assert_eq!(label("tls_ca_file"), "TLS CA File");
         assert_eq!(label("ou"), "Ou");
+    }
+
+    #[test]
+    fn short_definition_has_first_sentences() {
+        assert_eq!(first_sentence("The directory: `ldif:a.ldif`. More."), "The directory: `ldif:a.ldif`");
+        assert_eq!(first_sentence("The bind DN."), "The bind DN");
     }
 
     #[test]

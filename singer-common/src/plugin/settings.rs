@@ -13,9 +13,11 @@ use crate::operations::facts::Warning;
 
 mod config_file;
 mod dotenv;
+mod group;
 mod kind;
 mod shared;
 
+pub use group::Group;
 pub use kind::Kind;
 pub use shared::SHARED;
 
@@ -36,6 +38,10 @@ pub struct Setting {
     pub secret: bool,
     /// The `FLEXT_*` variable of the setting, empty for none.
     pub flext: &'static str,
+    /// The heading of the setting in the documentation; `None` only until [`Setting::of`].
+    pub group: Option<Group>,
+    /// Whether the short definition for Meltano has the setting: a new user needs it.
+    pub basic: bool,
     /// One or two sentences: meaning, unit, scope.
     pub description: &'static str,
 }
@@ -43,7 +49,31 @@ pub struct Setting {
 impl Setting {
     /// Returns a row with neither default nor aliases, not secret.
     pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
-        Self { name, aliases: &[], kind, default: "", secret: false, flext: "", description }
+        Self {
+            name,
+            aliases: &[],
+            kind,
+            default: "",
+            secret: false,
+            flext: "",
+            group: None,
+            basic: false,
+            description,
+        }
+    }
+
+    /// Returns the row in a group.
+    #[must_use]
+    pub const fn of(mut self, group: Group) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// Returns the row, marked as one that a new user needs.
+    #[must_use]
+    pub const fn basic(mut self) -> Self {
+        self.basic = true;
+        self
     }
 
     /// Returns the row with a default, as JSON.
@@ -106,7 +136,16 @@ impl Table {
         SHARED.iter().chain(self.own.iter())
     }
 
-    fn find(&self, key: &str) -> Option<&'static Setting> {
+    /// Returns the groups that have settings, in their order, each with its settings in the order of the table.
+    pub fn groups(&self) -> impl Iterator<Item = (Group, Vec<&'static Setting>)> + '_ {
+        Group::ALL.iter().filter_map(move |group| {
+            let settings: Vec<_> = self.settings().filter(|s| s.group == Some(*group)).collect();
+            (!settings.is_empty()).then_some((*group, settings))
+        })
+    }
+
+    /// Returns the row of a setting, by its name or another name of it.
+    pub fn find(&self, key: &str) -> Option<&'static Setting> {
         self.settings().find(|s| s.name == key || s.aliases.contains(&key))
     }
 
@@ -199,6 +238,7 @@ impl Table {
                 continue;
             }
             if let Some(setting) = self.find(&key) {
+                let value = setting.kind.value_of_text(value);
                 Self::check(setting, &key, &value)?;
                 // If two names of one setting differ in value, neither has priority.
                 if let Some((other, theirs)) = given.insert(setting.name, (key.clone(), value.clone()))
@@ -277,7 +317,7 @@ mod tests {
 
     const TABLE: Table = Table {
         prefix: "TAP_LDAP",
-        own: &[Setting::new("schemas", Kind::ObjectList, "d").alias(&["streams"])],
+        own: &[Setting::new("schemas", Kind::ObjectList, "d").of(Group::Streams).alias(&["streams"])],
     };
 
     fn file(value: &Value) -> (tempfile::TempDir, String) {
@@ -317,6 +357,27 @@ mod tests {
         let warnings = TABLE.resolve(&[path], &BTreeMap::new()).unwrap().warnings;
         assert_eq!(warnings[0].facts.nearest.as_deref(), Some("bind_password"));
         assert_eq!(warnings[0].facts.setting.as_deref(), Some("bind_pasword"));
+    }
+
+    /// Meltano passes a setting that its definition lacks as a text.
+    #[test]
+    fn settings_accept_texts_that_are_numbers_booleans_or_json() {
+        let (_dir, path) = file(
+            &json!({"page_size": "7", "start_tls": "true", "schemas": "[{\"name\": \"p\"}]", "bind_dn": "7"}),
+        );
+        let values = TABLE.resolve(&[path], &BTreeMap::new()).unwrap().values;
+        assert_eq!((&values["page_size"], &values["start_tls"]), (&json!(7), &json!(true)));
+        assert_eq!((&values["schemas"], &values["bind_dn"]), (&json!([{"name": "p"}]), &json!("7")));
+        for wrong in [
+            json!({"page_size": "-1"}),
+            json!({"page_size": "1.5"}),
+            json!({"start_tls": "maybe"}),
+            json!({"referral_hosts": "a, b"}),
+            json!({"schemas": "{}"}),
+        ] {
+            let (_dir, path) = file(&wrong);
+            assert!(TABLE.resolve(&[path], &BTreeMap::new()).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -359,6 +420,7 @@ mod tests {
         for setting in TABLE.settings() {
             assert!(names.insert(setting.name), "{} twice", setting.name);
             assert!(!setting.description.is_empty());
+            assert!(setting.group.is_some(), "{} has no group", setting.name);
             if !setting.default.is_empty() {
                 let default: Value = serde_json::from_str(setting.default).unwrap();
                 assert!(setting.kind.accepts(&default), "{}: its default is not of its kind", setting.name);

@@ -258,6 +258,23 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
+    /// Prints output for people with colors. The caller escapes text that is not its own.
+    pub fn show_colored(&mut self, text: &str) -> Result<(), WriteError> {
+        let is_seen = std::mem::replace(&mut self.is_seen, false);
+        let result = self.line(text);
+        self.is_seen = is_seen;
+        result
+    }
+
+    /// Returns the number of octets that are not yet written.
+    pub fn pending(&self) -> usize {
+        let written_now = match &self.output {
+            Output::Direct(_) => 0,
+            Output::Background(background) => background.octets(),
+        };
+        self.buffer.len() + written_now
+    }
+
     /// Flushes all output to the system.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         self.hand_over()?;

@@ -27,15 +27,14 @@ pub(crate) async fn explained(
         Some((n, stream)) => (format!("schemas[{n}].base_dn"), Some(stream.name.as_str())),
         None if is_it(&config.base_dn) => ("base_dn".to_owned(), None),
         None if is_anonymous && directory.root_dse().naming_contexts.contains(&absent) => {
-            let problem =
-                format!("not set, and noSuchObject (32): `{absent}` cannot be seen by who has not bound");
-            let expected = "bind_dn and bind_password, or a server whose administrator lets everybody read";
+            let problem = format!("not set, and noSuchObject (32): `{absent}` cannot be seen without a bind");
+            let expected = "bind_dn and bind_password, or a server that permits anonymous reads";
             return SettingsError::value("bind_dn", problem, expected).into();
         }
         None => return error,
     };
     let near = directory.nearest_name(&absent).await;
-    let who = if is_anonymous { "who has not bound (no bind_dn is set)" } else { "the bound user" };
+    let who = if is_anonymous { "an anonymous user (no bind_dn is set)" } else { "the bound user" };
     let problem = format!("noSuchObject (32): there is no entry `{absent}`, or {who} may not see it");
     let contexts = &directory.root_dse().naming_contexts;
     let expected = match contexts.as_slice() {

@@ -81,6 +81,7 @@ async fn wait_for<W: Write>(
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     if error.is::<Interrupted>() {
+        output.announce_stop();
         // The reader of stdout may have been stopped first.
         let _ = output.save();
         return Err(error);

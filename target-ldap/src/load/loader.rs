@@ -52,6 +52,8 @@ pub struct Load<'a, W: Write> {
     pub(super) rejects: Rejects,
     /// The failure of the earliest record that failed, with its number.
     pub(super) failure: Option<(u64, LoadError)>,
+    /// Whether the log says what a stop waits for.
+    stop_announced: bool,
     pub(super) progress: LoadProgress,
 }
 
@@ -85,6 +87,7 @@ impl<'a, W: Write> Load<'a, W> {
             counters: Counters::default(),
             rejects: Rejects::new(rejects, retry_rejects),
             failure: None,
+            stop_announced: false,
             progress: LoadProgress::disabled(),
         }
     }
@@ -127,7 +130,7 @@ impl<'a, W: Write> Load<'a, W> {
         let mut tick = tokio::time::interval(STATE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let given_up = stopped.is_some() || self.failure.is_some();
+            let given_up = self.has_given_up(stopped.is_some());
             self.submit_absent(given_up);
             self.start_ready();
             let idle = self.executor.running.is_empty() && !self.scheduler.has_ready();
@@ -217,6 +220,18 @@ impl<'a, W: Write> Load<'a, W> {
             Some((_, failure)) => Err(failure),
             None => Ok(stopped),
         }
+    }
+
+    /// Whether no more input is read. Logs once what a stop waits for.
+    fn has_given_up(&mut self, stopped: bool) -> bool {
+        if stopped && !std::mem::replace(&mut self.stop_announced, true) {
+            let unfinished = self.scheduler.len() - self.scheduler.parked();
+            tracing::info!(
+                unfinished,
+                "stopping: {unfinished} record(s) in progress are being finished, and no more input is read; a second signal ends the run at once"
+            );
+        }
+        stopped || self.failure.is_some()
     }
 
     /// Checks that each record of the input has exactly one outcome.

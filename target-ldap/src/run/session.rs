@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ldap_directory::{Access, Directory};
+use singer_common::operations::color;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, Lock};
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
         } else {
             PlanFormat::Ldif
         });
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = color::is_wanted(std::io::stdout().is_terminal());
         let root = directory.root_dse();
         let header = PlanHeader {
             server: directory.location().to_owned(),

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{LogFormat, run_id};
+use crate::operations::facts;
 use ldap_directory::text::{printable, printable_line};
 
 /// The field with the point of a METRIC line, as JSON.
@@ -21,6 +22,8 @@ const SUMMARY: &str = "summary.";
 pub(super) struct Formatter {
     pub name: &'static str,
     pub format: LogFormat,
+    /// Whether a person reads the log.
+    pub is_terminal: bool,
     pub color: bool,
 }
 
@@ -64,6 +67,10 @@ impl Fields {
         {
             fields.others.insert(METRIC, point);
         }
+        let text = |name: &str| fields.others.get(name).and_then(Value::as_str);
+        if let Some(place) = text("setting").and_then(|setting| facts::reference(setting, text("nearest"))) {
+            fields.others.insert("reference", place.into());
+        }
         fields
     }
 
@@ -83,6 +90,8 @@ where
         let fields = Fields::of(event);
         let metadata = event.metadata();
         match self.format {
+            // METRIC lines are for programs.
+            LogFormat::Text if self.is_terminal && fields.others.contains_key(METRIC) => Ok(()),
             LogFormat::Text => self.text(&mut out, *metadata.level(), metadata.target(), &fields),
             LogFormat::Json => {
                 let object = self.json(*metadata.level(), metadata.target(), fields);

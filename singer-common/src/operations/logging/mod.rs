@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::operations::progress;
+use crate::operations::{color, progress};
 
 mod format;
 mod levels;
@@ -72,14 +72,16 @@ pub fn init(
     };
     let by_sdk = if sdk.structured { LogFormat::Singer } else { LogFormat::Text };
     let format = options.format.unwrap_or(by_sdk);
-    let color = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
+    let is_terminal = std::io::stderr().is_terminal();
+    // A log that another program reads never has colors.
+    let color = is_terminal && color::is_wanted(is_terminal);
     // A second call (in tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
         // A failed write to stderr would be reported on stderr.
         .log_internal_errors(false)
         .with_writer(progress::Stderr::new)
         .with_env_filter(EnvFilter::new(levels.directives(name)))
-        .event_format(format::Formatter { name, format, color })
+        .event_format(format::Formatter { name, format, is_terminal, color })
         .try_init();
     Ok(())
 }

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::io;
 
 use clap::Command;
+use clap::builder::styling::{AnsiColor, Style, Styles};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::operations::error::Class;
+use crate::plugin::settings::Table;
 
 /// Headings of `--help`, in their order.
 pub mod heading {
@@ -20,11 +22,28 @@ pub mod heading {
     pub const LOG: &str = "Log and progress (stderr)";
 }
 
+const HEADING: Style = AnsiColor::Green.on_default().bold();
+const TYPED: Style = AnsiColor::Cyan.on_default();
+
+/// The colors of `--help` and of usage errors. clap removes them where colors are not wanted: in pipes, with `NO_COLOR`.
+pub const STYLES: Styles = Styles::styled()
+    .header(HEADING)
+    .usage(HEADING)
+    .literal(TYPED.bold())
+    .placeholder(TYPED)
+    .error(AnsiColor::Red.on_default().bold())
+    .valid(TYPED)
+    .invalid(AnsiColor::Yellow.on_default());
+
 /// Examples and exit codes of an executable.
 #[derive(Debug, Clone, Copy)]
 pub struct Manual {
     /// The executable's name.
     pub name: &'static str,
+    /// The settings, to which messages refer.
+    pub table: Table,
+    /// Options of a run, by their ids, that `doctor` accepts, too: runners such as Meltano add them to every call.
+    pub from_runner: &'static [&'static str],
     /// The modules that `--log-level` accepts.
     pub modules: Modules,
     /// Command lines, each with its effect.
@@ -63,15 +82,15 @@ impl Manual {
         codes
     }
 
-    /// Returns the text of `--help` after the flags.
+    /// Returns the text of `--help` after the flags, with [`STYLES`].
     pub fn after_help(&self) -> String {
-        let mut out = String::from("Examples:\n");
+        let mut out = format!("{HEADING}Examples:{HEADING:#}\n");
         for Example { line, what } in self.examples {
-            let _ = writeln!(out, "  {line}\n      {what}");
+            let _ = writeln!(out, "  {TYPED}{line}{TYPED:#}\n      {what}");
         }
-        out.push_str("\nExit codes:\n");
+        let _ = writeln!(out, "\n{HEADING}Exit codes:{HEADING:#}");
         for (code, what) in self.exit_codes() {
-            let _ = writeln!(out, "  {code:<9} {what}");
+            let _ = writeln!(out, "  {TYPED}{code:<9}{TYPED:#} {what}");
         }
         let _ = write!(
             out,

@@ -3,16 +3,17 @@
 //! Nothing is written. Checks are independent: a check that fails or is not permitted is reported, and the others continue.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::operations::error::{Class, Classified as _};
-use crate::operations::secret;
-use crate::plugin::directory_settings;
+use crate::operations::{color, secret};
+use crate::plugin::{cli, directory_settings};
 use ldap_directory::client::LdapDirectory;
 use ldap_directory::client::probe::{Grade, Step};
-use ldap_directory::text::printable_line;
+use ldap_directory::text::{printable_line, printable_lines};
 use ldap_directory::{Access, Directory, DirectoryConfig, DirectoryError, ServerUrl};
 
 mod server;
@@ -156,11 +157,15 @@ pub fn check_json(step: &Step) -> Value {
 }
 
 impl Report {
-    /// Returns the report in a format, with a line feed at its end.
+    /// Returns the report in a format, for stdout, without a line feed at its end.
+    /// Text from the server cannot send control sequences to the terminal.
     pub fn render(&self, format: Format, program: &str) -> String {
         match format {
-            Format::Json => format!("{}\n", self.to_json()),
-            Format::Text => self.to_text(program),
+            Format::Json => printable_lines(&cli::for_stdout(&self.to_json())).into_owned(),
+            Format::Text => {
+                let colors = color::is_wanted(std::io::stdout().is_terminal());
+                self.to_text(program, colors).trim_end().to_owned()
+            }
         }
     }
 
@@ -180,16 +185,15 @@ impl Report {
         })
     }
 
-    fn to_text(&self, program: &str) -> String {
-        let mut text = format!("{program} doctor: {}", self.server);
-        if let Some(vendor) = self.vendor {
-            let _ = write!(text, " ({vendor})");
-        }
+    fn to_text(&self, program: &str, colors: bool) -> String {
+        let heading = |text: &str| painted(text, HEADING, colors);
+        let vendor = self.vendor.map(|vendor| format!(" ({vendor})")).unwrap_or_default();
+        let first = printable_line(&format!("{program} doctor: {}{vendor}", self.server)).into_owned();
+        let mut text = heading(&first);
         text.push_str("\n\n");
         for step in &self.steps {
-            // Text from a server must not send control sequences to the terminal.
-            let line = format!("{:<8} {:<16} {}", step.grade.word(), step.name, step.text);
-            text.push_str(&printable_line(&line));
+            text.push_str(&painted(&format!("{:<8}", step.grade.word()), color_of(step.grade), colors));
+            text.push_str(&printable_line(&format!(" {:<16} {}", step.name, step.text)));
             text.push('\n');
             if !step.advice.is_empty() {
                 text.push_str(&printable_line(&format!("{:25} -> {}", "", step.advice)));
@@ -197,7 +201,7 @@ impl Report {
             }
         }
         if !self.works.is_empty() {
-            text.push_str("\nWhat will work:\n");
+            let _ = write!(text, "\n{}\n", heading("What will work:"));
             for sentence in &self.works {
                 text.push_str(&printable_line(&format!("  - {sentence}")));
                 text.push('\n');
@@ -206,7 +210,7 @@ impl Report {
         let asked: Vec<&Step> =
             self.steps.iter().filter(|s| s.advice.to_lowercase().starts_with("ask")).collect();
         if !asked.is_empty() {
-            text.push_str("\nFor the administrator:\n");
+            let _ = write!(text, "\n{}\n", heading("For the administrator:"));
             for step in asked {
                 text.push_str(&printable_line(&format!("  - {}: {}", step.name, step.advice)));
                 text.push('\n');
@@ -220,5 +224,23 @@ impl Report {
             (failed, warned) => writeln!(text, "\n{failed} check(s) failed, {warned} warning(s)."),
         };
         text
+    }
+}
+
+/// Bold (ECMA-48 section 8.3.117).
+const HEADING: &str = "\x1b[1m";
+
+/// Returns a text, with a color if colors are wanted.
+fn painted(text: &str, color: &str, colors: bool) -> String {
+    if colors { format!("{color}{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Green, yellow, red; dim for what is not known.
+fn color_of(grade: Grade) -> &'static str {
+    match grade {
+        Grade::Ok => "\x1b[32m",
+        Grade::Warning => "\x1b[33m",
+        Grade::Failed => "\x1b[31m",
+        Grade::Unknown => "\x1b[2m",
     }
 }

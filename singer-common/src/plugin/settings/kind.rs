@@ -79,6 +79,19 @@ impl Kind {
         }
     }
 
+    /// Converts a config file's text that stands for another type (as Meltano passes settings that its definition lacks).
+    /// Other values stay as they are.
+    pub(super) fn value_of_text(self, value: Value) -> Value {
+        let Value::String(text) = &value else { return value };
+        let is_json = text.trim_start().starts_with(['[', '{']);
+        let may_be_text = matches!(self, Kind::Boolean | Kind::Integer { .. }) || is_json;
+        if self.accepts(&value) || !may_be_text {
+            return value;
+        }
+        let parsed = self.value_of_variable(text);
+        if self.accepts(&parsed) { parsed } else { value }
+    }
+
     /// Returns the JSON schema of the type, as `--about` prints it. Null is the same as not set.
     pub fn json_schema(self) -> Value {
         use serde_json::json;

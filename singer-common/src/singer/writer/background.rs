@@ -39,6 +39,8 @@ pub(super) struct WriteStatus {
 #[derive(Debug, Default)]
 struct State {
     is_writing: bool,
+    /// The octets of the buffer that is being written.
+    octets: usize,
     /// The error after which nothing is written.
     failed: Option<(io::ErrorKind, String)>,
 }
@@ -76,6 +78,7 @@ impl WriteStatus {
     fn done(&self, result: io::Result<()>) {
         let mut state = self.lock();
         state.is_writing = false;
+        state.octets = 0;
         if let (Err(e), None) = (result, &state.failed) {
             state.failed = Some((e.kind(), e.to_string()));
         }
@@ -116,12 +119,18 @@ impl Background {
         self.status.lock().is_writing
     }
 
+    /// Returns the number of octets that are being written.
+    pub(super) fn octets(&self) -> usize {
+        self.status.lock().octets
+    }
+
     /// Passes a buffer on once the previous one is written, and replaces it by an empty one.
     /// Returns the error of an earlier write.
     pub(super) fn hand_over(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut state = self.status.wait();
         state.result()?;
         state.is_writing = true;
+        state.octets = buffer.len();
         drop(state);
         let free = self.written.try_recv().unwrap_or_else(|_| Vec::with_capacity(buffer.capacity()));
         let full = std::mem::replace(buffer, free);
@@ -176,9 +185,11 @@ mod tests {
         let mut buffer = b"one ".to_vec();
         background.hand_over(&mut buffer).unwrap();
         assert!(buffer.is_empty() && background.is_writing());
+        assert_eq!(background.octets(), 4);
         permit.send(Ok(())).unwrap();
         background.status().clone().idle().await;
         assert!(!background.is_writing());
+        assert_eq!(background.octets(), 0);
         buffer.extend_from_slice(b"two");
         permit.send(Ok(())).unwrap();
         background.hand_over(&mut buffer).unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ldap_directory::dn::{DnKey, split};
 use ldap_directory::{Access, Directory, DirectoryError};
+use singer_common::operations::color;
 use singer_common::operations::file::{self, JOURNAL, Lock};
 use singer_common::plugin::cli::heading;
 use singer_common::plugin::directory_settings;
@@ -253,7 +254,7 @@ fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsEr
 fn plan(format: Option<PlanFormat>) -> Arc<PlanOutput> {
     let is_terminal = std::io::stdout().is_terminal();
     let format = format.unwrap_or(if is_terminal { PlanFormat::Diff } else { PlanFormat::Ldif });
-    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let colour = color::is_wanted(is_terminal);
     Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())))
 }
 

@@ -165,12 +165,59 @@ fn options_stand_before_a_subcommand_or_behind_it_and_none_is_dropped() {
     let behind = run(&["doctor", "--config", path, "--log-level", "warning"]).succeeds();
     assert!(!before.stdout.is_empty() && !behind.stdout.is_empty());
     run(&["doctor", "--config", path, "--config", path]).succeeds();
-    // Of both sides one would be dropped without a word.
-    run(&["--config", path, "doctor", "--config", path]).exits(2).says("--config");
+    // Both count, in their order: the later one overrides.
+    let wrong = dir.path().join("wrong.json");
+    std::fs::write(&wrong, r#"{"server_url": "ldif:/no/such/file.ldif"}"#).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    run(&["--config", wrong, "doctor", "--config", path]).succeeds();
+    run(&["--config", path, "doctor", "--config", wrong]).exits(2);
     run(&["--log-level=warning", "doctor", "--config", path, "--log-level", "info"])
         .exits(2)
         .says("--log-level");
-    run(&["--config", path, "--discover", "doctor"]).exits(2).says("--discover");
+    // The subcommand's own option, whose values are others than those of a run's option of that name.
+    let report = run(&["--format", "json", "--config", path, "doctor"]).succeeds();
+    assert_eq!(report.json()["status"], "healthy");
+    run(&["--config", path, "--format", "markdown", "doctor"]).exits(2).says("markdown");
+    for (option, subcommand) in [("--discover", "doctor"), ("--catalog=x", "init"), ("--yes", "doctor")] {
+        run(&["--config", path, option, subcommand]).exits(2).says(option.split('=').next().unwrap());
+    }
+}
+
+/// Meltano adds the catalog and the state to every call. `doctor` checks that they can be read.
+#[test]
+fn doctor_accepts_what_meltano_adds_and_says_if_it_cannot_be_read() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let config = tap_config(&slapd);
+    let catalog = Run::tap(&config).arg("--discover").run().succeeds().json();
+    let state = json!({"bookmarks": {}});
+    let doctor = |catalog: &Value, state: &Value| {
+        Run::tap(&config).file("--catalog", catalog).file("--state", state).arg("doctor").run()
+    };
+    assert!(!doctor(&catalog, &state).succeeds().stdout.is_empty());
+    let wrong = doctor(&json!({"server_url": "x"}), &state).exits(2).reports_setting("--catalog");
+    assert!(wrong.stdout.is_empty());
+    doctor(&catalog, &json!([])).exits(2).reports_setting("--state");
+}
+
+#[test]
+fn the_targets_options_stand_before_its_subcommands_too() {
+    let dir = scratch();
+    let path = dir.path().join("config.json");
+    let tree = dir.path().join("tree.ldif");
+    std::fs::write(&tree, "dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n").unwrap();
+    let undo = dir.path().join("undo.ldif");
+    let config = json!({"server_url": format!("ldif:{}", tree.display()), "undo_file": undo});
+    std::fs::write(&path, config.to_string()).unwrap();
+    Run::target(&config).messages(&units(1)).run().succeeds().counts(&[("added", 1)]);
+    let (path, undo) = (path.to_str().unwrap(), undo.to_str().unwrap());
+    let run = |args: &[&str]| args.iter().fold(Run::bare(Program::Target), |run, arg| run.arg(*arg)).run();
+    let before = run(&["--config", path, "--dry-run", "--plan-format", "json", "undo", undo]).succeeds();
+    let behind = run(&["undo", undo, "--config", path, "--dry-run", "--plan-format", "json"]).succeeds();
+    assert!(!before.stdout.is_empty());
+    assert_eq!(before.stdout_text(), behind.stdout_text());
+    run(&["--config", path, "--input", "x", "undo", undo]).exits(2).says("--input");
+    run(&["--config", path, "undo", undo]).succeeds();
+    assert!(!std::fs::read_to_string(&tree).unwrap().contains("ou=u0"));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The generated documents in the repository are up to date.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ldap_tests::run::{Program, Run};
 use ldap_tests::server::{scratch, tool};
+use serde_json::Value;
 
 #[test]
 fn the_tables_of_settings_are_up_to_date() {
@@ -21,6 +22,42 @@ fn the_tables_of_settings_are_up_to_date() {
             "docs/reference/{0}.md is not what `{0} --about --format markdown` prints: run `make docs`",
             program.name()
         );
+    }
+}
+
+/// Messages refer to these anchors.
+#[test]
+fn every_setting_has_a_group_and_an_anchor_of_its_own() {
+    for program in [Program::Tap, Program::Target] {
+        let about = |format: &str| {
+            Run::bare(program).arg("--about").arg("--format").arg(format).run().succeeds().stdout_text()
+        };
+        let page = about("markdown");
+        let (_, settings) = page.split_once("\n## Settings\n").unwrap();
+        let mut anchors = Vec::new();
+        let mut groups = Vec::new();
+        for line in settings.lines() {
+            if let Some(title) = line.strip_prefix("### ") {
+                // As GitHub and MkDocs name the anchor of a heading.
+                groups.push(title.to_lowercase().replace(' ', "-").replace(',', ""));
+            } else if let Some((anchor, rest)) =
+                line.strip_prefix("| <a id=\"").and_then(|rest| rest.split_once("\"></a>"))
+            {
+                assert!(rest.starts_with(&format!("`{anchor}`")), "{line}");
+                assert!(!groups.is_empty(), "{anchor} stands below no heading");
+                anchors.push(anchor.to_owned());
+            }
+        }
+        let about: Value = serde_json::from_str(&about("json")).unwrap();
+        let known: BTreeSet<String> =
+            about["settings"]["properties"].as_object().unwrap().keys().cloned().collect();
+        assert!(groups.len() > 8 && known.len() > 50, "{groups:?}");
+        assert_eq!(anchors.iter().cloned().collect::<BTreeSet<_>>(), known, "{}", program.name());
+        anchors.extend(groups);
+        let count = anchors.len();
+        anchors.sort();
+        anchors.dedup();
+        assert_eq!(anchors.len(), count, "two places have one anchor: {anchors:?}");
     }
 }
 

@@ -6,5 +6,7 @@ mod failures;
 mod generated_docs;
 mod init;
 mod misspelled_and_duplicate_keys;
+mod stop;
+mod terminal;
 mod terminal_escapes;
 mod unknown_names;

@@ -69,7 +69,7 @@ fn a_run_says_what_it_was_and_what_it_added_up_to() {
     let target = Run::target(&copy(&dir)).text_log().stdin(&tap.stdout).run().succeeds();
     is_calm(&target);
     let last = target.stderr.lines().last().unwrap();
-    assert!(last.contains(": 9 records (") && last.contains(" 9 added, 0 modified, 0 renamed,"), "{last}");
+    assert!(last.contains(": 9 records (") && last.ends_with(", 9 added"), "{last}");
     let text = String::from_utf8(tap.stdout.clone()).unwrap().replace("\"Person 3\"", "\"Person Three\"");
     let dry = Run::target(&copy(&dir)).text_log().arg("--dry-run").stdin(&text).run().succeeds();
     is_calm(&dry);

@@ -49,7 +49,7 @@ fn bars_are_drawn_on_a_terminal_and_break_no_line() {
     // Every log line is whole, and the last thing to be seen.
     let log: Vec<String> = lines(&tap.stderr).into_iter().filter(|l| l.contains(" | ")).collect();
     assert!(
-        log.len() > 4 && log.iter().all(|l| l.starts_with("20") && l.contains(" | tap-ldap | ")),
+        log.len() >= 2 && log.iter().all(|l| l.starts_with("20") && l.contains(" | tap-ldap | ")),
         "{log:#?}"
     );
     assert!(log.last().unwrap().contains(" done after "), "{log:#?}");

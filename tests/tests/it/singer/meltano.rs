@@ -203,3 +203,78 @@ fn variables_come_from_the_environment_and_from_a_file() {
     let (code, said) = run(&[], &[]);
     assert!(code == Some(2) && said.contains("server_url"), "{said}");
 }
+
+/// A project with the short definitions, added as the documentation says, and the executables built here.
+fn short() -> Project {
+    let project = Project::of(&json!({}));
+    // As people have it, so that lines can be counted.
+    project.write("meltano.yml", "default_environment: dev\nenvironments:\n- name: dev\n");
+    for (kind, program) in [("extractors", Program::Tap), ("loaders", Program::Target)] {
+        let name = program.name();
+        let definition = ldap_tests::meltano::root().join("meltano").join(kind).join(name).join("short.yml");
+        project.meltano(&["add", "--from-ref", definition.to_str().unwrap(), "--no-install", name]);
+    }
+    let mut text = project.read("meltano.yml");
+    for program in [Program::Tap, Program::Target] {
+        let old = format!("executable: {}", program.name());
+        assert_eq!(text.matches(&old).count(), 1, "{text}");
+        text = text.replace(&old, &format!("executable: {}", program.path().display()));
+        // Nothing is to be installed.
+        text = text.replace(&format!("    pip_url: {}\n", program.name()), "");
+    }
+    project.write("meltano.yml", &text);
+    project.write("source.ldif", PEOPLE);
+    project.meltano(&["config", "set", "tap-ldap", "server_url", "ldif:source.ldif"]);
+    project.meltano(&["config", "set", "target-ldap", "server_url", "ldif:copy.ldif"]);
+    project
+}
+
+#[test]
+fn the_short_definitions_are_short_and_run() {
+    let project = short();
+    let text = project.read("meltano.yml");
+    assert!(text.lines().count() < 150, "{} lines:\n{text}", text.lines().count());
+    let rewrite = r#"[{"from": "dc=example,dc=test", "to": "dc=copy,dc=test"}]"#;
+    project.meltano(&["config", "set", "target-ldap", "dn_rewrite", rewrite]);
+    project.meltano(&["run", "tap-ldap", "target-ldap"]);
+    assert!(project.read("copy.ldif").contains("dn: uid=ada,ou=people,dc=copy,dc=test"));
+    // A setting that the definition does not have reaches the plugin all the same.
+    // Meltano does not know its type, and makes a text of it.
+    project.meltano(&["config", "set", "tap-ldap", "state_interval_records", "7"]);
+    project.meltano(&["config", "set", "tap-ldap", "ignore_modifiers", r#"["cn=loader"]"#]);
+    assert!(project.read("meltano.yml").contains("state_interval_records: '7'"));
+    project.meltano(&["invoke", "tap-ldap", "--discover"]);
+    project.meltano(&["config", "set", "tap-ldap", "state_interval_records", "none"]);
+    let failed = project.command(&["invoke", "tap-ldap", "--test"]).output().unwrap();
+    let said = ldap_tests::meltano::said(&failed);
+    assert!(!failed.status.success() && said.contains("state_interval_records"), "{said}");
+}
+
+#[test]
+fn meltano_invokes_the_subcommands() {
+    let project = short();
+    let is_healthy = |args: &[&str]| {
+        let text = project.meltano(args);
+        assert!(text.contains(" doctor: ") && text.contains("ok "), "{args:?}: {text}");
+    };
+    is_healthy(&["invoke", "tap-ldap", "doctor"]);
+    project.meltano(&["run", "tap-ldap", "target-ldap"]);
+    // From now on Meltano adds a catalog to every call, and a state.
+    assert!(project.read(".meltano/run/tap-ldap/tap.properties.json").contains("streams"));
+    for plugin in ["tap-ldap", "target-ldap"] {
+        is_healthy(&["invoke", plugin, "doctor"]);
+        is_healthy(&["invoke", &format!("{plugin}:doctor")]);
+        assert!(project.meltano(&["invoke", "--list-commands", plugin]).contains("doctor"));
+    }
+    let messages = project.meltano(&["invoke", "tap-ldap"]);
+    project.write("messages.singer", &messages.replace("ada@example.test", "countess@example.test"));
+    let before = project.read("copy.ldif");
+    let plan = project.meltano(&["invoke", "target-ldap:dry-run", "--input", "messages.singer"]);
+    assert!(plan.contains("countess@example.test"), "{plan}");
+    assert_eq!(project.read("copy.ldif"), before);
+    project.meltano(&["config", "set", "target-ldap", "undo_file", "undo.ldif"]);
+    project.meltano(&["invoke", "target-ldap", "--input", "messages.singer"]);
+    assert!(project.read("copy.ldif").contains("countess@example.test"));
+    project.meltano(&["invoke", "target-ldap:undo", "undo.ldif"]);
+    assert!(!project.read("copy.ldif").contains("countess@example.test"));
+}

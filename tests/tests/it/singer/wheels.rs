@@ -59,6 +59,14 @@ fn the_definitions_are_as_the_hub_has_them() {
         };
         let output = check(&definition);
         assert!(output.status.success(), "{}: {}", definition.display(), said(&output));
+        // The short definition is for projects; the hub's pages want the quality of a variant.
+        let short = definition.with_file_name("short.yml");
+        let text = std::fs::read_to_string(&short).unwrap();
+        let dir = scratch();
+        let path = dir.path().join("short.yml");
+        std::fs::write(&path, format!("{text}quality: unknown\n")).unwrap();
+        let output = check(&path);
+        assert!(output.status.success(), "{}: {}", short.display(), said(&output));
         // That the check can fail.
         let dir = scratch();
         let broken = dir.path().join("broken.yml");

@@ -185,13 +185,23 @@ fn each_mistake_is_named_with_a_way_out() {
         match failure.line(&output, dir.path(), &slapd.ldap_uri()) {
             Ok(line) => {
                 let message = line["message"].as_str().unwrap_or_default();
+                let reference = line["reference"].as_str().unwrap_or_default();
+                check_reference(failure, &line);
                 let message = message
+                    .strip_suffix(&format!(" ({reference})"))
+                    .unwrap_or(message)
                     .replace(dir.path().to_str().unwrap(), "/DIR")
                     .replace(&slapd.ldap_uri(), "ldap://SERVER");
                 let about = ["setting", "stream", "record", "code", "nearest"]
                     .iter()
                     .filter(|name| !line[**name].is_null())
-                    .map(|name| format!("{name} `{}`", line[*name].to_string().trim_matches('"')))
+                    .map(|name| {
+                        let value = format!("`{}`", line[*name].to_string().trim_matches('"'));
+                        match reference.strip_prefix("docs/reference/").filter(|_| *name == "setting") {
+                            Some(place) => format!("{name} [{value}]({place})"),
+                            None => format!("{name} {value}"),
+                        }
+                    })
                     .collect::<Vec<_>>()
                     .join(", ")
                     .replace(dir.path().to_str().unwrap(), "/DIR");
@@ -213,11 +223,41 @@ fn each_mistake_is_named_with_a_way_out() {
     }
 }
 
+/// Checks that a message refers to the description of its setting, once, and at its end if it ends the run.
+#[track_caller]
+fn check_reference(failure: &Failure, line: &Value) {
+    let about = ldap_tests::meltano::about(failure.program);
+    let setting = line["setting"].as_str().unwrap_or_default();
+    let top = setting.split(['.', '[']).next().unwrap();
+    // The other name of `schemas`.
+    let top = if top == "streams" { "schemas" } else { top };
+    let message = line["message"].as_str().unwrap_or_default();
+    let mentions = message.matches("docs/reference/").count();
+    let is_known = |name: &str| about["settings"]["properties"].get(name).is_some();
+    let expected =
+        [top, line["nearest"].as_str().unwrap_or_default()].into_iter().find(|name| is_known(name));
+    match expected {
+        Some(name) => {
+            let place = format!("docs/reference/{}.md#{name}", failure.program.name());
+            assert_eq!(line["reference"], place, "{}: {line}", failure.what);
+            if failure.code == 2 {
+                assert!(
+                    message.ends_with(&format!("({place})")) && mentions == 1,
+                    "{}: {message}",
+                    failure.what
+                );
+            }
+        }
+        None => assert!(line["reference"].is_null() && mentions == 0, "{}: {line}", failure.what),
+    }
+}
+
 fn document(page: &BTreeMap<&str, Vec<String>>) -> String {
     let mut text = String::from(
         "# Mistakes, and what is said of them\n\n\
          Written by a test that makes each of these mistakes. The exit code, and what the message is about, are checked: with \
          `--log-format json` each part is a field of its own (`setting`, `stream`, `record`, `code`, `nearest`), for programs to read. \
+         `reference` is the place of the setting's description, with which the message of an error also ends. \
          The wording may change from one version to the next.\n\n\
          What each answer of a server means: [messages.md](messages.md).\n",
     );
