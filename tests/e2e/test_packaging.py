@@ -53,9 +53,9 @@ def test_the_state_is_kept_and_passed_on(pipeline, tmp_path, shell):
     first = json.loads((tmp_path / "state.json").read_text())
     assert first["bookmarks"]["people"]["replication_key_value"].startswith("2026-01")
     source.write_text(source.read_text() + person("grace", modifyTimestamp="20260201000000Z"))
-    # Of the first run only the entry of the bookmark could be read again.
+    # Without the STATE, ada would come again, and be unchanged.
     said = run(*command, env={**ENVIRONMENT, "TMPDIR": str(tmp_path)}).stderr
-    assert "people: 1 added" in said and "0 deleted" in said, said
+    assert "people: 1 added, 0 modified, 0 renamed, 0 deleted, 0 unchanged" in said, said
     assert json.loads((tmp_path / "state.json").read_text())["bookmarks"]["people"]["replication_key_value"].startswith("2026-02")
     assert (tmp_path / "copy.ldif").read_text().count("dn: uid=") == 2
     # The pipes are gone.
@@ -98,7 +98,7 @@ def test_the_deployment_follows_and_stops_gracefully(slapds, pipeline, tmp_path,
     tree = SUFFIX_LDIF + unit("people") + person("ada")
     source, copy = slapds("source", tree, **SYNCPROV), slapds("copy", SUFFIX_LDIF + unit("people"))
     tap, target = manifest("deployment")
-    tap |= {"server_url": source.url, "bind_dn": ADMIN, "metrics_listen": f"127.0.0.1:{free_port()}"}
+    tap |= {"server_url": source.url, "bind_dn": ADMIN, "metrics_listen": f"127.0.0.1:{free_port()}", "state_dir": str(tmp_path / "tap")}
     target |= {"server_url": copy.url, "bind_dn": ADMIN, "metrics_listen": f"127.0.0.1:{free_port()}"}
     assert tap["follow"] and tap["schemas"][0]["base_dn"] == "ou=people,dc=example,dc=com"
     tap["schemas"][0]["base_dn"] = f"ou=people,{SUFFIX}"
@@ -110,7 +110,7 @@ def test_the_deployment_follows_and_stops_gracefully(slapds, pipeline, tmp_path,
     try:
         await_that(lambda: f"uid=ada,ou=people,{SUFFIX}" in entries(copy) and state.exists(), process, tmp_path / "log")
         before = state.read_text()
-        modify(source, person("grace"))
+        modify(source, person("grace").replace("\n", "\nchangetype: add\n", 1))
         # While it runs: the change, and then the STATE after it.
         await_that(lambda: f"uid=grace,ou=people,{SUFFIX}" in entries(copy) and state.read_text() != before, process, tmp_path / "log")
         # As systemd and Kubernetes do: the script alone is signaled.
@@ -134,11 +134,18 @@ def test_the_deployment_follows_and_stops_gracefully(slapds, pipeline, tmp_path,
 
 def test_the_cron_jobs_configuration_mirrors(slapds, pipeline, tmp_path):
     """The configurations of packaging/kubernetes/cronjob.yaml, with this machine's addresses, accounts and folders."""
-    source, copy = slapds("source", SUFFIX_LDIF + unit("people") + person("ada")), slapds("copy", SUFFIX_LDIF)
+    source, copy = slapds("source", SUFFIX_LDIF + unit("people") + person("ada") + person("grace")), slapds("copy", SUFFIX_LDIF)
     tap, target = manifest("cronjob")
     tap |= {"server_url": source.url, "bind_dn": ADMIN, "base_dn": SUFFIX, "state_dir": str(tmp_path / "tap")}
     target |= {"server_url": copy.url, "bind_dn": ADMIN, "undo_file": target["undo_file"].replace("/state", str(tmp_path))}
     secrets = {"TAP_LDAP_BIND_PASSWORD": PASSWORD, "TARGET_LDAP_BIND_PASSWORD": PASSWORD}
     run(*pipeline(tap, target), env={**ENVIRONMENT, **secrets})
+    assert set(entries(copy)) == set(entries(source))
+    modify(source, f"dn: uid=ada,ou=people,{SUFFIX}\nchangetype: delete\n")
+    # 5 % of four entries is none: the limit holds.
+    assert target["max_deletes"] == "5%"
+    run(*pipeline(tap, target), env={**ENVIRONMENT, **secrets}, code=1)
+    assert len(entries(copy)) == len(entries(source)) + 1
+    run(*pipeline(tap, target | {"max_deletes": 1}), env={**ENVIRONMENT, **secrets})
     assert set(entries(copy)) == set(entries(source))
     assert list(tmp_path.glob("undo-*.ldif")) and (tmp_path / "state.json").stat().st_mode & 0o777 == 0o644
