@@ -2,8 +2,8 @@
 # Builds tap-ldap and target-ldap as Python wheels.
 #   scripts/build-wheels.sh OUT [PROFILE [FEATURES [TARGET]]]
 # OUT: the folder for the wheels; those of an earlier build are removed. PROFILE: Cargo's, default release.
-# FEATURES: Cargo's, `gssapi` or `ntlm`. Such executables need the MIT Kerberos of the machine that runs them, which manylinux does not
-# include: these wheels are for machines like this one, and are tagged so.
+# FEATURES: Cargo's, `gssapi` or `ntlm`. On Linux with glibc, these executables load the MIT Kerberos of the machine when a bind needs
+# it (scripts/build-gssapi.sh), and run where there is none. Building them needs libclang and libkrb5-dev.
 # TARGET: Rust's name of the platform, default this machine's.
 # On Linux, zig (from PyPI) links against glibc 2.17 (manylinux2014), whatever glibc this machine has. The executables are in
 # $CARGO_TARGET_DIR/TARGET/PROFILE afterwards.
@@ -20,15 +20,17 @@ scripts/install-venv.sh tests/wheels/requirements.txt "$tools"
 bin=$tools/bin
 [ -d "$bin" ] || bin=$tools/Scripts
 
-options=()
+options=(--target "$target")
+case $target in
+  *-linux-gnu) options+=(--zig --compatibility manylinux2014) ;;
+  *-linux-musl) options+=(--zig --compatibility musllinux_1_2) ;;
+esac
 if [ -n "$features" ]; then
-  options=(--features "$features" --compatibility linux)
-else
-  case $target in
-    *-linux-gnu) options=(--target "$target" --zig --compatibility manylinux2014) ;;
-    *-linux-musl) options=(--target "$target" --zig --compatibility musllinux_1_2) ;;
-    *) options=(--target "$target") ;;
-  esac
+  options+=(--features "$features")
+  environment=$(scripts/build-gssapi.sh "$target" "$folder/gssapi" "$bin/python")
+  # Without quotes: NAME=VALUE, several.
+  # shellcheck disable=SC2086,SC2163
+  export $environment
 fi
 
 mkdir -p "$out"
