@@ -40,15 +40,15 @@ for program in tap-ldap target-ldap; do
 done
 [ "$floor" != 0 ] || { echo "build-deb: $executables: these executables do not use glibc: archives are for them" >&2; exit 1; }
 depends="libc6 (>= $floor)"
-for library in $(sort -u <<<"$libraries"); do
+while read -r library; do
   case $library in
     # libc6 has these.
-    libc.so.6 | libm.so.6 | libdl.so.2 | libpthread.so.0 | librt.so.1 | libresolv.so.2 | libutil.so.1 | ld-linux*) ;;
+    '' | libc.so.6 | libm.so.6 | libdl.so.2 | libpthread.so.0 | librt.so.1 | libresolv.so.2 | libutil.so.1 | ld-linux*) ;;
     libgcc_s.so.1) depends="$depends, libgcc-s1 (>= 4.2) | libgcc1" ;;
     libgssapi_krb5.so.2) depends="$depends, libgssapi-krb5-2" ;;
     *) echo "build-deb: no package is known for $library" >&2; exit 1 ;;
   esac
-done
+done < <(sort -u <<<"$libraries")
 
 install -m 755 packaging/singer-ldap-run "$root/usr/bin/"
 install -m 644 packaging/singer-ldap-run.1 "$share/man/man1/"

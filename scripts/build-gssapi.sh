@@ -35,7 +35,11 @@ echo 'INPUT(libgssapi_forward.a)' >"$out/lib/libgssapi_krb5.so"
 # It is told of them as prefixes, each with a folder `include`.
 prefixes=$out
 number=0
-for folder in /usr/lib/llvm-*/lib/clang/*/include /usr/lib/clang/*/include /usr/include /usr/include/"${1%%-*}-linux-gnu"; do
+clang=
+for folder in /usr/lib/clang/*/include /usr/lib/llvm-*/lib/clang/*/include; do
+  [ ! -d "$folder" ] || clang=$folder
+done
+for folder in "$clang" /usr/include /usr/include/"${1%%-*}-linux-gnu"; do
   [ -d "$folder" ] || continue
   number=$((number + 1))
   mkdir -p "$out/headers-$number/lib"

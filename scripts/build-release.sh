@@ -2,7 +2,7 @@
 # Builds what a release has for a platform: both wheels, and an archive with both executables, manual pages, completions, licenses
 # and packaging/.
 #   scripts/build-release.sh TARGET OUT [PROFILE]
-# TARGET: Rust's name of the platform. It must be installed (rustup target add TARGET). PROFILE: Cargo's, default release.
+# TARGET: Rust's name of the platform. On Linux with glibc, libclang and libkrb5-dev are needed. TARGET must be installed (rustup target add TARGET). PROFILE: Cargo's, default release.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 TARGET OUT [PROFILE]" >&2; exit 2; }
 
@@ -16,7 +16,11 @@ name=singer-ldap-$version-$target
 suffix=
 case $target in *-windows-*) suffix=.exe ;; esac
 
-scripts/build-wheels.sh "$out" "$profile" "" "$target"
+# Kerberos and NTLM, where the machine's library can be loaded at run time (docs/decisions/0015-kerberos-at-run-time.md).
+features=
+case $target in *-linux-gnu) features=ntlm ;; esac
+
+scripts/build-wheels.sh "$out" "$profile" "$features" "$target"
 
 staging=$(mktemp -d)
 trap 'rm -rf "$staging"' EXIT
