@@ -27,8 +27,8 @@ context=$out/context
 rm -rf "$context"
 root=$context/rootfs
 install -d "$root/bin" "$root/etc/ssl/certs" "$root/usr/bin" "$root/usr/share/doc/singer-ldap" "$root/usr/share/doc/busybox"
-install -d -m 1777 "$root/tmp"
-install -d "$root/state"
+# For whatever user the container is run as: some clusters choose one.
+install -d -m 1777 "$root/tmp" "$root/state"
 install -m 755 "$executables/tap-ldap" "$executables/target-ldap" packaging/singer-ldap-run "$root/usr/bin/"
 strip --strip-unneeded "$root/usr/bin/tap-ldap" "$root/usr/bin/target-ldap"
 install -m 755 "$busybox" "$root/bin/busybox"
@@ -42,7 +42,6 @@ printf 'root:x:0:\nsinger:x:65532:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 install -m 644 LICENSE-APACHE LICENSE-MIT "$root/usr/share/doc/singer-ldap/"
 install -m 644 /usr/share/doc/busybox-static/copyright "$root/usr/share/doc/busybox/"
-chown -h -R 65532:65532 "$root/state" 2>/dev/null || chmod 1777 "$root/state"
 cp packaging/container/Containerfile "$context/"
 
 # A store of its own: nothing is left in the machine's.

@@ -2,6 +2,7 @@
 # Builds the Debian package singer-ldap: both executables, singer-ldap-run, manual pages, completions, systemd units.
 #   scripts/build-deb.sh EXECUTABLES OUT
 # EXECUTABLES: the folder with tap-ldap and target-ldap, dynamically linked. Needs dpkg-deb and readelf (packages dpkg, binutils), not root.
+# DEB_LEVEL: how hard it is compressed, 0 to 9.
 set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: $0 EXECUTABLES OUT" >&2; exit 2; }
 
@@ -20,7 +21,7 @@ trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
 share=$root/usr/share
 doc=$share/doc/singer-ldap
-install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$root/etc/singer-ldap" "$doc" "$share/lintian/overrides" \
+install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$root/etc/singer-ldap" "$doc" \
   "$share/bash-completion/completions" "$share/fish/vendor_completions.d" "$share/man/man1" "$share/zsh/vendor-completions"
 
 # The oldest glibc that has every symbol which the executables use, and the libraries that they name.
@@ -29,7 +30,7 @@ libraries=
 for program in tap-ldap target-ldap; do
   install -m 755 "$executables/$program" "$root/usr/bin/"
   strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/$program"
-  floor=$({ echo "$floor"; readelf --version-info --wide "$executables/$program" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//'; } | sort -Vu | tail -n 1)
+  floor=$({ echo "$floor"; readelf --version-info --wide "$executables/$program" | sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p'; } | sort -Vu | tail -n 1)
   libraries+=$(readelf --dynamic --wide "$executables/$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')$'\n'
   pages=$program/wheel/data/share
   install -m 644 "$pages"/man/man1/*.1 "$share/man/man1/"
@@ -53,7 +54,6 @@ done < <(sort -u <<<"$libraries")
 install -m 755 packaging/singer-ldap-run "$root/usr/bin/"
 install -m 644 packaging/singer-ldap-run.1 "$share/man/man1/"
 install -m 644 packaging/systemd/* "$root/lib/systemd/system/"
-install -m 644 packaging/debian/lintian-overrides "$share/lintian/overrides/singer-ldap"
 install -m 644 packaging/debian/copyright "$doc/"
 install -d "$doc/examples"
 cp -R packaging/kubernetes "$doc/examples/"
@@ -85,5 +85,5 @@ done
 (cd "$root" && find usr lib -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 find "$root" -newermt "@$time" -exec touch -h -d "@$time" {} +
 package=$out/singer-ldap_${version}_$architecture.deb
-SOURCE_DATE_EPOCH=$time dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+SOURCE_DATE_EPOCH=$time dpkg-deb --root-owner-group -Zxz "-z${DEB_LEVEL:-6}" --build "$root" "$package" >/dev/null
 echo "$package"
