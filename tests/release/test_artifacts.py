@@ -5,7 +5,9 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import tarfile
+import threading
 import zipfile
 
 import pytest
@@ -158,8 +160,31 @@ def test_the_image_holds_what_it_needs_and_runs_as_nobody(image):
     assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink()) < 100e6
 
 
+def answer(server):
+    """A name server that knows one address: A is 127.0.0.1, everything else is empty (RFC 1035)."""
+    while True:
+        try:
+            query, client = server.recvfrom(512)
+        except OSError:
+            return
+        name_ends = query.index(0, 12) + 1
+        is_a = query[name_ends : name_ends + 2] == b"\0\x01"
+        header = query[:2] + b"\x84\0\0\x01" + (b"\0\x01" if is_a else b"\0\0") + b"\0\0\0\0"
+        record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x01" if is_a else b""
+        server.sendto(header + query[12 : name_ends + 4] + record, client)
+
+
+@pytest.fixture
+def name_server():
+    """Its address, on loopback; names are asked for at port 53, which is root's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.153", 53))
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        yield "127.0.0.153"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
-def test_the_image_runs_the_pair(image, tmp_path):
+def test_the_image_runs_the_pair(image, name_server, tmp_path):
     """In a chroot with nothing but the image, as its user: names resolve, certificates are there, the pipe runs, the STATE is kept."""
     config, original = image
     root = tmp_path / "root"
@@ -168,7 +193,6 @@ def test_the_image_runs_the_pair(image, tmp_path):
     shutil.copy(COMPANY, root / "state/company.ldif")
     (root / "state/tap.json").write_text('{"server_url": "ldif:/state/company.ldif"}')
     (root / "state/target.json").write_text('{"server_url": "ldif:/state/copy.ldif"}')
-    (root / "etc/hosts").write_text("127.0.0.1 directory.test\n")
     (root / "dev").mkdir()
     # As in every container.
     for name, minor in (("null", "3"), ("random", "8"), ("urandom", "9")):
@@ -183,14 +207,17 @@ def test_the_image_runs_the_pair(image, tmp_path):
     inside("singer-ldap-run", "/state/tap.json", "/state/target.json", "/state/state.json")
     assert count(root / "state/copy.ldif") == count(COMPANY)
     assert json.loads((root / "state/state.json").read_text())["bookmarks"]
-    # glibc's resolver, in a static executable: the name leads to an address, where nobody listens.
+    # glibc's resolver, in a static executable: by /etc/hosts, and by DNS. Nobody listens at the address.
     (root / "state/host.json").write_text('{"server_url": "ldaps://directory.test:1", "retry_attempts": 0}')
-    done = inside("tap-ldap", "--config", "/state/host.json", "--test", code=3)
-    checks = {check["name"]: check["ok"] for check in json.loads(done.stdout)["checks"]}
-    assert checks == {"resolve": True, "connect": False}, done.stdout
-    (root / "etc/hosts").write_text("")
-    done = inside("tap-ldap", "--config", "/state/host.json", "--test", code=3)
-    assert {check["name"]: check["ok"] for check in json.loads(done.stdout)["checks"]} == {"resolve": False}
+    for hosts, resolver, checks in [
+        ("127.0.0.1 directory.test\n", "", {"resolve": True, "connect": False}),
+        ("", f"nameserver {name_server}\n", {"resolve": True, "connect": False}),
+        ("", "nameserver 127.0.0.154\noptions timeout:1 attempts:1\n", {"resolve": False}),
+    ]:
+        (root / "etc/hosts").write_text(hosts)
+        (root / "etc/resolv.conf").write_text(resolver)
+        done = inside("tap-ldap", "--config", "/state/host.json", "--test", code=3)
+        assert {check["name"]: check["ok"] for check in json.loads(done.stdout)["checks"]} == checks, done.stdout
 
 
 def test_dynamic_executables_make_no_image(wheels, tmp_path):
