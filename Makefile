@@ -5,8 +5,11 @@ PROFILE ?= dev
 CARGO ?= cargo
 # What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
-# Binds that need the machine's MIT Kerberos: `make wheels WHEEL_FEATURES=gssapi` (or ntlm, which is both), for machines that have it.
+# Binds by the machine's MIT Kerberos, loaded when they are used: `make wheels WHEEL_FEATURES=ntlm` (NTLM and Kerberos) or gssapi.
 WHEEL_FEATURES ?=
+# What the static executables are built with.
+STATIC_PROFILE ?= release
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 # What `make e2e` is given: `make e2e E2E="-k circle"`.
 E2E ?=
@@ -18,7 +21,7 @@ DIR ?=
 CORPUS ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build wheels e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+.PHONY: help build wheels deb container static release-check e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
 	bench-discovery bench-delta corpus sbom
 
 help: ## list the targets
@@ -29,6 +32,19 @@ build: ## build both executables, optimised: target/release/tap-ldap and target-
 
 wheels: ## both executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
 	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" "$(WHEEL_PROFILE)" "$(WHEEL_FEATURES)"
+
+deb: wheels ## the Debian package singer-ldap, into target/deb
+	scripts/build-deb.sh "$${CARGO_TARGET_DIR:-target}/$(HOST)/$(WHEEL_PROFILE)" "$${CARGO_TARGET_DIR:-target}/deb"
+
+static: ## both executables linked statically (Linux), for the container
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile $(STATIC_PROFILE) -p tap-ldap -p target-ldap --target $(HOST) \
+		--target-dir "$${CARGO_TARGET_DIR:-target}/static"
+
+container: static ## the image singer-ldap as an OCI archive, into target/container (needs buildah)
+	scripts/build-container.sh "$${CARGO_TARGET_DIR:-target}/static/$(HOST)/$(STATIC_PROFILE)" "$${CARGO_TARGET_DIR:-target}/container"
+
+release-check: ## what a release is made of, built and tried: workflows, wheels, package, image, units, manifests; RELEASE=1: is it ready, too
+	@scripts/check-release.sh $(if $(RELEASE),--release)
 
 demo: ## an invented company, provisioned and mirrored from LDIF to LDIF; needs only the Rust toolchain
 	@PROFILE=$(PROFILE) catalogs/demo/run.sh

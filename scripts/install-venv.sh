@@ -27,5 +27,7 @@ fi
 echo "install-venv: installing $requirements into $dir"
 rm -rf "$dir"
 python3 -m venv "$dir"
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements"
+bin=$dir/bin
+[ -d "$bin" ] || bin=$dir/Scripts # Windows
+"$bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements"
 cp "$requirements" "$stamp"

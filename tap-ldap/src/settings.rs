@@ -33,6 +33,7 @@ pub const ABOUT: About = About {
 pub const PLUGIN: Plugin = Plugin {
     variant: "flext",
     label: "LDAP",
+    kind: "extractors",
     keywords: &["ldap", "directory", "active directory", "openldap", "ldif"],
     required: &[&["server_url"], &["host"]],
     commands: &[PluginCommand {

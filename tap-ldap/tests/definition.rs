@@ -9,8 +9,6 @@ use tap_ldap::settings::{ABOUT, PLUGIN};
 
 /// Set to write the files instead of comparing with them; `make docs` does.
 const UPDATE: &str = "UPDATE_DEFINITIONS";
-/// Meltano's word for what this is.
-const KIND: &str = "extractors";
 
 fn check(path: PathBuf, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../meltano").join(path);
@@ -26,7 +24,7 @@ fn check(path: PathBuf, expected: &str) {
 #[test]
 fn the_hubs_definition_is_up_to_date() {
     let file = format!("{}.yml", PLUGIN.variant);
-    check(Path::new(KIND).join(ABOUT.name).join(file), &yaml(&ABOUT, &PLUGIN, "make docs"));
+    check(Path::new(PLUGIN.kind).join(ABOUT.name).join(file), &yaml(&ABOUT, &PLUGIN, "make docs"));
 }
 
 #[test]
@@ -39,5 +37,5 @@ fn the_short_definition_is_up_to_date() {
 #[test]
 fn the_lock_of_the_sample_project_is_up_to_date() {
     let file = format!("{}--{}.lock", ABOUT.name, PLUGIN.variant);
-    check(Path::new("project/plugins").join(KIND).join(file), &lock(&ABOUT, &PLUGIN, KIND));
+    check(Path::new("project/plugins").join(PLUGIN.kind).join(file), &lock(&ABOUT, &PLUGIN));
 }

@@ -28,6 +28,7 @@ pub const ABOUT: About = About {
 pub const PLUGIN: Plugin = Plugin {
     variant: "flext",
     label: "LDAP",
+    kind: "loaders",
     keywords: &["ldap", "directory", "active directory", "openldap", "ldif"],
     required: &[&["server_url"], &["host"], &["ldif_export_path"]],
     commands: &[

@@ -185,8 +185,21 @@ pub fn wheels() -> &'static Path {
     static WHEELS: OnceLock<PathBuf> = OnceLock::new();
     WHEELS.get_or_init(|| {
         let dir = target_dir().join("wheels-of-tests");
+        let features = if cfg!(feature = "gssapi") { "ntlm" } else { "" };
         let mut command = Command::new(root().join("scripts/build-wheels.sh"));
-        succeed(command.arg(&dir).arg("wheel-test").env("CARGO_TARGET_DIR", target_dir()));
+        succeed(command.arg(&dir).args(["wheel-test", features]).env("CARGO_TARGET_DIR", target_dir()));
         dir
     })
+}
+
+/// The executable in a wheel.
+pub fn executable_of_wheel(program: Program, dir: &Path) -> PathBuf {
+    let prefix = program.name().replace('-', "_");
+    let wheel = fs::read_dir(wheels()).unwrap().map(|file| file.unwrap().path());
+    let mut wheel = wheel.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix));
+    succeed(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel.next().unwrap()).arg(dir));
+    let version = env!("CARGO_PKG_VERSION");
+    let path = dir.join(format!("{prefix}-{version}.data/scripts/{}", program.name()));
+    succeed(Command::new("chmod").arg("+x").arg(&path));
+    path
 }

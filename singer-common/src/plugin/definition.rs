@@ -15,6 +15,8 @@ pub struct Plugin {
     pub variant: &'static str,
     /// The name for people.
     pub label: &'static str,
+    /// The Hub's term for such plugins: `extractors`, `loaders`.
+    pub kind: &'static str,
     /// Search terms.
     pub keywords: &'static [&'static str],
     /// Groups of settings: one group must be complete.
@@ -59,10 +61,9 @@ pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
 }
 
 /// Returns the definition as a Meltano project's lock file: `plugins/extractors/tap-ldap--variant.lock`.
-/// `kind` is Meltano's term for such plugins: `extractors`, `loaders`.
-pub fn lock(about: &About, plugin: &Plugin, kind: &str) -> String {
+pub fn lock(about: &About, plugin: &Plugin) -> String {
     let mut lock = Map::new();
-    lock.insert("plugin_type".into(), kind.into());
+    lock.insert("plugin_type".into(), plugin.kind.into());
     if let Value::Object(definition) = definition(about, plugin) {
         // These keys are for the hub's pages only.
         lock.extend(
@@ -116,7 +117,7 @@ fn list_item(item: &Value, out: &mut String) {
 /// Returns the definition.
 fn definition(about: &About, plugin: &Plugin) -> Value {
     let settings: Vec<Value> = about.table.settings().map(setting).collect();
-    json!({
+    let mut definition = json!({
         "name": about.name,
         "namespace": about.name.replace('-', "_"),
         "variant": plugin.variant,
@@ -131,7 +132,19 @@ fn definition(about: &About, plugin: &Plugin) -> Value {
         "commands": commands(plugin),
         "settings_group_validation": plugin.required,
         "settings": settings,
-    })
+    });
+    // Where the Hub has it: meltano/README.md.
+    definition["logo_url"] = format!("/assets/logos/{}/ldap.svg", plugin.kind).into();
+    definition["domain_url"] = "https://www.rfc-editor.org/info/rfc4511".into();
+    if let Some(repository) = published(env!("CARGO_PKG_REPOSITORY")) {
+        definition["repo"] = repository.into();
+    }
+    definition
+}
+
+/// Returns the address of the repository, or `None` while Cargo.toml has a placeholder for it.
+fn published(repository: &str) -> Option<&str> {
+    (!repository.is_empty() && !repository.contains(".invalid")).then_some(repository)
 }
 
 fn commands(plugin: &Plugin) -> Value {
@@ -194,6 +207,13 @@ fn label(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn definition_has_no_placeholder_for_the_repository() {
+        assert_eq!(published("https://repository.invalid/x"), None);
+        assert_eq!(published(""), None);
+        assert_eq!(published("https://git.example.com/x"), Some("https://git.example.com/x"));
+    }
 
     #[test]
     fn definition_labels() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -40,6 +40,7 @@ pub struct Run {
     files: BTreeSet<String>,
     file_limit: Option<u64>,
     text_log: bool,
+    executable: Option<PathBuf>,
 }
 
 impl Run {
@@ -55,6 +56,7 @@ impl Run {
             files: BTreeSet::new(),
             file_limit: None,
             text_log: false,
+            executable: None,
         }
     }
 
@@ -162,16 +164,24 @@ impl Run {
         command
     }
 
+    /// Runs this executable, in place of the one that is built for the tests.
+    #[must_use]
+    pub fn executable(mut self, path: PathBuf) -> Run {
+        self.executable = Some(path);
+        self
+    }
+
     /// The command, without its streams. Nothing of this machine's own settings reaches it.
     pub fn command(&self) -> Command {
+        let path = self.executable.clone().unwrap_or_else(|| self.program.path());
         let mut command = if let Some(octets) = self.file_limit {
             // Ignored, the signal is an error of the write instead (setrlimit(2), RLIMIT_FSIZE).
             let mut shell = Command::new("sh");
             shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(octets / 512).to_string()]);
-            shell.arg(self.program.path());
+            shell.arg(path);
             shell
         } else {
-            Command::new(self.program.path())
+            Command::new(path)
         };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();

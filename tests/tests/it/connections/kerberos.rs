@@ -1,8 +1,12 @@
 //! Binds by Kerberos and by NTLM, sealed and over TLS. Only with the features that build them.
 
+use std::process::Command;
+
 use ldap_tests::cutter::{Cutter, Way};
 use ldap_tests::krb5::{Kdc, REALM};
-use ldap_tests::run::Run;
+use ldap_tests::meltano::executable_of_wheel;
+use ldap_tests::run::{Program, Run};
+use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Base, Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -112,6 +116,39 @@ fn without_a_ticket_the_message_says_what_to_do() {
     as_client(Run::tap(&config), &kdc, true).run().exits(3);
 }
 
+/// One wheel for machines with Kerberos and machines without: `packaging/gssapi/forward.c`.
+#[test]
+fn wheels_load_the_machines_kerberos_when_a_bind_needs_it() {
+    let (kdc, slapd) = realm("sasl-cbinding tls-endpoint");
+    let dir = scratch();
+    let tap = executable_of_wheel(Program::Tap, dir.path());
+    let linked = Command::new("readelf").arg("--dynamic").arg(&tap).output().unwrap();
+    assert!(linked.status.success() && !String::from_utf8_lossy(&linked.stdout).contains("gssapi"));
+    for uri in [slapd.ldap_uri(), slapd.ldaps_uri()] {
+        let run = Run::tap(&config(&slapd, &uri)).executable(tap.clone());
+        let output = as_client(run, &kdc, true).run().succeeds();
+        assert_eq!(output.records(Some("s")).len(), 2_005, "{uri}");
+        let run = Run::tap(&config(&slapd, &uri)).executable(tap.clone());
+        as_client(run, &kdc, false).run().exits(3).says("kinit");
+    }
+    // What cannot be loaded is as good as missing.
+    std::fs::write(dir.path().join("libgssapi_krb5.so.2"), "no library").unwrap();
+    let run = |config: &Value| {
+        Run::tap(config).executable(tap.clone()).env("LD_LIBRARY_PATH", dir.path().to_str().unwrap())
+    };
+    as_client(run(&config(&slapd, &slapd.ldap_uri())), &kdc, true)
+        .run()
+        .exits(3)
+        .says("libgssapi_krb5.so.2")
+        .says("libgssapi-krb5-2");
+    let ntlm = json!({"auth_method": "ntlm", "bind_dn": "X\\y", "bind_password": "z"});
+    run(&with(&config(&slapd, &slapd.ldap_uri()), &ntlm)).run().exits(3).says("libgssapi_krb5.so.2");
+    // Every other bind goes without it.
+    let simple = json!({"auth_method": null, "bind_dn": slapd.admin_dn(), "bind_password": slapd.admin_password()});
+    let output = run(&with(&config(&slapd, &slapd.ldap_uri()), &simple)).run().succeeds();
+    assert_eq!(output.records(Some("s")).len(), 2_005);
+}
+
 #[cfg(feature = "ntlm")]
 #[test]
 fn ntlm_binds_to_a_domain_controller_sealed_and_over_tls() {
@@ -132,6 +169,10 @@ fn ntlm_binds_to_a_domain_controller_sealed_and_over_tls() {
         let config = with(&base, &json!({"server_url": uri}));
         let output = Run::tap(&config).run().succeeds();
         assert_eq!(output.records(None).len(), wanted, "{uri}");
+        let dir = scratch();
+        let wheel = executable_of_wheel(Program::Tap, dir.path());
+        let output = Run::tap(&config).executable(wheel).run().succeeds();
+        assert_eq!(output.records(None).len(), wanted, "{uri}, wheel");
         let wrong = with(&config, &json!({"bind_password": "Wr0ng-Passw0rd"}));
         let output = Run::tap(&wrong).run().exits(3).reports_code(49);
         assert!(!output.stderr.contains("Wr0ng-Passw0rd"));
