@@ -19,7 +19,10 @@ fn messages_page_has_the_advice_of_every_result_code() {
         assert_eq!(advice.is_empty(), SILENT.contains(&code), "{name}");
         assert!(!advice.ends_with('.'), "{name}");
         let row = format!("| `{name}` | {advice} |");
-        assert!(advice.is_empty() || MESSAGES.contains(&row), "docs/reference/messages.md lacks the row {row}");
+        assert!(
+            advice.is_empty() || MESSAGES.contains(&row),
+            "docs/reference/messages.md lacks the row {row}"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use super::legacy;
 use super::revert::{RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::write::destination::Destination;
-use crate::write::plan_output::{PlanFormat, PlanOutput};
+use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 
 /// The exit code if entries were left as they are.
 const LEFT_ALONE: u8 = 4;
@@ -102,7 +102,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     let again = ids_again(file);
     let rehearsed = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
-    let plan = args.dry_run.then(|| plan(args.plan_format));
+    let plan = args.dry_run.then(|| plan(args.plan_format, &directory));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),
@@ -209,11 +209,12 @@ fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsEr
     }
 }
 
-fn plan(format: Option<PlanFormat>) -> Arc<PlanOutput> {
+fn plan(format: Option<PlanFormat>, directory: &Directory) -> Arc<PlanOutput> {
     let is_terminal = std::io::stdout().is_terminal();
     let format = format.unwrap_or(if is_terminal { PlanFormat::Diff } else { PlanFormat::Ldif });
     let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())))
+    let header = PlanHeader::of(directory);
+    Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header))
 }
 
 async fn unchecked(
@@ -222,7 +223,7 @@ async fn unchecked(
     changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
     let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-    let plan = args.dry_run.then(|| plan(args.plan_format));
+    let plan = args.dry_run.then(|| plan(args.plan_format, &directory));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),

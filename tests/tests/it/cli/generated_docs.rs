@@ -11,8 +11,10 @@ use ldap_tests::server::{scratch, tool};
 fn the_tables_of_settings_are_up_to_date() {
     for program in [Program::Tap, Program::Target] {
         let about = Run::bare(program).arg("--about").arg("--format").arg("markdown").run().succeeds();
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(program.name()).with_extension("md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../docs/reference")
+            .join(program.name())
+            .with_extension("md");
         let there = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             there == about.stdout_text(),
