@@ -105,7 +105,7 @@
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const value = row => isNumber ? Number(row.cells[at].dataset.value || 0) : row.cells[at].textContent.toLowerCase();
       const rows = [...body.rows].map(row => [value(row), row]);
-      rows.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (up ? 1 : -1));
+      rows.sort(([a], [b]) => (a > b ? 1 : b > a ? -1 : 0) * (up ? 1 : -1));
       body.append(...rows.map(([, row]) => row));
     });
   }

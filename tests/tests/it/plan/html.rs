@@ -159,35 +159,37 @@ fn a_plan_of_nothing_and_a_plan_that_failed_say_so() {
     assert!(text.contains("This plan is not complete") && text.contains("121 added"), "{text}");
 }
 
-/// A company in a file: people matched by number, and machines.
+/// A company: people matched by number, and machines.
 struct Company {
+    slapd: Slapd,
     dir: tempfile::TempDir,
 }
 
 impl Company {
     fn new() -> Company {
-        let mut text = "dn: dc=test\nobjectClass: domain\ndc: test\n\n".to_owned();
+        let slapd = Slapd::start(SlapdOptions::with_users());
+        let mut text = String::new();
         for name in ["staff", "sales", "left", "hosts"] {
-            text += &unit(&format!("ou={name},dc=test"));
+            text += &unit(&format!("ou={name},dc=example,dc=test"));
         }
-        text += &people(8, "ou=staff,dc=test");
+        text += &people(8, "ou=staff,dc=example,dc=test");
         for n in 0..3 {
-            text += &format!("dn: cn=host{n},ou=hosts,dc=test\nobjectClass: device\ncn: host{n}\n\n");
+            text +=
+                &format!("dn: cn=host{n},ou=hosts,dc=example,dc=test\nobjectClass: device\ncn: host{n}\n\n");
         }
-        let dir = scratch();
-        std::fs::write(dir.path().join("d.ldif"), text).unwrap();
-        Company { dir }
+        slapd.ldapadd(text);
+        Company { slapd, dir: scratch() }
     }
 
     fn config(&self) -> Value {
-        let file = self.dir.path().join("d.ldif");
-        json!({"server_url": format!("ldif:{}", file.display()), "default_base_dn": "dc=test", "on_error": "skip",
+        let settings = json!({"default_base_dn": "dc=example,dc=test", "on_error": "skip",
         "reject_file": self.dir.path().join("rejects.jsonl"), "mapping_rules": {
-            "people": {"dn_template": "uid={login},ou={unit},dc=test", "match": "(employeeNumber={id})",
-                "object_classes": ["inetOrgPerson"], "on_delete": {"move_to": "ou=left,dc=test"},
+            "people": {"dn_template": "uid={login},ou={unit},dc=example,dc=test", "match": "(employeeNumber={id})",
+                "object_classes": ["inetOrgPerson"], "on_delete": {"move_to": "ou=left,dc=example,dc=test"},
                 "attribute_mapping": {"id": "employeeNumber", "login": "uid", "name": "cn", "last": "sn", "title": "title"}},
-            "hosts": {"dn_template": "cn={id},ou=hosts,dc=test", "object_classes": ["device"],
-                "attribute_mapping": {"id": "cn", "note": "description"}}}})
+            "hosts": {"dn_template": "cn={id},ou=hosts,dc=example,dc=test", "object_classes": ["device"],
+                "attribute_mapping": {"id": "cn", "note": "description"}}}});
+        with(&target_config(&self.slapd), &settings)
     }
 
     fn plan(&self, changes: &Value, messages: &[Value], code: i32, format: &str) -> Output {
@@ -248,17 +250,17 @@ fn an_entry_has_one_row_and_the_counts_are_those_of_the_log() {
     let changes: Vec<Value> =
         changes.stdout_text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of_one = |dn: &str| changes.iter().filter(|change| change["dn"] == dn).count();
-    assert_eq!(of_one("uid=person1,ou=staff,dc=test"), 1);
-    assert_eq!(of_one("uid=renamed1,ou=sales,dc=test"), 1);
+    assert_eq!(of_one("uid=person1,ou=staff,dc=example,dc=test"), 1);
+    assert_eq!(of_one("uid=renamed1,ou=sales,dc=example,dc=test"), 1);
     let renamed = of_kind(rows, "renamed");
     assert_eq!(renamed.len(), 1);
-    assert_eq!(renamed[0]["dn"], "uid=person1,ou=staff,dc=test");
+    assert_eq!(renamed[0]["dn"], "uid=person1,ou=staff,dc=example,dc=test");
     assert_eq!(renamed[0]["chips"], json!(["renamed", "new parent", "values"]));
     assert_eq!(
         renamed[0]["lines"],
         json!([
             ["name", ["uid=person1"], ["uid=renamed1"]],
-            ["parent", ["ou=staff,dc=test"], ["ou=sales,dc=test"]],
+            ["parent", ["ou=staff,dc=example,dc=test"], ["ou=sales,dc=example,dc=test"]],
             ["title", [], ["Seller"]],
         ])
     );
@@ -280,15 +282,20 @@ fn an_entry_has_one_row_and_the_counts_are_those_of_the_log() {
         assert_eq!(of_kind(rows, word).len(), number, "{word}: {rows:#?}");
     }
     // Two records of one entry.
-    let twice =
-        of_kind(rows, "modified").into_iter().find(|row| row["dn"] == "cn=host2,ou=hosts,dc=test").unwrap();
+    let twice = of_kind(rows, "modified")
+        .into_iter()
+        .find(|row| row["dn"] == "cn=host2,ou=hosts,dc=example,dc=test")
+        .unwrap();
     assert!(twice["reference"].as_str().unwrap().contains("and 1 more"), "{twice}");
     let lines = json!([["description", [], ["first"]], ["description", ["first"], ["second"]]]);
     assert_eq!(twice["lines"], lines);
     // The parent that is made is not a record.
     let also = of_kind(rows, "also");
     assert_eq!(also.len(), 1, "{rows:#?}");
-    assert_eq!((&also[0]["dn"], &also[0]["section"]), (&json!("ou=brand-new,dc=test"), &json!("also")));
+    assert_eq!(
+        (&also[0]["dn"], &also[0]["section"]),
+        (&json!("ou=brand-new,dc=example,dc=test"), &json!("also"))
+    );
     // Who leaves comes first.
     let sections: Vec<&str> = rows.iter().map(|row| row["section"].as_str().unwrap()).collect();
     assert_eq!(
@@ -297,7 +304,7 @@ fn an_entry_has_one_row_and_the_counts_are_those_of_the_log() {
     );
     let rejected = of_kind(rows, "rejected")[0];
     assert!(rejected["reason"].as_str().unwrap().contains("login"), "{rejected}");
-    assert!(rejected["reference"].as_str().unwrap().contains("id=7"), "{rejected}");
+    assert!(rejected["dn"] == "id=7" && rejected["reference"] == "people · line 7", "{rejected}");
     assert_eq!(page["alarms"], json!([]));
 }
 
@@ -312,7 +319,8 @@ fn the_page_says_whether_the_run_would_be_held_back_and_what_carries_it_out() {
         assert!(is_right, "{class} {text}: {limits:?}");
     };
     limit(0, "over", "max_deletes: 2 of 1");
-    limit(1, "", "of 16 (100% of 16 entries)");
+    let entries = company.slapd.dump().len();
+    limit(1, "", &format!("of {entries} (100% of {entries} entries)"));
     let alarms = page["alarms"].as_array().unwrap();
     assert!(alarms.len() == 1 && alarms[0].as_str().unwrap().contains("held back"), "{alarms:?}");
     assert_eq!(page["rows"].as_array().unwrap().len(), 8, "the plan is complete");
@@ -361,19 +369,19 @@ fn the_page_is_searched_and_filtered_and_is_whole_without_its_script() {
     let seen = |at: usize| -> Vec<&str> {
         results[at]["seen"].as_array().unwrap().iter().map(|dn| dn.as_str().unwrap()).collect()
     };
-    let person1 = "uid=person1,ou=staff,dc=test";
+    let person1 = "uid=person1,ou=staff,dc=example,dc=test";
     assert_eq!((seen(0).len(), &results[0]["shown"]), (8, &json!("8 entries")));
     assert_eq!(seen(1), [person1]);
     assert_eq!(
         (&results[1]["shown"], &results[1]["sections"]),
         (&json!("1 of 8 entries shown"), &json!(["renamed"]))
     );
-    assert_eq!(seen(2), ["uid=person3,ou=staff,dc=test"]);
+    assert_eq!(seen(2), ["uid=person3,ou=staff,dc=example,dc=test"]);
     assert_eq!(seen(3), [person1]);
     assert_eq!((seen(4).len(), &results[4]["nothing"]), (0, &json!(true)));
-    assert_eq!(seen(5), ["uid=person2,ou=staff,dc=test", "cn=host2,ou=hosts,dc=test"]);
-    assert_eq!(seen(6), ["cn=host2,ou=hosts,dc=test"]);
-    assert_eq!(seen(7), ["ou=brand-new,dc=test"]);
+    assert_eq!(seen(5), ["uid=person2,ou=staff,dc=example,dc=test", "cn=host2,ou=hosts,dc=example,dc=test"]);
+    assert_eq!(seen(6), ["cn=host2,ou=hosts,dc=example,dc=test"]);
+    assert_eq!(seen(7), ["ou=brand-new,dc=example,dc=test"]);
     let of_stream: Vec<&Value> = page["rows"]
         .as_array()
         .unwrap()

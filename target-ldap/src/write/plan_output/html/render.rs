@@ -104,9 +104,8 @@ impl Page {
         html! {
             (self.verdict(total, complete))
             div.top {
-                @if !self.counts.is_empty() { (self.counts_table(total)) }
                 div {
-                    @if !self.limits.is_empty() { (limits(&self.limits)) }
+                    @if !self.counts.is_empty() { (self.counts_table(total)) }
                     @if !self.header.command.is_empty() {
                         section aria-labelledby="command" {
                             h2 #command { "To carry it out" }
@@ -116,6 +115,7 @@ impl Page {
                         }
                     }
                 }
+                @if !self.limits.is_empty() { (limits(&self.limits)) }
             }
         }
     }

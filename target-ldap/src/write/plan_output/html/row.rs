@@ -166,10 +166,10 @@ impl Row {
                 @for word in self.further() { span.chip.also { (word) } " " }
             }
             div.who {
-                @if self.dn.is_empty() {
-                    p.dn { span.quiet { "(no entry)" } }
-                } @else {
-                    p.dn { (name(&self.dn)) }
+                @match &self.record {
+                    // A record without an entry is named by its key.
+                    Some((_, key)) if self.dn.is_empty() => p.dn { strong { bdi { (breakable(key)) } } },
+                    _ => p.dn { (name(&self.dn)) },
                 }
                 (self.reference(stream.is_some()))
             }
@@ -182,7 +182,7 @@ impl Row {
         let record = self
             .record
             .as_ref()
-            .map(|(line, key)| (line, key, self.dn.is_empty() || !key.contains(&self.dn)));
+            .map(|(line, key)| (line, key, !self.dn.is_empty() && !key.contains(&self.dn)));
         html! {
             @if record.is_some() || with_stream {
                 p.ref {
