@@ -111,7 +111,9 @@ impl Frame<'_> {
 
 /// Returns a bar that shows a share. Its number is beside it as text.
 pub fn bar(part: u64, whole: u64) -> Markup {
-    html! { span.bar aria-hidden="true" { span class={ "p" (share(part, whole)) } {} } }
+    // Something is never shown as nothing.
+    let width = share(part, whole).max(u64::from(part > 0));
+    html! { span.bar aria-hidden="true" { span class={ "p" (width) } {} } }
 }
 
 /// Returns a share in percent, rounded down and at most 100.
@@ -244,5 +246,6 @@ mod tests {
             bar(1, 4).into_string(),
             "<span class=\"bar\" aria-hidden=\"true\"><span class=\"p25\"></span></span>"
         );
+        assert!(bar(1, 1000).into_string().contains("\"p1\"") && bar(0, 9).into_string().contains("\"p0\""));
     }
 }

@@ -90,7 +90,7 @@ impl Tree<'_> {
                     details.stream data-branch open[self.is_small || head.depth < OPEN_DEPTH] {
                         (self.row(head, at))
                         details.inside {
-                            summary { "Classes and attributes of the container’s own entries" }
+                            summary { "Own classes, attributes and key" }
                             (body(head, at))
                         }
                         (self.level(below, at + 1))

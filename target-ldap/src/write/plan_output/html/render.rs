@@ -82,7 +82,7 @@ impl Page {
     }
 
     /// Gives each outcome to its row. Changes without a record count as what they are.
-    fn set_outcomes(&mut self) {
+    pub(super) fn set_outcomes(&mut self) {
         let mut outcomes: Vec<(usize, RecordOutcome)> =
             self.tasks.values().filter_map(|(at, outcome)| Some((*at, (*outcome)?))).collect();
         let without = self.rows.iter().enumerate().filter(|(_, row)| row.record.is_none());
@@ -172,7 +172,7 @@ impl Page {
             html! {
                 @for (word, heading) in &columns {
                     @let value = number(counts, word);
-                    td.number.delete[*word == "deleted" && value > 0] role="cell" data-label=(heading) data-count-of=(word) {
+                    td.number.delete[*word == "deleted" && value > 0].none[value == 0] role="cell" data-label=(heading) data-count-of=(word) {
                         @if value > 0 { (thousands(value)) } @else { span.quiet { "0" } }
                     }
                 }
