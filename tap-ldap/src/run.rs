@@ -331,7 +331,7 @@ async fn reader(config: &TapConfig, directory: &Directory) -> Option<String> {
         AuthMethod::Ntlm { user, .. } => user.clone(),
         AuthMethod::External => "the client certificate or process (EXTERNAL)".to_owned(),
         AuthMethod::Gssapi => "the Kerberos ticket (GSSAPI)".to_owned(),
-        _ => String::new(),
+        AuthMethod::Anonymous => String::new(),
     };
     let said = server.who_am_i().await.ok().flatten();
     let said = said.as_deref().map(|who| who.strip_prefix("dn:").or(who.strip_prefix("u:")).unwrap_or(who));

@@ -106,9 +106,12 @@ impl Page {
             }
             Change::Delete { .. } => {
                 self.note(at, Part::Deleted);
-                let body = match before {
-                    Some(entry) => html! { (values::digest(entry)) (values::whole(entry, false)) },
-                    None => html! { p.quiet { "The entry, whatever it has." } },
+                let body = html! {
+                    @if let Some(entry) = before {
+                        (values::digest(entry)) (values::whole(entry, false))
+                    } @else {
+                        p.quiet { "The entry, whatever it has." }
+                    }
                 };
                 self.block(at, &body)?;
                 if let Some(key) = &key {

@@ -174,8 +174,14 @@ impl Company {
         }
         text += &people(8, "ou=staff,dc=example,dc=test");
         for n in 0..3 {
-            text +=
-                &format!("dn: cn=host{n},ou=hosts,dc=example,dc=test\nobjectClass: device\ncn: host{n}\n\n");
+            let name = format!("host{n}");
+            text.extend([
+                "dn: cn=",
+                &name,
+                ",ou=hosts,dc=example,dc=test\nobjectClass: device\ncn: ",
+                &name,
+                "\n\n",
+            ]);
         }
         slapd.ldapadd(text);
         Company { slapd, dir: scratch() }
@@ -199,7 +205,7 @@ impl Company {
     }
 }
 
-fn row(stream: &str, row: Value) -> Value {
+fn row(stream: &str, row: &Value) -> Value {
     json!({"type": "RECORD", "stream": stream, "record": row})
 }
 
@@ -213,22 +219,22 @@ fn of_every_kind() -> Vec<Value> {
     let person = |id: &str, login: &str, unit: &str, title: &str| {
         row(
             "people",
-            json!({"id": id, "login": login, "unit": unit, "name": format!("Person {id}"), "last": format!("Number{id}"), "title": title}),
+            &json!({"id": id, "login": login, "unit": unit, "name": format!("Person {id}"), "last": format!("Number{id}"), "title": title}),
         )
     };
-    let gone = |stream, id: &str| row(stream, json!({"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
+    let gone = |stream, id: &str| row(stream, &json!({"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
     vec![
         schema("people"),
         schema("hosts"),
         person("1", "renamed1", "sales", "Seller"),
-        row("people", json!({"id": "2", "login": "person2", "unit": "staff", "title": "Boss"})),
+        row("people", &json!({"id": "2", "login": "person2", "unit": "staff", "title": "Boss"})),
         person("77", "new77", "brand-new", "Junior"),
-        row("people", json!({"id": "6", "login": "person6", "unit": "staff", "name": "Person 6"})),
-        row("people", json!({"id": "7", "login": null, "unit": "staff"})),
+        row("people", &json!({"id": "6", "login": "person6", "unit": "staff", "name": "Person 6"})),
+        row("people", &json!({"id": "7", "login": null, "unit": "staff"})),
         gone("people", "3"),
         gone("hosts", "host1"),
-        row("hosts", json!({"id": "host2", "note": "first"})),
-        row("hosts", json!({"id": "host2", "note": "second"})),
+        row("hosts", &json!({"id": "host2", "note": "first"})),
+        row("hosts", &json!({"id": "host2", "note": "second"})),
     ]
 }
 

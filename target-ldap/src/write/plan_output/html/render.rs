@@ -46,7 +46,7 @@ impl Page {
     /// Writes the page. `complete`: the whole input was read.
     pub(in super::super) fn write(&mut self, out: &mut dyn Write, complete: bool) -> io::Result<()> {
         self.set_outcomes();
-        let total = self.counts.values().fold(Counts::default(), |sum, counts| sum.plus(counts));
+        let total = self.counts.values().fold(Counts::default(), Counts::plus);
         let figures: Vec<(String, &str)> = COLUMNS
             .iter()
             .map(|(word, _)| (*word, number(&total, word)))

@@ -112,6 +112,7 @@ fn written(page: &mut Page) -> String {
 
 #[test]
 fn the_changes_of_an_entry_are_one_row_whatever_its_name_is_meanwhile() {
+    use RecordOutcome::{Added, Deleted, Modified, Renamed};
     let mut page = Page::new(PlanHeader::default());
     let mut show = |change: &Change, number, is_leaving| {
         let label = label(number, is_leaving);
@@ -143,7 +144,6 @@ fn the_changes_of_an_entry_are_one_row_whatever_its_name_is_meanwhile() {
     for row in &mut page.rows {
         row.outcomes.sort_by_key(|outcome| format!("{outcome:?}"));
     }
-    use RecordOutcome::{Added, Deleted, Modified, Renamed};
     assert_eq!(
         rows(&page),
         [
