@@ -117,7 +117,7 @@ fn quality(head: &PageHead, streams: &[Stream], findings: &[Finding]) -> Markup 
                 "From the counts of the entries read" @if sampled { ", which are a sample of some streams" } "."
             }
             @if !doubles.is_empty() {
-                h3 { "Values of several entries" }
+                h3 { "Values that several entries share" }
                 ul.chips.doubles {
                     @for (name, values, doubles) in &doubles {
                         li.chip.warn[*doubles > 0].also[*doubles == 0] {

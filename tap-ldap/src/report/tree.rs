@@ -142,7 +142,7 @@ impl Tree<'_> {
             @if required + lacking + unknown > 0 || without_id > 0 || stream.sample.entries == 0 {
                 span.chips {
                     @if stream.sample.entries == 0 { span.chip.also { "empty" } " " }
-                    @if required > 0 { span.chip.warn { (count(required)) " required lacking" } " " }
+                    @if required > 0 { span.chip.warn { (count(required)) " required missing" } " " }
                     @if without_id > 0 { span.chip.warn { (thousands(without_id)) " without id" } " " }
                     @if unknown > 0 { span.chip.warn { (count(unknown)) " not in the schema" } " " }
                     @if lacking > 0 { span.chip.also { (count(lacking)) " partly filled" } }
