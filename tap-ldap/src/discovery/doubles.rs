@@ -80,10 +80,12 @@ mod tests {
             entry("UID=a,DC=x", &["a"], "one@x.test"),
             entry("uid=b,dc=x", &["b", "A "], "ONE@x.test"),
             entry("uid=c,dc=x", &["c"], "one@x.test"),
+            entry("uid=d,dc=x", &["d"], "four@x.test"),
+            entry("uid=d,dc=x", &["d"], "four@x.test"),
         ] {
             doubles.add(&entry, Schema::standard());
         }
-        assert_eq!(doubles.counts(), [("uid", 3, 1), ("mail", 1, 1)]);
+        assert_eq!(doubles.counts(), [("uid", 4, 1), ("mail", 2, 1)]);
         assert!(!doubles.is_full());
     }
 }
