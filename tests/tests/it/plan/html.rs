@@ -315,6 +315,27 @@ fn an_entry_has_one_row_and_the_counts_are_those_of_the_log() {
 }
 
 #[test]
+fn two_people_who_swap_their_names_are_two_rows() {
+    let company = Company::new();
+    let mut messages: Vec<Value> = of_every_kind().into_iter().take(2).collect();
+    for (id, login) in [("1", "person2"), ("2", "person1")] {
+        messages.push(row("people", &json!({"id": id, "login": login, "unit": "staff"})));
+    }
+    let changes = company.plan(&json!({}), &messages, 0, "json").lines().len();
+    assert_eq!(changes, 3, "one of them steps aside");
+    let output = company.plan(&json!({}), &messages, 0, "html");
+    output.stderr.counts(&[("renamed", 2)]);
+    let page = look(&output.stdout_text(), &json!([]));
+    let rows = page["rows"].as_array().unwrap();
+    let mut names: Vec<(&str, &str)> =
+        rows.iter().map(|row| (row["kinds"].as_str().unwrap(), row["dn"].as_str().unwrap())).collect();
+    names.sort_unstable();
+    let person = |n| format!("uid=person{n},ou=staff,dc=example,dc=test");
+    assert_eq!(names, [("renamed", person(1).as_str()), ("renamed", person(2).as_str())]);
+    assert_eq!(page["alarms"], json!([]));
+}
+
+#[test]
 fn the_page_says_whether_the_run_would_be_held_back_and_what_carries_it_out() {
     let company = Company::new();
     let html = |changes: Value, code| company.plan(&changes, &of_every_kind(), code, "html").stdout_text();

@@ -105,7 +105,8 @@ impl Page {
             (self.verdict(total, complete))
             div.top {
                 div {
-                    @if !self.counts.is_empty() { (self.counts_table(total)) }
+                    // An undo has changes, and no records.
+                    @if self.counts.keys().any(|stream| !stream.is_empty()) { (self.counts_table(total)) }
                     @if !self.header.command.is_empty() {
                         section aria-labelledby="command" {
                             h2 #command { "To carry it out" }
@@ -125,6 +126,8 @@ impl Page {
         let over: Vec<&LimitUse> = self.limits.iter().filter(|limit| limit.is_exceeded()).collect();
         let rejected = total.rejected > 0;
         let calm = complete && over.is_empty() && !(rejected && self.header.ends_at_reject);
+        // The limits are those of a run, not of an undo.
+        let is_worth_saying = self.rows.is_empty() || !self.limits.is_empty();
         html! {
             @if !complete {
                 div.verdict.alarm { p { "This plan is not complete: the run failed or was stopped. The log says why." } }
@@ -142,7 +145,7 @@ impl Page {
                     p { strong { "A run would end at the first rejected record" } " (" code { "on_error" } ": fail)." }
                 }
             }
-            @if calm {
+            @if calm && is_worth_saying {
                 div.verdict {
                     p {
                         @if self.rows.is_empty() {
