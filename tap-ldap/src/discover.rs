@@ -10,6 +10,7 @@ use singer_common::singer::catalog::{Catalog, CatalogEntry};
 use crate::config::TapConfig;
 use crate::discovery::catalog::describe;
 use crate::discovery::context::DirectoryContext;
+use crate::discovery::doubles::Doubles;
 use crate::discovery::identity::IdentityAttributes;
 use crate::discovery::membership;
 use crate::discovery::sample::{Occurrence, Sample};
@@ -31,6 +32,18 @@ pub struct Discovery {
 /// # Errors
 /// Fails if the server does not answer.
 pub async fn discover(config: &TapConfig, context: &DirectoryContext) -> Result<Discovery, DirectoryError> {
+    discover_with(config, context, None).await
+}
+
+/// Does the same, and also looks for doubles in the entries that it reads.
+///
+/// # Errors
+/// Fails if the server does not answer.
+pub async fn discover_with(
+    config: &TapConfig,
+    context: &DirectoryContext,
+    mut doubles: Option<&mut Doubles>,
+) -> Result<Discovery, DirectoryError> {
     let vendor = context.directory.root_dse().vendor;
     let mut streams = Vec::new();
     let mut samples = Vec::new();
@@ -38,7 +51,7 @@ pub async fn discover(config: &TapConfig, context: &DirectoryContext) -> Result<
     let mut withheld = BTreeSet::new();
     let sources = entry_sources(config, context);
     for (stream, of_members) in sources.iter().zip(membership_sources(&sources)) {
-        let sample = sample(config, context, &stream.source).await?;
+        let sample = sample(config, context, &stream.source, doubles.as_deref_mut()).await?;
         let entry = describe(config, context, stream, &sample);
         warn_of_no_operational(stream, context, &sample);
         let occurs = |name: &&String| sample.occurrence(name).is_some() && !entry.is_property_selected(name);

@@ -8,6 +8,7 @@
 //! - [`sample`], [`catalog`], [`membership`]: what occurs in a stream, and its catalog entry.
 //! - `setting_names`, `missing_base`: names in the settings that the directory does not have.
 //! - `replication_keys`: the keys that servers maintain, and how they grow.
+//! - [`doubles`]: values that several entries have, for the report.
 //! - [`dn`]: DNs that a server sent.
 
 pub mod catalog;
@@ -16,6 +17,7 @@ pub mod classes;
 pub mod containers;
 pub mod context;
 pub mod dn;
+pub mod doubles;
 pub mod gaps;
 pub mod identity;
 pub mod membership;

@@ -10,10 +10,14 @@ use ldap_directory::schema::{ClassKind, Schema};
 use serde_json::Value;
 use singer_common::singer::catalog::CatalogEntry;
 
+use crate::discovery::doubles::Doubles;
 use crate::discovery::sample::Sample;
 
+mod index;
 mod page;
+mod quality;
 mod syntaxes;
+mod tree;
 
 /// Deeper levels are drawn flat. Chromium flattens at 512 levels; a reader is lost long before.
 const MAX_DEPTH: usize = 24;
@@ -29,15 +33,20 @@ pub struct PageHead<'a> {
     pub base: &'a str,
     /// When the directory was read.
     pub date: &'a str,
+    /// As whom it was read; `None` for a file.
+    pub reader: Option<&'a str>,
     /// The result of comparing the streams with the directory.
     pub books: &'a str,
+    /// Values that should be unique, and are not.
+    pub doubles: &'a Doubles,
 }
 
 /// Returns the page: the streams with their samples, in the order of the catalog.
 pub fn render(head: &PageHead, streams: &[(&CatalogEntry, &Sample)], schema: &Schema) -> String {
     let streams = arrange(streams, schema);
     let overview = overview(&streams);
-    page::page(head, &streams, &overview).into_string()
+    let findings = quality::findings(&streams, schema);
+    page::page(head, &streams, &overview, &findings).into_string()
 }
 
 /// A stream on the page.
@@ -50,8 +59,9 @@ struct Stream<'a> {
     label: Label,
     /// The entries read in all containers below, and whether these are all.
     below: Option<(u64, bool)>,
-    /// The structural classes that are not a superclass of another one here: what a reader would call the entries.
-    kinds: Vec<&'a str>,
+    /// The structural classes that are not a superclass of another one here: what a reader would call the entries. With the
+    /// number of entries that have no subclass of it.
+    kinds: Vec<(&'a str, u64)>,
     /// Attributes that occur, most frequent first.
     seen: Vec<Attribute<'a>>,
     /// Attributes that the classes allow and no entry has.
@@ -158,25 +168,25 @@ impl Label {
     }
 }
 
-fn kinds<'a>(sample: &'a Sample, schema: &Schema) -> Vec<&'a str> {
+fn kinds<'a>(sample: &'a Sample, schema: &Schema) -> Vec<(&'a str, u64)> {
     let names = || sample.classes.iter().map(|(name, _)| name.as_str());
     let mut kinds: Vec<(&str, u64)> = sample
         .classes
         .iter()
         .filter(|(name, _)| schema.object_class(name).is_none_or(|c| c.kind == ClassKind::Structural))
-        .filter(|(name, count)| {
+        .filter_map(|(name, count)| {
             // A superclass is only named if there are entries that have no subclass of it.
             let derived = names().filter(|other| {
                 !other.eq_ignore_ascii_case(name)
                     && schema.class_closure([*other]).iter().any(|c| c.name().eq_ignore_ascii_case(name))
             });
             let most = derived.filter_map(|d| sample.classes.iter().find(|(n, _)| n == d)).map(|(_, n)| *n);
-            most.max().is_none_or(|most| most < *count)
+            let own = count.checked_sub(most.max().unwrap_or_default()).filter(|own| *own > 0)?;
+            Some((name.as_str(), own))
         })
-        .map(|(name, count)| (name.as_str(), *count))
         .collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    kinds.into_iter().map(|(name, _)| name).collect()
+    kinds
 }
 
 /// Returns a stream's attributes: those that occur, and those that do not.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use ldap_directory::{Access, Directory, DirectoryError};
+use ldap_directory::{Access, AuthMethod, Directory, DirectoryError};
 use serde_json::{Map, Value, json};
 use singer_common::maps::Maps;
 use singer_common::operations::error::Class;
@@ -31,8 +31,9 @@ use singer_common::singer::state::{State, StateError};
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
-use crate::discover::{Discovery, discover};
+use crate::discover::{Discovery, discover, discover_with};
 use crate::discovery::context::DirectoryContext;
+use crate::discovery::doubles::Doubles;
 use crate::discovery::missing_base;
 use crate::discovery::setting_names;
 use crate::output::Output;
@@ -267,7 +268,9 @@ async fn discover_only(
         }
     }
     let (directory, context) = open(config).await?;
-    let discovery = match discover(config, &context).await {
+    let mut doubles = Doubles::default();
+    let discovered = discover_with(config, &context, report.map(|_| &mut doubles)).await;
+    let discovery = match discovered {
         Ok(discovery) => discovery,
         Err(e) => return Err(missing_base::explained(config, &directory, e.into()).await),
     };
@@ -277,7 +280,9 @@ async fn discover_only(
             Some(result) => result?.to_text(),
             None => "not looked at (verify)".to_owned(),
         };
-        write_report(path, &discovery, &context, &reconciliation)?;
+        let reader = reader(config, &directory).await;
+        let about = About { reader: reader.as_deref(), reconciliation: &reconciliation, doubles: &doubles };
+        write_report(path, &discovery, &context, &about)?;
     }
     directory.close().await;
     Ok(ExitCode::SUCCESS)
@@ -333,12 +338,35 @@ fn lock_indexes(folder: &Path) -> Result<Option<Lock>, SettingsError> {
     Lock::of("state_dir", folder)
 }
 
+/// What is known for the page of `--report` beside the streams.
+struct About<'a> {
+    reader: Option<&'a str>,
+    reconciliation: &'a str,
+    doubles: &'a Doubles,
+}
+
+/// Returns the user as whom a server was read: as it says itself (RFC 4532), or as configured.
+async fn reader(config: &TapConfig, directory: &Directory) -> Option<String> {
+    let Directory::Ldap(server) = directory else { return None };
+    let configured = match &config.directory.auth {
+        AuthMethod::Simple { dn, .. } => dn.clone(),
+        AuthMethod::Ntlm { user, .. } => user.clone(),
+        AuthMethod::External => "the client certificate or process (EXTERNAL)".to_owned(),
+        AuthMethod::Gssapi => "the Kerberos ticket (GSSAPI)".to_owned(),
+        AuthMethod::Anonymous => String::new(),
+    };
+    let said = server.who_am_i().await.ok().flatten();
+    let said = said.as_deref().map(|who| who.strip_prefix("dn:").or(who.strip_prefix("u:")).unwrap_or(who));
+    let who = said.filter(|who| !who.is_empty()).map_or(configured, str::to_owned);
+    Some(if who.is_empty() { "anonymous".to_owned() } else { who })
+}
+
 /// Writes the page of `--report`.
 fn write_report(
     path: &Path,
     discovery: &Discovery,
     context: &DirectoryContext,
-    reconciliation: &str,
+    about: &About<'_>,
 ) -> anyhow::Result<()> {
     let root = context.directory.root_dse();
     let vendor = [root.vendor.name(), &root.version].join(" ");
@@ -348,7 +376,9 @@ fn write_report(
         vendor: vendor.trim(),
         base: &context.base,
         date: &date,
-        books: reconciliation,
+        reader: about.reader,
+        books: about.reconciliation,
+        doubles: about.doubles,
     };
     let streams: Vec<_> = discovery.catalog.streams.iter().zip(&discovery.samples).collect();
     let page = report::render(&head, &streams, context.directory.schema());

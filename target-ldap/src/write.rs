@@ -7,6 +7,7 @@
 mod account;
 mod applier;
 mod apply;
+pub mod change_label;
 pub mod claims;
 pub mod counts;
 mod delete;

@@ -1,17 +1,44 @@
-//! The frame and style of HTML pages: one file, without scripts and external resources.
+//! The frame, style and script of HTML pages: one file that loads nothing, and is complete without its script.
 //!
 //! Content from a directory is untrusted input.
 //! `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless, too.
+//! The policy of the page allows only the style and the script of this module, by their hashes.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 use ldap_directory::text::is_steering;
 
 const STYLE: &str = include_str!("../../assets/page.css");
-/// Scripts and external resources are blocked, even if one were injected.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+/// Filters, searches and sorts what is on the page.
+const SCRIPT: &str = include_str!("../../assets/page.js");
+
+/// Returns the policy of a page (CSP level 3): nothing is loaded, and only the style and the script with these hashes apply.
+/// The script cannot make markup of a text.
+fn policy(style: &str, script: &str) -> String {
+    let hash = |text: &str| BASE64.encode(Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        hash(style),
+        hash(script)
+    )
+}
+
+/// Returns the style of a page. Bars have a class for each percentage: the policy forbids `style` attributes.
+fn style(more: &str) -> String {
+    let mut style = format!("{STYLE}{more}");
+    for n in 0..=100 {
+        let _ = writeln!(style, ".p{n}{{width:{n}%}}");
+    }
+    // A parser of HTML drops carriage returns, and the hash would differ.
+    style.replace('\r', "")
+}
 
 /// The frame of a page.
 #[derive(Debug)]
@@ -35,18 +62,19 @@ pub struct Frame<'a> {
 impl Frame<'_> {
     /// Returns the page around its content.
     pub fn around(&self, main: &Markup) -> Markup {
+        let (style, script) = (style(self.style), SCRIPT.replace('\r', ""));
         html! {
             (DOCTYPE)
             html lang="en" {
                 head {
                     meta charset="utf-8";
-                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    meta http-equiv="Content-Security-Policy" content=(policy(&style, &script));
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     meta name="referrer" content="no-referrer";
                     meta name="robots" content="noindex";
                     title { (self.kind) ": " (visible(self.title)) }
-                    style { (PreEscaped(STYLE)) (PreEscaped(self.style)) }
+                    style { (PreEscaped(style)) }
                 }
                 body {
                     header {
@@ -66,6 +94,7 @@ impl Frame<'_> {
                     }
                     main { (main) }
                     footer { p { (self.footer) } }
+                    script { (PreEscaped(script)) }
                 }
             }
         }
@@ -77,6 +106,26 @@ impl Frame<'_> {
         const HERE: &str = "\0";
         let whole = self.around(&PreEscaped(HERE.to_owned())).into_string();
         whole.split_once(HERE).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default()
+    }
+}
+
+/// Returns a bar that shows a share. Its number is beside it as text.
+pub fn bar(part: u64, whole: u64) -> Markup {
+    // Something is never shown as nothing.
+    let width = share(part, whole).max(u64::from(part > 0));
+    html! { span.bar aria-hidden="true" { span class={ "p" (width) } {} } }
+}
+
+/// Returns a share in percent, rounded down and at most 100.
+pub fn share(part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(100).min(100)
+}
+
+/// Returns a share in percent as text. 100% and 0% are only shown if they are exact.
+pub fn percent(part: u64, whole: u64) -> String {
+    match share(part, whole) {
+        0 if part > 0 => "<1%".to_owned(),
+        n => format!("{n}%"),
     }
 }
 
@@ -129,4 +178,74 @@ pub fn count(number: usize) -> String {
 /// Formats a count and its noun: `1 stream`, `2 streams`.
 pub fn plural(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the only text between two others.
+    fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
+        let mut parts = text.split(from).skip(1);
+        let found = parts.next().unwrap().split(to).next().unwrap();
+        assert_eq!(parts.next(), None, "{from} twice");
+        found
+    }
+
+    #[test]
+    fn the_policy_allows_exactly_the_style_and_the_script_of_the_page() {
+        let frame = Frame {
+            kind: "Kind",
+            title: "</script><script>alert(1)</script>\u{202e}\0",
+            style: "h1 { color: red }\r\n",
+            facts: &[],
+            figures: &[],
+            links: &[],
+            footer: "",
+        };
+        let page = frame.around(&html! { p { "Text" } }).into_string();
+        let hash = |text: &str| format!("'sha256-{}'", BASE64.encode(Sha256::digest(text.as_bytes())));
+        let (style, script) =
+            (between(&page, "<style>", "</style>"), between(&page, "<script>", "</script>"));
+        assert!(style.contains("h1 { color: red }\n") && script.contains("addEventListener"));
+        let policy = between(&page, "Content-Security-Policy\" content=\"", "\"");
+        let directives: Vec<&str> = policy.split("; ").collect();
+        assert_eq!(
+            directives,
+            [
+                "default-src 'none'",
+                &format!("style-src {}", hash(style)),
+                &format!("script-src {}", hash(script)),
+                "base-uri 'none'",
+                "form-action 'none'",
+                "require-trusted-types-for 'script'",
+                "trusted-types 'none'",
+            ]
+        );
+        assert!(!page.contains(['\0', '\u{202e}', '\r']));
+        // What the policy forbids is not there either.
+        for forbidden in [" style=", "url(", "@import", "http:", "https:", "innerHTML", "eval("] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn shares_are_rounded_down() {
+        for (part, whole, expected) in [
+            (0, 0, "0%"),
+            (0, 9, "0%"),
+            (1, 1000, "<1%"),
+            (999, 1000, "99%"),
+            (5, 5, "100%"),
+            (7, 5, "100%"),
+            (u64::MAX, u64::MAX, "100%"),
+        ] {
+            assert_eq!(percent(part, whole), expected);
+        }
+        assert_eq!(
+            bar(1, 4).into_string(),
+            "<span class=\"bar\" aria-hidden=\"true\"><span class=\"p25\"></span></span>"
+        );
+        assert!(bar(1, 1000).into_string().contains("\"p1\"") && bar(0, 9).into_string().contains("\"p0\""));
+    }
 }

@@ -3,7 +3,6 @@ use singer_common::singer::catalog::{MetadataEntry, Places};
 
 use singer_common::operations::page::{thousands, visible};
 
-use super::page::percent;
 use super::*;
 use crate::discovery::sample::Occurrence;
 
@@ -54,7 +53,15 @@ fn sample(entries: u64, complete: bool, classes: &[(&str, u64)], attributes: &[(
 }
 
 fn rendered(streams: &[(&CatalogEntry, &Sample)]) -> String {
-    let place = PageHead { server: HOSTILE, vendor: HOSTILE, base: HOSTILE, date: HOSTILE, books: HOSTILE };
+    let place = PageHead {
+        server: HOSTILE,
+        vendor: HOSTILE,
+        base: HOSTILE,
+        date: HOSTILE,
+        reader: Some(HOSTILE),
+        books: HOSTILE,
+        doubles: &Doubles::default(),
+    };
     render(&place, streams, Schema::standard())
 }
 
@@ -64,7 +71,8 @@ fn hostile_names_are_text() {
     let entry = entry(&id, HOSTILE, &["cn", HOSTILE, "\" onclick=\"x"]);
     let sample = sample(2, true, &[(HOSTILE, 2)], &[("cn", 2, 1), (HOSTILE, 1, 0)]);
     let html = rendered(&[(&entry, &sample)]);
-    assert!(!html.contains("<script"), "{html}");
+    // Only the script of the page.
+    assert_eq!(html.matches("<script").count(), 1, "{html}");
     assert!(!html.contains("\" onclick=\""), "{html}");
     assert!(
         html.contains("ou=&lt;script&gt;alert(&quot;x&quot;)&lt;/<wbr>script&gt;'&amp;,<wbr>dc=test"),
@@ -95,7 +103,7 @@ fn the_tree_follows_the_names_and_the_figures_the_sample() {
     assert_eq!(arranged[1].label, Label::Whole("dc=test".into()));
     let below: Vec<_> = arranged.iter().map(|s| s.below).collect();
     assert_eq!(below, [None, Some((3000, false)), Some((1000, false)), None, None]);
-    assert_eq!(arranged[0].kinds, ["person"]);
+    assert_eq!(arranged[0].kinds, [("person", 1000)]);
     let first = &arranged[0];
     let counts = |a: &Attribute| (a.name.to_owned(), a.entries, a.several);
     assert_eq!(
@@ -111,7 +119,7 @@ fn the_tree_follows_the_names_and_the_figures_the_sample() {
     );
     assert!(html.contains("<strong>5,000+</strong> <span>entries read</span>"), "{html}");
     assert!(html.contains("999 <span class=\"quiet\">99%</span>"), "{html}");
-    assert_eq!(html.matches("<ul class=\"tree\">").count(), 3);
+    assert_eq!(html.matches("<ul class=\"tree\"").count(), 3);
 }
 
 #[test]
@@ -125,8 +133,8 @@ fn a_deep_tree_is_no_deep_page() {
     let sample = Sample::default();
     let streams: Vec<(&CatalogEntry, &Sample)> = entries.iter().map(|e| (e, &sample)).collect();
     let html = rendered(&streams);
-    assert_eq!(html.matches("<ul class=\"tree\">").count(), MAX_DEPTH + 1);
-    assert_eq!(html.matches("<details class=\"stream\">").count(), 200);
+    assert_eq!(html.matches("<ul class=\"tree\"").count(), MAX_DEPTH + 1);
+    assert_eq!(html.matches("<details class=\"stream\"").count(), 200);
 }
 
 #[test]
@@ -164,16 +172,42 @@ fn numbers_and_controls_are_readable() {
     assert_eq!(thousands(0), "0");
     assert_eq!(thousands(1_234_567), "1,234,567");
     assert_eq!(thousands(999), "999");
-    for (part, whole, expected) in [
-        (0, 0, "0%"),
-        (0, 9, "0%"),
-        (1, 1000, "<1%"),
-        (999, 1000, "99%"),
-        (5, 5, "100%"),
-        (u64::MAX, u64::MAX, "100%"),
-    ] {
-        assert_eq!(percent(part, whole), expected);
-    }
     assert_eq!(visible("a\0b\nc\u{7f}d\u{85}e\u{202e}f"), "a␀b␊c␡d\u{fffd}e\u{fffd}f");
     assert_eq!(visible("東京"), "東京");
+}
+
+#[test]
+fn what_a_class_requires_and_what_most_of_its_entries_have_is_missed() {
+    let person = entry(
+        "ou=p,dc=x",
+        "people",
+        &["dn", "cn", "sn", "mail", "title", "uidNumber", "description", "cn;lang-de"],
+    );
+    let classes = [("top", 100), ("person", 100), ("inetOrgPerson", 80), ("posixAccount", 30)];
+    let seen = [
+        // Also with an option: how many have neither is not known.
+        ("cn", 90, 0),
+        ("cn;lang-de", 20, 0),
+        ("sn", 98, 0),
+        ("mail", 70, 0),
+        ("title", 20, 0),
+        ("uidNumber", 30, 0),
+        ("description", 51, 0),
+    ];
+    let few =
+        sample(5, true, &[("top", 5), ("inetOrgPerson", 5)], &[("mail", 4, 0), ("cn", 5, 0), ("sn", 5, 0)]);
+    let many = sample(100, true, &classes, &seen);
+    let small = entry("ou=q,dc=x", "small", &["dn", "cn", "sn", "mail"]);
+    let arranged = arrange(&[(&person, &many), (&small, &few)], Schema::standard());
+    let found = quality::findings(&arranged, Schema::standard());
+    let found: Vec<_> =
+        found.iter().map(|f| (f.stream, f.attribute, f.class, f.lacks(), f.is_required)).collect();
+    assert_eq!(
+        found,
+        [
+            (0, "sn", "person", 2, true),
+            (0, "mail", "inetOrgPerson", 10, false),
+            (0, "description", "person", 49, false)
+        ]
+    );
 }

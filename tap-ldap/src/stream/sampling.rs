@@ -4,6 +4,7 @@ use ldap_directory::{DirectoryError, Paging, Vendor};
 
 use crate::config::TapConfig;
 use crate::discovery::context::DirectoryContext;
+use crate::discovery::doubles::Doubles;
 use crate::discovery::sample::Sample;
 use crate::discovery::source::Source;
 use crate::stream::entries::Entries;
@@ -11,7 +12,7 @@ use crate::stream::entries::Entries;
 /// Entries read to choose a replication key.
 const SAMPLED: u32 = 100;
 
-/// Reads up to `discovery_sample_size` entries of a stream with all their attributes.
+/// Reads up to `discovery_sample_size` entries of a stream with all their attributes. `doubles`: receives them, too.
 ///
 /// # Errors
 /// Fails if the server does not answer.
@@ -19,6 +20,7 @@ pub async fn sample(
     config: &TapConfig,
     context: &DirectoryContext,
     source: &Source,
+    mut doubles: Option<&mut Doubles>,
 ) -> Result<Sample, DirectoryError> {
     let ids = &context.ids;
     let mut attributes = vec!["objectClass".to_owned()];
@@ -43,6 +45,9 @@ pub async fn sample(
             break;
         };
         sample.add(&entry, ids, context.directory.schema());
+        if let Some(doubles) = &mut doubles {
+            doubles.add(&entry, context.directory.schema());
+        }
     }
     entries.close().await?;
     Ok(sample)

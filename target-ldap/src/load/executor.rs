@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::work::{Finished, Work};
 use super::{Load, LoadError};
 use crate::map::Task;
-use crate::write::destination::CHANGE_LABEL;
+use crate::write::change_label::CHANGE_LABEL;
 
 /// The most tasks that are started before the input, results and signals are handled again.
 const STARTS: usize = 256;

@@ -158,6 +158,7 @@ impl<W: Write> Load<'_, W> {
         let recorded = if work.was_renamed && is_less { RecordOutcome::Renamed } else { recorded };
         self.counters.by_stream.entry(work.stream.clone()).or_default().count(recorded, work.recorded);
         work.recorded = Some(recorded);
+        self.applier.directory().show_outcome(work.number, recorded);
     }
 
     /// Updates the claims on a record's entry. `was`: its former DN.

@@ -202,6 +202,7 @@ impl<W: Write> Load<'_, W> {
         let record = facts.record.clone().unwrap_or_default();
         let reason = reject.safe_reason(reject_schema);
         let refused = RefusedRecord {
+            number,
             stream: reject.stream,
             line: reject.line,
             record: &record,

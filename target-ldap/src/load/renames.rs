@@ -10,7 +10,7 @@ use super::work::Work;
 use crate::load::scheduler::Parked;
 use crate::map::Task;
 use crate::write::Exchange;
-use crate::write::destination::CHANGE_LABEL;
+use crate::write::change_label::CHANGE_LABEL;
 
 /// How often a record's entry may have yet another DN.
 const MOVES: u32 = 5;

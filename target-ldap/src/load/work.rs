@@ -14,9 +14,9 @@ use super::rejects::RejectSchema;
 use super::scheduler::{DnLock, TaskKind};
 use super::spill::SpillSlot;
 use crate::map::{Task, WritePolicy};
+use crate::write::change_label::ChangeLabel;
 use crate::write::claims::{Claimant, KeyKind};
 use crate::write::counts::RecordOutcome;
-use crate::write::destination::ChangeLabel;
 use crate::write::ldap_result::LdapResult;
 use crate::write::{Attempt, AttemptContext, DeferredReference};
 
@@ -160,7 +160,7 @@ impl Work {
             None => self.about.clone(),
         };
         let is_leaving = matches!(self.task, Task::Delete { .. });
-        ChangeLabel { stream: self.stream.clone(), line: self.line, record, is_leaving }
+        ChangeLabel { number: self.number, stream: self.stream.clone(), line: self.line, record, is_leaving }
     }
 
     /// Returns the record that claims its entry.

@@ -26,7 +26,7 @@ use crate::load::rejects::RejectFile;
 use crate::load::{Load, LoadProgress, requirements};
 use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
-use crate::write::guard::{self, Tally};
+use crate::write::guard::{self, GuardError, Tally};
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 use crate::write::undo::{Undo, recovery};
 
@@ -113,16 +113,18 @@ impl<'a> Session<'a> {
             PlanFormat::Ldif
         });
         let colour = color::is_wanted(std::io::stdout().is_terminal());
-        let root = directory.root_dse();
-        let header = PlanHeader {
-            server: directory.location().to_owned(),
-            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
-            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
-        };
+        let (command, command_note) = command(args, config);
+        let ends_at_reject = matches!(config.on_error, OnError::Fail);
+        let header = PlanHeader { command, command_note, ends_at_reject, ..PlanHeader::of(&directory) };
         let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
         let rehearsal = Self::rehearsal(args, config, &directory);
         let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await;
-        let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));
+        // A plan above the limits is complete: it says that the run would be held back.
+        let is_complete = match &result {
+            Ok(ending) => ending.stopped.is_none(),
+            Err(error) => error.is::<GuardError>(),
+        };
+        let shown = plan.finish(is_complete);
         if plan.is_closed() {
             return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
         }
@@ -172,6 +174,34 @@ impl<'a> Session<'a> {
         directory.close().await;
         Ok(code(ending))
     }
+}
+
+/// Returns the command that carries out a plan, and what else is needed for it. Settings are in files and variables, so that it
+/// holds no secret.
+fn command(args: &Args, config: &TargetConfig) -> (String, &'static str) {
+    let mut command = if args.input.is_none() { "… | target-ldap" } else { "target-ldap" }.to_owned();
+    let flags = args.common.config.iter().map(|path| ("--config", path));
+    for (flag, path) in flags.chain(args.input.iter().map(|path| ("--input", path))) {
+        command.extend([" ", flag, " ", &shell_word(path)]);
+    }
+    if args.retry_rejects {
+        command.push_str(" --retry-rejects");
+    }
+    let note = match (config.dry_run, args.input.is_none()) {
+        (true, _) => "Set dry_run to false before.",
+        (false, true) => "With the same messages on its standard input.",
+        (false, false) => "",
+    };
+    (command, note)
+}
+
+/// Quotes a text for a POSIX shell, if needed.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn code(ending: LoadSummary) -> ExitCode {
@@ -254,7 +284,7 @@ impl Rehearsal<'_> {
             Some(_) => self.directory.clone().checked_preview(),
             None => self.directory.clone().preview(),
         };
-        let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
+        let destination = Destination::new(directory).with_plan(plan.clone()).with_tally(tally.clone());
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
@@ -262,7 +292,11 @@ impl Rehearsal<'_> {
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
             let base = self.config.default_base_dn.as_deref();
-            self.config.guards.check(&tally, self.directory, base).await?;
+            let used = self.config.guards.used(&tally, self.directory, base).await?;
+            if let Some(plan) = &plan {
+                plan.limits(&used);
+            }
+            guard::check(&used)?;
         }
         Ok(ending)
     }

@@ -1,6 +1,5 @@
 //! The directory that is written to, with what accompanies each change: the plan, the undo journal, the limits.
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -15,37 +14,14 @@ use tokio::sync::Semaphore;
 
 use crate::map::ENTRY_UUID;
 use crate::rules::names::{ENTRY_IDS, to_ask};
+use crate::write::change_label::CHANGE_LABEL;
 use crate::write::claims::DeletePermit;
-use crate::write::counts::Counts;
+use crate::write::counts::{Counts, RecordOutcome};
 use crate::write::guard::Tally;
 use crate::write::inverse::{inverse, needs};
 use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
 use crate::write::undo::change_note::{self, ChangeNote};
 use crate::write::undo::{Announced, Undo, UndoError};
-
-tokio::task_local! {
-    /// The record that the current change is made for.
-    pub static CHANGE_LABEL: ChangeLabel;
-}
-
-/// The record that a change is made for.
-#[derive(Debug, Clone)]
-pub struct ChangeLabel {
-    /// The record's stream.
-    pub stream: Arc<str>,
-    /// The record's line, from 1.
-    pub line: u64,
-    /// The record's key: `id=7`.
-    pub record: Arc<str>,
-    /// Whether `on_delete` removes its entry: deletes, moves or disables it.
-    pub is_leaving: bool,
-}
-
-impl fmt::Display for ChangeLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}: {}", self.stream, self.line, self.record)
-    }
-}
 
 /// Marks a change in the journal as made or void. If its answer was lost, it stays unknown.
 fn told(
@@ -249,8 +225,8 @@ impl Destination {
             tally.count(&change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
-        plan.show_password(dn, &about).map_err(unwritable)
+        let label = CHANGE_LABEL.try_with(Clone::clone).ok();
+        plan.show_password(dn, label.as_ref()).map_err(unwritable)
     }
 
     async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
@@ -263,13 +239,12 @@ impl Destination {
             tally.count(change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
+        let label = CHANGE_LABEL.try_with(Clone::clone).ok();
         let planned = PlannedChange {
             change,
             before: before.as_ref(),
             relaxed: controls.contains(&WriteControl::RelaxRules),
-            about: &about,
-            is_leaving: CHANGE_LABEL.try_with(|about| about.is_leaving).unwrap_or_default(),
+            label: label.as_ref(),
         };
         plan.show(&planned).map_err(unwritable)
     }
@@ -277,6 +252,13 @@ impl Destination {
     /// Shows in the plan that a record would be refused.
     pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
         self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(unwritable)
+    }
+
+    /// Passes the outcome of a task, as it is counted, to the plan.
+    pub fn show_outcome(&self, number: u64, outcome: RecordOutcome) {
+        if let Some(plan) = &self.plan {
+            plan.outcome(number, outcome);
+        }
     }
 
     /// Passes the outcomes of a stream's records to the plan.

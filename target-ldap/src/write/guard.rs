@@ -60,25 +60,70 @@ impl Tally {
 }
 
 impl Guards {
-    /// Checks whether a rehearsal stayed within the limits.
+    /// Returns how much of the limits a rehearsal used.
     ///
     /// # Errors
-    /// It did not, or the entries that a percentage refers to could not be counted.
-    pub async fn check(self, tally: &Tally, directory: &Directory, base: Option<&str>) -> anyhow::Result<()> {
+    /// The entries that a percentage refers to could not be counted.
+    pub async fn used(
+        self,
+        tally: &Tally,
+        directory: &Directory,
+        base: Option<&str>,
+    ) -> anyhow::Result<[LimitUse; 2]> {
         let deletes = tally.deletes.load(Ordering::Relaxed);
         let changes = tally.changes.load(Ordering::Relaxed);
         let shares =
             [self.max_deletes, self.max_changes].iter().flatten().any(|l| matches!(l, Limit::Percent(_)));
         let entries = if shares { count(directory, base).await? } else { 0 };
-        let over = |setting, what, limit: Option<Limit>, count| match limit {
-            Some(limit) if count > limit.of(entries) => {
-                Err(GuardError { setting, what, count, limit: limit.text(entries) })
-            }
-            _ => Ok(()),
-        };
-        over("max_deletes", "delete", self.max_deletes, deletes)?;
-        Ok(over("max_changes", "change", self.max_changes, changes)?)
+        let allowed = |limit: Option<Limit>| limit.map(|limit| (limit.of(entries), limit.text(entries)));
+        Ok([
+            LimitUse { setting: DELETES, used: deletes, allowed: allowed(self.max_deletes) },
+            LimitUse { setting: CHANGES, used: changes, allowed: allowed(self.max_changes) },
+        ])
     }
+}
+
+const DELETES: &str = "max_deletes";
+const CHANGES: &str = "max_changes";
+
+/// How much of a limit a rehearsal used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitUse {
+    /// The setting.
+    pub setting: &'static str,
+    /// The number of deletions or changes.
+    pub used: u64,
+    /// The most that is allowed, and its text for messages; `None`: no limit is set.
+    pub allowed: Option<(u64, String)>,
+}
+
+impl LimitUse {
+    /// Whether the run is held back.
+    pub fn is_exceeded(&self) -> bool {
+        self.allowed.as_ref().is_some_and(|(most, _)| self.used > *most)
+    }
+
+    /// Returns what the limit is about: `delete`, `change`.
+    pub fn verb(&self) -> &'static str {
+        if self.setting == DELETES { "delete" } else { "change" }
+    }
+
+    /// Returns the limit for messages.
+    pub fn allowed_text(&self) -> &str {
+        self.allowed.as_ref().map_or("", |(_, text)| text)
+    }
+}
+
+/// Checks whether a rehearsal stayed within the limits.
+///
+/// # Errors
+/// It did not.
+pub fn check(limits: &[LimitUse]) -> Result<(), GuardError> {
+    let exceeded = limits.iter().find(|limit| limit.is_exceeded());
+    exceeded.map_or(Ok(()), |limit| {
+        let (setting, what, count) = (limit.setting, limit.verb(), limit.used);
+        Err(GuardError { setting, what, count, limit: limit.allowed_text().to_owned() })
+    })
 }
 
 /// Returns the number of entries below the base, including the base.

@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use ldap_directory::text::printable;
 use singer_common::operations::secret::is_secret_attribute;
 
-use crate::write::counts::Counts;
+use crate::write::change_label::ChangeLabel;
+use crate::write::counts::{Counts, RecordOutcome};
+use crate::write::guard::LimitUse;
 
-use value_changes::{ValueChange, before_and_after, octets};
+use value_changes::{ValueChange, before_and_after};
 
 mod html;
 mod value_changes;
@@ -46,15 +48,26 @@ pub struct PlannedChange<'a> {
     pub before: Option<&'a Entry>,
     /// Whether it needs the relax rules control.
     pub relaxed: bool,
-    /// The record that it is made for.
-    pub about: &'a str,
-    /// Whether `on_delete` removes the entry.
-    pub is_leaving: bool,
+    /// The record that it is made for; `None` for an undo.
+    pub label: Option<&'a ChangeLabel>,
+}
+
+impl PlannedChange<'_> {
+    fn about(&self) -> String {
+        about(self.label)
+    }
+}
+
+/// Returns a label for people.
+fn about(label: Option<&ChangeLabel>) -> String {
+    label.map(ChangeLabel::to_string).unwrap_or_default()
 }
 
 /// A record that would be refused.
 #[derive(Debug, Clone, Copy)]
 pub struct RefusedRecord<'a> {
+    /// The number of its task.
+    pub number: u64,
     /// Its stream.
     pub stream: &'a str,
     /// Its line, from 1.
@@ -132,7 +145,7 @@ impl PlanOutput {
             return Ok(self.page().change(planned)?);
         }
         self.write(&match self.format {
-            PlanFormat::Ldif => ldif(planned.change, planned.relaxed, planned.about)?,
+            PlanFormat::Ldif => ldif(planned.change, planned.relaxed, &planned.about())?,
             PlanFormat::Diff => self.diff(planned).into_bytes(),
             PlanFormat::Json => json_line(&json(planned)),
             PlanFormat::Html => Vec::new(),
@@ -142,9 +155,10 @@ impl PlanOutput {
     /// Shows that a record would be refused.
     pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), LdifWriteError> {
         if self.format == PlanFormat::Html {
-            return Ok(self.page().refused(refused)?);
+            self.page().refused(refused);
+            return Ok(());
         }
-        let RefusedRecord { stream, line, record, dn, code, reason } = *refused;
+        let RefusedRecord { stream, line, record, dn, code, reason, .. } = *refused;
         let about = format!("{stream}, line {line}: {record}");
         self.write(&match self.format {
             PlanFormat::Ldif => comments(&[&about, &format!("would be refused: {reason}")])?,
@@ -167,16 +181,27 @@ impl PlanOutput {
         self.page().count(stream, counts);
     }
 
+    /// Adds the outcome of a task, as it is counted.
+    pub fn outcome(&self, number: u64, outcome: RecordOutcome) {
+        self.page().outcome(number, outcome);
+    }
+
+    /// Adds how much of the limits is used.
+    pub fn limits(&self, limits: &[LimitUse]) {
+        self.page().limits(limits);
+    }
+
     /// Shows that a password is set by an operation of its own, but not its value.
-    pub fn show_password(&self, dn: &str, about: &str) -> Result<(), LdifWriteError> {
+    pub fn show_password(&self, dn: &str, label: Option<&ChangeLabel>) -> Result<(), LdifWriteError> {
         const HOW: &str = "by Password Modify, RFC 3062";
         if self.format == PlanFormat::Html {
-            return Ok(self.page().password(dn, about, HOW)?);
+            return Ok(self.page().password(dn, label, HOW)?);
         }
+        let about = about(label);
         self.write(&match self.format {
             PlanFormat::Ldif => {
                 let what = format!("password: {HIDDEN}, {HOW}");
-                comments(&[about, &what, &format!("(of {dn}, nothing else)")])?
+                comments(&[&about, &what, &format!("(of {dn}, nothing else)")])?
             }
             PlanFormat::Diff => {
                 let mut lines = self.lines();
@@ -222,7 +247,8 @@ impl PlanOutput {
     }
 
     fn diff(&self, planned: &PlannedChange<'_>) -> String {
-        let PlannedChange { change, before, about, .. } = *planned;
+        let PlannedChange { change, before, .. } = *planned;
+        let about = planned.about();
         let mut lines = self.lines();
         lines.push(DIM, &format!("# {about}"));
         match change {
@@ -338,7 +364,7 @@ fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWrit
 }
 
 fn json(planned: &PlannedChange<'_>) -> Value {
-    let PlannedChange { change, about, is_leaving, .. } = *planned;
+    let PlannedChange { change, label, .. } = *planned;
     let value = |name: &str, v: &Vec<u8>| match std::str::from_utf8(v) {
         _ if is_secret_attribute(name) => HIDDEN.into(),
         Ok(text) => Value::from(text),
@@ -368,8 +394,8 @@ fn json(planned: &PlannedChange<'_>) -> Value {
             json!({"new_rdn": new_rdn, "new_superior": new_superior, "delete_old_rdn": delete_old_rdn}),
         ),
     };
-    let mut object = json!({"operation": operation, "dn": change.dn(), "about": about});
-    if is_leaving {
+    let mut object = json!({"operation": operation, "dn": change.dn(), "about": planned.about()});
+    if label.is_some_and(|label| label.is_leaving) {
         object["is_leaving"] = true.into();
     }
     if let (Some(object), Value::Object(detail)) = (object.as_object_mut(), detail) {

@@ -1,45 +1,31 @@
-//! The plan as a page: deletions first, then the changes of each stream with the values before and after.
+//! The plan as a page: one row for each entry with all that happens to it, those that leave first.
 //!
-//! Changes are kept in files until the end, when their number is known: a plan may have a hundred thousand.
+//! What a row shows is kept in a file until the end, when everything is known: a plan may have a hundred thousand changes. Memory
+//! holds the names of the entries.
 
-use std::collections::BTreeMap;
-use std::io::{self, Seek as _, Write};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+use std::sync::Arc;
 
-use ldap_directory::change::{Change, Modification};
-use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::Directory;
+use ldap_directory::change::Change;
+use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::schema::Schema;
 use maud::{Markup, html};
-use singer_common::operations::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
-use super::{HIDDEN, PlannedChange, RefusedRecord, ValueChange, before_and_after, octets, shown};
-use crate::write::counts::Counts;
-use crate::write::plan_output::value_changes::Values;
-use singer_common::operations::secret::is_secret_attribute;
+use self::row::{Part, Piece, Row};
+use super::{PlannedChange, RefusedRecord};
+use crate::write::change_label::ChangeLabel;
+use crate::write::counts::{Counts, RecordOutcome};
+use crate::write::guard::LimitUse;
 
-const STYLE: &str = include_str!("../../../assets/plan.css");
-/// Octets of a stream that are kept in memory.
-const IN_MEMORY: usize = 256 * 1024;
-/// The most values of an attribute that are shown; a group may have 50,000.
-const MOST_VALUES: usize = 20;
-/// The most removed entries that are listed at the beginning.
-const MOST_LEAVERS: usize = 1_000;
-/// A stream with at most this many changes is expanded.
-const FEW: u64 = 50;
-/// The operations, in the order of the page: removals come first.
-const OPERATIONS: [(&str, &str); 6] = [
-    ("delete", "deleted"),
-    ("move", "moved"),
-    ("add", "added"),
-    ("modify", "modified"),
-    ("rename", "renamed"),
-    ("refuse", "would be refused"),
-];
-const DELETE: usize = 0;
-const MOVE: usize = 1;
-const ADD: usize = 2;
-const MODIFY: usize = 3;
-const RENAME: usize = 4;
-const REFUSE: usize = 5;
+mod render;
+mod row;
+mod values;
+
+/// Octets of the rows that are kept in memory.
+const IN_MEMORY: usize = 1024 * 1024;
 
 /// The origin of a plan.
 #[derive(Debug, Clone, Default)]
@@ -50,449 +36,226 @@ pub struct PlanHeader {
     pub vendor: String,
     /// When the plan was made, as text.
     pub date: String,
+    /// The command that carries it out. Without secrets.
+    pub command: String,
+    /// What else is needed to carry it out.
+    pub command_note: &'static str,
+    /// Whether a run ends at its first rejected record (`on_error: fail`).
+    pub ends_at_reject: bool,
+    /// The schema of the directory, which says which names are the same.
+    pub schema: Option<Arc<Schema>>,
+}
+
+impl PlanHeader {
+    /// Returns the header of a plan for a directory, made now.
+    pub fn of(directory: &Directory) -> PlanHeader {
+        let root = directory.root_dse();
+        PlanHeader {
+            server: directory.location().to_owned(),
+            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
+            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+            schema: Some(directory.schema().clone()),
+            ..PlanHeader::default()
+        }
+    }
 }
 
 /// A page that is being built.
 pub(super) struct Page {
-    place: PlanHeader,
-    streams: BTreeMap<String, StreamSection>,
+    header: PlanHeader,
+    rows: Vec<Row>,
+    /// The rows by the current names of their entries.
+    by_name: BTreeMap<DnKey, usize>,
+    /// The row of each task, which is that of its last change, and the task's outcome.
+    tasks: HashMap<u64, (usize, Option<RecordOutcome>)>,
+    /// Outcomes that change an entry without a change that was shown.
+    unseen: u64,
     /// The outcomes of the streams' records, if they were reported.
-    reported: BTreeMap<String, [u64; OPERATIONS.len()]>,
-    /// The number, operation and DN of removed entries, as far as they are listed.
-    listed: Vec<(u64, usize, String)>,
-    /// The number of removed entries.
-    leavers: u64,
-    number: u64,
-}
-
-struct StreamSection {
-    changes: SpooledTempFile,
-    changes_by_operation: [u64; OPERATIONS.len()],
+    counts: BTreeMap<String, Counts>,
+    /// The limits, if the whole run was rehearsed.
+    limits: Vec<LimitUse>,
+    spool: SpooledTempFile,
+    end: u64,
 }
 
 impl Page {
-    pub(super) fn new(place: PlanHeader) -> Self {
+    pub(super) fn new(header: PlanHeader) -> Self {
         Self {
-            place,
-            streams: BTreeMap::new(),
-            reported: BTreeMap::new(),
-            listed: Vec::new(),
-            leavers: 0,
-            number: 0,
+            header,
+            rows: Vec::new(),
+            by_name: BTreeMap::new(),
+            tasks: HashMap::new(),
+            unseen: 0,
+            counts: BTreeMap::new(),
+            limits: Vec::new(),
+            spool: SpooledTempFile::new(IN_MEMORY),
+            end: 0,
         }
     }
 
     /// Adds a change.
     pub(super) fn change(&mut self, planned: &PlannedChange<'_>) -> io::Result<()> {
-        let PlannedChange { change, before, about, is_leaving, .. } = *planned;
-        let (operation, rows) = match change {
-            Change::Add(entry) => (ADD, entry.attributes.iter().map(added).collect()),
+        let PlannedChange { change, before, label, .. } = *planned;
+        let key = self.key(change.dn());
+        let is_add = matches!(change, Change::Add(_));
+        let at = self.row(change.dn(), key.as_ref().filter(|_| !is_add), label);
+        match change {
+            Change::Add(entry) => {
+                self.note(at, Part::Added);
+                self.block(at, &html! { (values::digest(entry)) (values::whole(entry, true)) })?;
+            }
             Change::Delete { .. } => {
-                (DELETE, before.map(|b| b.attributes.iter().map(removed).collect()).unwrap_or_default())
+                self.note(at, Part::Deleted);
+                let body = html! {
+                    @if let Some(entry) = before {
+                        (values::digest(entry)) (values::whole(entry, false))
+                    } @else {
+                        p.quiet { "The entry, whatever it has." }
+                    }
+                };
+                self.block(at, &body)?;
+                if let Some(key) = &key {
+                    self.by_name.remove(key);
+                }
             }
-            Change::Modify { changes, .. } => (MODIFY, modified(changes, before)),
+            Change::Modify { changes, .. } => {
+                self.note(at, Part::Values);
+                self.lines(at, &values::modified(changes, before))?;
+            }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
-                (if is_leaving { MOVE } else { RENAME }, vec![renamed(dn, new_rdn, new_superior.as_deref())])
+                let lines = values::renamed(dn, new_rdn, new_superior.as_deref());
+                for line in &lines {
+                    self.note(at, if line.name == "parent" { Part::Parent } else { Part::Name });
+                }
+                self.lines(at, &lines)?;
+                let above = new_superior.clone().unwrap_or_else(|| parent(dn));
+                let now = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+                if let (Some(from), Some(to)) = (&key, self.key(&now)) {
+                    self.renamed(from, &to);
+                }
             }
-        };
-        if is_leaving || operation == DELETE {
-            self.add_removal(operation, change.dn());
         }
-        self.keep(operation, change.dn(), about, &table(change.dn(), &rows))
+        Ok(())
     }
 
-    /// Adds a removed entry, if there is room in the list.
-    fn add_removal(&mut self, operation: usize, dn: &str) {
-        self.leavers += 1;
-        if self.listed.len() < MOST_LEAVERS {
-            self.listed.push((self.number + 1, operation, dn.to_owned()));
-        }
+    /// Adds a password that is set by an operation of its own.
+    pub(super) fn password(&mut self, dn: &str, label: Option<&ChangeLabel>, how: &str) -> io::Result<()> {
+        let key = self.key(dn);
+        let at = self.row(dn, key.as_ref(), label);
+        self.note(at, Part::Password);
+        self.lines(at, &[values::password(how)])
     }
 
     /// Adds a record that would be refused.
-    pub(super) fn refused(&mut self, refused: &RefusedRecord<'_>) -> io::Result<()> {
-        let RefusedRecord { stream, line, record, dn, reason, .. } = *refused;
-        let about = format!("{stream}, line {line}: {record}");
-        let body = html! { p { (visible(reason)) } };
-        self.keep(REFUSE, dn.unwrap_or("(no entry)"), &about, &body)
+    pub(super) fn refused(&mut self, refused: &RefusedRecord<'_>) {
+        let RefusedRecord { number, stream, line, record, dn, reason, .. } = *refused;
+        let found = self.tasks.get(&number).map(|(at, _)| *at);
+        let at = found.unwrap_or(self.rows.len());
+        if found.is_none() {
+            self.rows.push(Row {
+                dn: dn.unwrap_or_default().to_owned(),
+                stream: stream.into(),
+                record: Some((line, record.into())),
+                task: Some(number),
+                tasks: 1,
+                ..Row::default()
+            });
+        }
+        if let Some(row) = self.rows.get_mut(at) {
+            row.reason = Some(reason.to_owned());
+        }
+        self.tasks.insert(number, (at, Some(RecordOutcome::Rejected)));
     }
 
-    /// Adds the outcomes of a stream's records.
+    /// Sets the outcome of a task, as it is counted.
+    pub(super) fn outcome(&mut self, number: u64, outcome: RecordOutcome) {
+        let is_change = !matches!(outcome, RecordOutcome::Unchanged | RecordOutcome::Ignored);
+        match self.tasks.get_mut(&number) {
+            Some((_, last)) => *last = is_change.then_some(outcome),
+            None => self.unseen += u64::from(is_change),
+        }
+    }
+
+    /// Sets the outcomes of a stream's records.
     pub(super) fn count(&mut self, stream: &str, counts: &Counts) {
-        let Counts { deleted, moved, added, modified, renamed, rejected, .. } = *counts;
-        self.reported.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
+        self.counts.insert(stream.to_owned(), *counts);
     }
 
-    /// Returns the outcomes by operation: those of the log, or the number of changes if none were reported.
-    fn counts(&self, name: &str, stream: &StreamSection) -> [u64; OPERATIONS.len()] {
-        self.reported.get(name).copied().unwrap_or(stream.changes_by_operation)
+    /// Sets how much of the limits is used.
+    pub(super) fn limits(&mut self, limits: &[LimitUse]) {
+        self.limits = limits.to_vec();
     }
 
-    pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
-        let text = |text: String| Side::one(text, RowKind::Stays);
-        let row =
-            Row { name: "password".into(), was: text(HIDDEN.into()), will: text(format!("{HIDDEN}, {how}")) };
-        self.keep(MODIFY, dn, about, &table(dn, &[row]))
+    fn key(&self, dn: &str) -> Option<DnKey> {
+        DnKey::parse(dn, self.header.schema.as_deref().unwrap_or(Schema::standard())).ok()
     }
 
-    fn keep(&mut self, operation: usize, dn: &str, about: &str, body: &Markup) -> io::Result<()> {
-        self.number += 1;
-        let number = self.number;
-        let (stream, record) = about.split_once(", line ").unwrap_or((about, ""));
-        // If the key is the DN, it is shown once.
-        let record =
-            record.split_once(": ").filter(|(_, key)| key.contains(dn)).map_or(record, |(line, _)| line);
-        let stream = self.streams.entry(stream.to_owned()).or_insert_with(|| StreamSection {
-            changes: SpooledTempFile::new(IN_MEMORY),
-            changes_by_operation: [0; OPERATIONS.len()],
-        });
-        if let Some(count) = stream.changes_by_operation.get_mut(operation) {
-            *count += 1;
-        }
-        let name = OPERATIONS.get(operation).map_or("", |(name, _)| name);
-        let text = html! {
-            details class={ "change " (name) } {
-                summary {
-                    span.badge { (name) }
-                    bdi.dn { (breakable(dn)) }
-                    @if !record.is_empty() { span.about { "line " (visible(record)) } }
-                }
-                // A link to an element inside expands what contains it.
-                div.body id={ "change-" (number) } { (body) }
-            }
-        };
-        stream.changes.write_all(text.into_string().as_bytes())
-    }
-
-    /// Writes the page. `complete`: the whole input was read.
-    pub(super) fn write(&mut self, out: &mut dyn Write, complete: bool) -> io::Result<()> {
-        let mut all = [0_u64; OPERATIONS.len()];
-        for (name, stream) in &self.streams {
-            for (sum, count) in all.iter_mut().zip(self.counts(name, stream)) {
-                *sum += count;
+    /// Returns the row of an entry. `key`: its name; `None`: it has no row yet.
+    fn row(&mut self, dn: &str, key: Option<&DnKey>, label: Option<&ChangeLabel>) -> usize {
+        let found = key.and_then(|key| self.by_name.get(key)).copied();
+        let at = found.unwrap_or(self.rows.len());
+        if found.is_none() {
+            self.rows.push(Row { dn: dn.to_owned(), ..Row::default() });
+            if let Some(key) = self.key(dn) {
+                self.by_name.insert(key, at);
             }
         }
-        // Zeros are left out, except that of deletions.
-        let figures: Vec<(String, &str)> = OPERATIONS
-            .iter()
-            .zip(all)
-            .enumerate()
-            .filter(|(at, (_, count))| *count > 0 || ![MOVE, REFUSE].contains(at))
-            .map(|(_, ((_, what), count))| (thousands(count), *what))
-            .collect();
-        let footer = format!(
-            "Written by target-ldap {}. Nothing was written to the directory. Passwords are not shown.",
-            env!("CARGO_PKG_VERSION")
-        );
-        let facts = [
-            ("Directory", breakable(&self.place.server)),
-            ("Kind", html! { (visible(&self.place.vendor)) }),
-            ("Made", html! { (visible(&self.place.date)) }),
-        ];
-        let mut links = vec![("streams", "Streams")];
-        if !self.listed.is_empty() {
-            links.insert(0, ("leavers", "What leaves"));
+        if let (Some(row), Some(label)) = (self.rows.get_mut(at), label) {
+            if row.record.is_none() {
+                row.stream = label.stream.clone();
+                row.record = Some((label.line, label.record.clone()));
+            }
+            if row.task != Some(label.number) {
+                (row.task, row.tasks) = (Some(label.number), row.tasks + 1);
+            }
+            row.is_leaving |= label.is_leaving;
+            let outcome = self.tasks.get(&label.number).and_then(|(_, outcome)| *outcome);
+            self.tasks.insert(label.number, (at, outcome));
         }
-        let frame = Frame {
-            kind: "Plan",
-            title: "What would be changed",
-            style: STYLE,
-            facts: &facts,
-            figures: &figures,
-            links: &links,
-            footer: &footer,
-        };
-        let (head, tail) = frame.halves();
-        out.write_all(head.as_bytes())?;
-        out.write_all(self.beginning(complete).into_string().as_bytes())?;
-        let reported = std::mem::take(&mut self.reported);
-        for (name, stream) in &mut self.streams {
-            let total: u64 = stream.changes_by_operation.iter().sum();
-            let counts = reported.get(name).copied().unwrap_or(stream.changes_by_operation);
-            let open = if total <= FEW { " open" } else { "" };
-            write!(out, "<details class=\"stream box\"{open}>")?;
-            let summary = html! {
-                summary {
-                    h3 { bdi { (breakable(if name.is_empty() { "(no stream)" } else { name })) } }
-                    span.counts {
-                        @for ((operation, what), number) in OPERATIONS.iter().zip(counts) {
-                            @if number > 0 { span class=(operation) { strong { (thousands(number)) } " " (what) } " " }
-                        }
-                    }
-                }
-            };
-            out.write_all(summary.into_string().as_bytes())?;
-            stream.changes.rewind()?;
-            io::copy(&mut stream.changes, out)?;
-            out.write_all(b"</details>")?;
-        }
-        out.write_all(b"</section>")?;
-        out.write_all(tail.as_bytes())?;
-        out.write_all(b"\n")?;
-        out.flush()
+        at
     }
 
-    /// Returns the part before the streams; the last section stays open for them.
-    fn beginning(&self, complete: bool) -> Markup {
-        let listed = u64::try_from(self.listed.len()).unwrap_or(u64::MAX);
-        let section = html! {
-            h2 #streams { "Streams" }
-            @if self.streams.is_empty() {
-                p { "Nothing would be changed." }
-            } @else {
-                p { "Open a change for what was and what will be. Changes are in the order in which they would be made." }
-            }
-        };
-        html! {
-            @if !complete {
-                section.box.alarm { div.body { p { "This plan is not complete: the run failed or was stopped. The log says why." } } }
-            }
-            @if !self.listed.is_empty() {
-                section aria-labelledby="leavers" {
-                    h2 #leavers { "What leaves" }
-                    ul.gone-names {
-                        @for (number, operation, dn) in &self.listed {
-                            li {
-                                a href={ "#change-" (number) } { bdi { (breakable(dn)) } }
-                                @if *operation != DELETE {
-                                    " " span.about { (OPERATIONS.get(*operation).map_or("", |(_, what)| what)) }
-                                }
-                            }
-                        }
-                    }
-                    @if self.leavers > listed { p.note { "and " (thousands(self.leavers - listed)) " more" } }
-                }
-            }
-            (maud::PreEscaped("<section aria-labelledby=\"streams\">"))
-            (section)
-        }
-    }
-}
-
-/// What happens to a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RowKind {
-    Stays,
-    Goes,
-    Comes,
-}
-
-struct Line {
-    text: String,
-    kind: RowKind,
-}
-
-/// An attribute before and after the change.
-struct Row {
-    name: String,
-    was: Side,
-    will: Side,
-}
-
-/// The values of an attribute on one side: those shown, and their number.
-#[derive(Default)]
-struct Side {
-    lines: Vec<Line>,
-    total: usize,
-}
-
-impl Side {
-    /// Returns a side with one line.
-    fn one(text: String, kind: RowKind) -> Side {
-        Side { lines: vec![Line { text, kind }], total: 1 }
-    }
-
-    fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: RowKind) {
-        for value in values {
-            self.total += 1;
-            if self.lines.len() < MOST_VALUES {
-                self.lines.push(Line { text: shown(name, value), kind });
+    /// An entry has another name, and so have those below it.
+    fn renamed(&mut self, from: &DnKey, to: &DnKey) {
+        let below: Vec<DnKey> = self.by_name.range(from.subtree()).map(|(key, _)| key.clone()).collect();
+        for key in below.into_iter().chain([from.clone()]) {
+            if let (Some(at), Some(now)) = (self.by_name.remove(&key), key.rebased(from, to)) {
+                self.by_name.insert(now, at);
             }
         }
     }
 
-    fn of<'v>(name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: RowKind) -> Side {
-        let mut side = Side::default();
-        side.push(name, values, kind);
-        side
-    }
-}
-
-fn added(attribute: &Attribute) -> Row {
-    let Attribute { description, values } = attribute;
-    let will = Side::of(description, octets(values), RowKind::Comes);
-    Row { name: description.clone(), was: Side::default(), will }
-}
-
-fn removed(attribute: &Attribute) -> Row {
-    let Attribute { description, values } = attribute;
-    let was = Side::of(description, octets(values), RowKind::Goes);
-    Row { name: description.clone(), was, will: Side::default() }
-}
-
-fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
-    let place = new_superior.map(|s| format!(", below {s}")).unwrap_or_default();
-    Row {
-        name: "name".into(),
-        was: Side::one(dn.to_owned(), RowKind::Goes),
-        will: Side::one(format!("{new_rdn}{place}"), RowKind::Comes),
-    }
-}
-
-/// Returns the values that the other side lacks, then those of both.
-fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: RowKind) -> Side {
-    let mut side = Side::of(name, values.there().filter(|v| !other.has(v)), kind);
-    side.push(name, values.there().filter(|v| other.has(v)), RowKind::Stays);
-    side
-}
-
-/// Returns the attributes of the modifications, each with all its values before and after.
-fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
-    let row = |ValueChange { name, old, new }: ValueChange<'_>| {
-        if is_secret_attribute(name) {
-            let side = |values: &Values<'_>, kind| {
-                if values.is_empty() { Side::default() } else { Side::one(HIDDEN.to_owned(), kind) }
-            };
-            let (was, will) = (side(&old, RowKind::Goes), side(&new, RowKind::Comes));
-            return Row { name: name.to_owned(), was, will };
+    fn note(&mut self, at: usize, part: Part) {
+        if let Some(row) = self.rows.get_mut(at) {
+            row.note(part);
         }
-        Row {
-            name: name.to_owned(),
-            was: beside(name, &old, &new, RowKind::Goes),
-            will: beside(name, &new, &old, RowKind::Comes),
-        }
-    };
-    before_and_after(changes, before).into_iter().map(row).collect()
-}
+    }
 
-fn table(dn: &str, rows: &[Row]) -> Markup {
-    html! {
-        @if rows.is_empty() {
-            p.note { "The entry, whatever it has." }
-        } @else {
-            table role="table" {
-                caption.unseeable { "Attributes of " (visible(dn)) }
-                thead role="rowgroup" {
-                    tr role="row" {
-                        th scope="col" role="columnheader" { "Attribute" }
-                        th scope="col" role="columnheader" { "Was" }
-                        th scope="col" role="columnheader" { "Will be" }
-                    }
-                }
-                tbody role="rowgroup" {
-                    @for row in rows {
-                        tr role="row" {
-                            th scope="row" role="rowheader" { code { (visible(&row.name)) } }
-                            td role="cell" data-label="Was" { (values(&row.was)) }
-                            td role="cell" data-label="Will be" { (values(&row.will)) }
-                        }
-                    }
-                }
+    fn lines(&mut self, at: usize, lines: &[values::Line]) -> io::Result<()> {
+        for line in lines {
+            let piece = self.keep(&values::row(line))?;
+            if let Some(row) = self.rows.get_mut(at) {
+                row.lines.push(piece);
             }
         }
+        Ok(())
     }
-}
 
-fn values(side: &Side) -> Markup {
-    html! {
-        @if side.lines.is_empty() {
-            span.quiet { "–" }
-        } @else {
-            ul.values {
-                @for line in &side.lines {
-                    li {
-                        @match line.kind {
-                            RowKind::Stays => bdi { (breakable(&line.text)) },
-                            RowKind::Goes => del { bdi { (breakable(&line.text)) } },
-                            RowKind::Comes => ins { bdi { (breakable(&line.text)) } },
-                        }
-                    }
-                }
-                @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
-                    li.quiet { "and " (singer_common::operations::page::count(more)) " more" }
-                }
-            }
+    fn block(&mut self, at: usize, block: &Markup) -> io::Result<()> {
+        let piece = self.keep(block)?;
+        if let Some(row) = self.rows.get_mut(at) {
+            row.blocks.push(piece);
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, markup: &Markup) -> io::Result<Piece> {
+        self.spool.write_all(markup.0.as_bytes())?;
+        let start = self.end;
+        self.end += u64::try_from(markup.0.len()).unwrap_or_default();
+        Ok(start..self.end)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use ldap_directory::change::ModificationKind;
-
-    use super::super::value_changes::COMPARED;
-    use super::*;
-
-    fn texts(side: &Side) -> Vec<String> {
-        side.lines
-            .iter()
-            .map(|line| {
-                let sign = match line.kind {
-                    RowKind::Stays => "=",
-                    RowKind::Goes => "-",
-                    RowKind::Comes => "+",
-                };
-                format!("{sign}{}", line.text)
-            })
-            .collect()
-    }
-
-    fn all(values: &[&str]) -> Vec<Vec<u8>> {
-        values.iter().map(|v| v.as_bytes().to_vec()).collect()
-    }
-
-    #[test]
-    fn what_was_and_what_will_be_of_each_attribute() {
-        use ModificationKind::{Add, Delete, Replace};
-        let attributes = vec![Attribute::new("mail", all(&["a", "b"])), Attribute::new("cn", all(&["x"]))];
-        let before = Entry { dn: "cn=x".into(), attributes };
-        let step = |kind, name: &str, values: &[&str]| Modification::new(kind, name, all(values));
-        let changes = [
-            step(Delete, "Mail", &["a"]),
-            step(Add, "mail", &["c", "a"]),
-            step(Delete, "cn", &[]),
-            step(Add, "CN", &["y"]),
-            step(Replace, "sn", &["z"]),
-            step(Add, "userPassword", &["secret"]),
-        ];
-        let rows = modified(&changes, Some(&before));
-        let shown: Vec<(&str, Vec<String>, Vec<String>)> =
-            rows.iter().map(|r| (r.name.as_str(), texts(&r.was), texts(&r.will))).collect();
-        let of = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            shown,
-            [
-                ("Mail", of(&["=a", "=b"]), of(&["+c", "=b", "=a"])),
-                ("cn", of(&["-x"]), of(&["+y"])),
-                ("sn", of(&[]), of(&["+z"])),
-                ("userPassword", of(&[]), vec![format!("+{HIDDEN}")]),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_group_of_many_is_looked_at_a_few_times_over() {
-        const MEMBERS: usize = 50_000;
-        let names: Vec<String> = (0..=MEMBERS).map(|n| format!("uid=person{n},ou=people,dc=x")).collect();
-        let members = |range: std::ops::Range<usize>| -> Vec<Vec<u8>> {
-            names[range].iter().map(|n| n.as_bytes().to_vec()).collect()
-        };
-        let before =
-            Entry { dn: "cn=g".into(), attributes: vec![Attribute::new("member", members(0..MEMBERS))] };
-        let half = MEMBERS / 2;
-        for changes in [
-            vec![Modification::new(ModificationKind::Replace, "member", members(1..MEMBERS + 1))],
-            vec![
-                Modification::new(ModificationKind::Delete, "member", members(0..half)),
-                Modification::new(ModificationKind::Add, "member", members(MEMBERS..MEMBERS + 1)),
-            ],
-        ] {
-            COMPARED.with(|count| count.set(0));
-            let row = modified(&changes, Some(&before)).remove(0);
-            let compared = COMPARED.with(std::cell::Cell::get);
-            assert!(compared < 8 * MEMBERS, "{compared} comparisons");
-            assert_eq!(row.was.total, MEMBERS);
-            assert_eq!(row.was.lines.len(), MOST_VALUES);
-        }
-    }
-}
+mod tests;

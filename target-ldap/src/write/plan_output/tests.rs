@@ -54,12 +54,12 @@ fn plan(format: PlanFormat) -> String {
         },
         Change::Delete { dn: "cn=f,dc=x".into() },
     ];
+    let label =
+        ChangeLabel { number: 1, stream: "users".into(), line: 3, record: "id=7".into(), is_leaving: false };
     for change in &changes {
-        let planned =
-            PlannedChange { change, before: None, relaxed: false, about: "users id=7", is_leaving: false };
-        plan.show(&planned).unwrap();
+        plan.show(&PlannedChange { change, before: None, relaxed: false, label: Some(&label) }).unwrap();
     }
-    plan.show_password("cn=g,dc=x", "users id=7").unwrap();
+    plan.show_password("cn=g,dc=x", Some(&label)).unwrap();
     plan.finish(true).unwrap();
     let octets = sink.0.lock().unwrap().clone();
     String::from_utf8(octets).unwrap()
@@ -80,7 +80,7 @@ fn a_plan_is_ldif_that_ldapmodify_takes() {
     let reader = ldap_directory::ldif::reader::LdifReader::new(text.as_bytes());
     let records: Vec<_> = reader.map(|r| r.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect();
     assert_eq!(records.len(), 4, "a change of nothing but a password is only a comment:\n{text}");
-    assert_eq!(text.matches("# users id=7\n").count(), 6);
+    assert_eq!(text.matches("# users, line 3: id=7\n").count(), 6);
     assert!(
         text.contains("# password: (not shown), by Password Modify, RFC 3062\n# (of cn=g,dc=x,"),
         "{text}"

@@ -54,7 +54,7 @@ pub(super) fn before_and_after<'c>(
     names.into_iter().map(of).collect()
 }
 
-pub(super) fn octets(values: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+fn octets(values: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     values.iter().map(Vec::as_slice)
 }
 

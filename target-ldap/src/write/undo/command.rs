@@ -20,7 +20,8 @@ use super::legacy;
 use super::revert::{Report, RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::write::destination::Destination;
-use crate::write::plan_output::{PlanFormat, PlanOutput};
+use crate::write::guard::{self, LimitUse};
+use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 
 /// The exit code if entries were left as they are.
 const LEFT_ALONE: u8 = 4;
@@ -102,13 +103,13 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     let again = ids_again(file);
     warn_of_later_runs(file, &reading.header);
     let (rehearsed, tally) = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
-    let within_limits = config.guards.check(&tally, &directory, config.default_base_dn.as_deref()).await;
+    let used = config.guards.used(&tally, &directory, config.default_base_dn.as_deref()).await?;
     if !args.dry_run {
-        within_limits?;
-        return take_back(args, &directory, &mut reading, &entities, rehearsed, &again).await;
+        guard::check(&used)?;
     }
-    let code = take_back(args, &directory, &mut reading, &entities, rehearsed, &again).await?;
-    within_limits.map(|()| code)
+    let code = take_back(args, &directory, &mut reading, &entities, rehearsed, &again, &used).await?;
+    guard::check(&used)?;
+    Ok(code)
 }
 
 /// Undoes what the rehearsal would, or shows it, and reports what was left alone.
@@ -119,10 +120,11 @@ async fn take_back(
     entities: &Entities,
     rehearsed: Report,
     again: &BTreeMap<String, String>,
+    used: &[LimitUse],
 ) -> anyhow::Result<ExitCode> {
     let is_damaged = reading.header.damaged;
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
-    let plan = args.dry_run.then(|| plan(args.plan_format));
+    let plan = args.dry_run.then(|| plan(args.plan_format, directory));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),
@@ -139,6 +141,7 @@ async fn take_back(
     destination.commit()?;
     let mut report = report?;
     if let Some(plan) = plan {
+        plan.limits(used);
         plan.finish(true)?;
     }
     let in_part = report.in_part.len();
@@ -251,11 +254,12 @@ fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsEr
     }
 }
 
-fn plan(format: Option<PlanFormat>) -> Arc<PlanOutput> {
+fn plan(format: Option<PlanFormat>, directory: &Directory) -> Arc<PlanOutput> {
     let is_terminal = std::io::stdout().is_terminal();
     let format = format.unwrap_or(if is_terminal { PlanFormat::Diff } else { PlanFormat::Ldif });
     let colour = color::is_wanted(is_terminal);
-    Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())))
+    let header = PlanHeader::of(directory);
+    Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header))
 }
 
 async fn unchecked(
@@ -264,7 +268,7 @@ async fn unchecked(
     changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
     let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-    let plan = args.dry_run.then(|| plan(args.plan_format));
+    let plan = args.dry_run.then(|| plan(args.plan_format, &directory));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),

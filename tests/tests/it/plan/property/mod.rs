@@ -184,6 +184,16 @@ fn there_and_back(own_seed: u64) {
     assert_untouched(&slapd, &marks);
     std::fs::write(&plan, &planned.stdout).unwrap();
 
+    // The page has a row for each record that changes something, by the kind that the log counts.
+    let page = Run::target(&target_config(&slapd)).stdin(lines(&cases.messages)).arg("--dry-run");
+    let page = page.arg("--plan-format=html").run().succeeds();
+    let html = page.stdout_text();
+    for kind in ["added", "modified", "renamed", "deleted"] {
+        let rows = html.matches(&format!("data-kind=\"{kind}\"")).count();
+        assert_eq!(page.stderr.summary()[kind], rows, "MODEL_SEED={seed}: {kind}");
+    }
+    assert!(!html.contains("not shown below"), "MODEL_SEED={seed}");
+
     run().run().succeeds();
     let after = slapd.dump();
     assert!(before != after, "MODEL_SEED={seed}: nothing was changed");
