@@ -7,10 +7,12 @@
 set -euo pipefail
 [ $# -eq 3 ] || { echo "usage: $0 TARGET OUT PYTHON" >&2; exit 2; }
 
-mkdir -p "$2/lib" "$2/include"
-out=$(cd "$2" && pwd)
 python=$3
 source=$(dirname "$0")/../packaging/gssapi/forward.c
+# By the content of the source: Cargo links anew when the path changes, and not when a library does.
+out=$2/$(sha256sum "$source" | cut -c 1-12)
+mkdir -p "$out/lib" "$out/include"
+out=$(cd "$out" && pwd)
 case $1 in
   *-linux-gnu) target=${1%%-*}-linux-gnu.2.17 ;;
   *) echo "build-gssapi: $1: only Linux with glibc loads the library at run time" >&2; exit 2 ;;

@@ -13,6 +13,7 @@ use singer_common::singer::catalog::CatalogEntry;
 use crate::discovery::doubles::Doubles;
 use crate::discovery::sample::Sample;
 
+mod cells;
 mod index;
 mod page;
 mod quality;

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use singer_common::operations::page::{bar, count, plural, thousands};
 
-use super::page::{name, syntax};
+use super::cells::{name, syntax};
 use super::{Attribute, Overall};
 
 /// Draws every attribute once. `entries`: those of all streams.

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 use singer_common::operations::page::{Frame, bar, breakable, count, thousands, visible};
 
+use super::cells::number;
 use super::index::index;
 use super::quality::Finding;
 use super::tree::tree;
-use super::{Attribute, Overall, PageHead, Stream, syntaxes};
+use super::{Overall, PageHead, Stream};
 
 const STYLE: &str = include_str!("../../assets/report.css");
 /// The most classes in the chart that are not folded.
@@ -177,31 +178,4 @@ fn findings_table(streams: &[Stream], findings: &[Finding]) -> Markup {
             }
         }
     }
-}
-
-pub(super) fn name(attribute: &Attribute) -> Markup {
-    html! {
-        th scope="row" role="rowheader" {
-            code { (visible(attribute.name)) }
-            @if attribute.key { " " span.tag { "key" } }
-            @if let Some(description) = attribute.description { p { (visible(description)) } }
-        }
-    }
-}
-
-pub(super) fn syntax(oid: Option<&str>) -> Markup {
-    html! {
-        @match oid {
-            None => span.chip.warn { "not in the schema" },
-            Some(oid) => {
-                @if let Some(name) = syntaxes::name(oid) { (name) " " }
-                small { (breakable(oid)) }
-            }
-        }
-    }
-}
-
-/// Returns a number of entries: `1,000+` if there are more than were read.
-pub(super) fn number(entries: u64, complete: bool) -> String {
-    thousands(entries) + if complete { "" } else { "+" }
 }

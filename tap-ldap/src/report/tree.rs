@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use singer_common::operations::page::{bar, breakable, count, percent, plural, thousands, visible};
 
-use super::page::{name, number, syntax};
+use super::cells::{name, number, syntax};
 use super::quality::Finding;
 use super::{Attribute, Label, Stream};
 

@@ -166,7 +166,8 @@ fn the_page_names_everything_and_shows_no_value() {
     let source = |name: &str| {
         read_text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tap-ldap/src/report").join(name))
     };
-    let words: String = ["page.rs", "tree.rs", "index.rs"].map(source).concat() + &slapd.admin_dn();
+    let words: String =
+        ["page.rs", "tree.rs", "index.rs", "cells.rs"].map(source).concat() + &slapd.admin_dn();
     let classes = dump.values().filter_map(|a| a.get("objectclass")).flatten();
     let classes: Vec<_> = classes.map(|class| String::from_utf8_lossy(class)).collect();
     let words = (words + &classes.join(" ")).to_lowercase();

@@ -112,6 +112,7 @@ impl Page {
                             h2 #command { "To carry it out" }
                             pre.command { code { (visible(&self.header.command)) } }
                             @if !self.header.command_note.is_empty() { p.note { (self.header.command_note) } }
+                            @if self.limits.iter().any(LimitUse::is_exceeded) { p.note { "With these limits it would be held back, too." } }
                             p.note { "The run compares its input with the directory again: what has changed since is taken into account." }
                         }
                     }
@@ -135,7 +136,9 @@ impl Page {
             @for limit in &over {
                 div.verdict.alarm {
                     p {
-                        strong { "A run would be held back" } ": it would " (limit.verb()) " " (thousands(limit.used)) ", and "
+                        strong { "A run would be held back" } ": it would "
+                        @if limit.verb() == "delete" { "remove " (thousands(limit.used)) " entries" } @else { "make " (thousands(limit.used)) " changes" }
+                        ", and "
                         code { (limit.setting) } " allows " (limit.allowed_text()) ". Nothing would be written."
                     }
                 }
