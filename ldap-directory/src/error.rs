@@ -1,10 +1,11 @@
 //! Errors of directories.
 //!
 //! [`DirectoryError::kind`] classifies an error, [`DirectoryError::is_transient`] says whether the same operation may succeed
-//! later. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
+//! later, [`DirectoryError::is_outcome_unknown`] whether a change may have been made nevertheless. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
 //! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error).
 
 use std::error::Error;
+use std::time::Duration;
 
 use crate::protocol::result_code;
 
@@ -50,6 +51,10 @@ pub enum ErrorKind {
     Lost,
     /// No answer in time.
     Timeout,
+    /// All connections are taken by searches that are still open.
+    PoolExhausted,
+    /// A change of a directory that was opened for reading.
+    ReadOnly,
     /// An answer or a request is not valid.
     Protocol,
     /// A request is larger than the server accepts.
@@ -132,7 +137,7 @@ pub enum DirectoryError {
         to: String,
     },
     /// The connection was lost, or the octets received are not LDAP.
-    #[error("{operation} `{dn}`: the connection to the server was lost ({reason})")]
+    #[error("{operation} `{dn}`: the connection to the server was lost ({reason}){}", unknown(*.outcome_unknown))]
     Lost {
         /// The operation in progress.
         operation: &'static str,
@@ -140,19 +145,43 @@ pub enum DirectoryError {
         dn: String,
         /// The text of the network or decoder error.
         reason: String,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
     },
     /// No answer in time.
-    #[error("{operation} `{dn}`: no answer within {seconds} s (operation timeout)")]
+    #[error("{operation} `{dn}`: no answer within {} (operation timeout){}", in_words(*.limit), unknown(*.outcome_unknown))]
     Timeout {
         /// The operation in progress.
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// The limit, in seconds.
-        seconds: u64,
+        /// The limit.
+        limit: Duration,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
+    },
+    /// A paged search waited for a connection in vain.
+    #[error("{operation} `{dn}`: for {} all {pool_size} connection(s) were taken by searches that are still open: end or drop those, or allow more connections (`pool_size`)", in_words(*.limit))]
+    PoolExhausted {
+        /// The operation.
+        operation: &'static str,
+        /// The base.
+        dn: String,
+        /// The maximum number of connections ([`pool_size`](crate::DirectoryConfig::pool_size)).
+        pool_size: usize,
+        /// How long it waited.
+        limit: Duration,
+    },
+    /// A change of a directory that was opened with [`Access::Read`](crate::Access::Read). Nothing was sent or changed.
+    #[error("{operation} `{dn}`: the directory was opened for reading only")]
+    ReadOnly {
+        /// `add`, `modify`, …
+        operation: &'static str,
+        /// The entry, or the file.
+        dn: String,
     },
     /// An answer or a request is not valid.
-    #[error("{operation} `{dn}`: {reason}")]
+    #[error("{operation} `{dn}`: {reason}{}", unknown(*.outcome_unknown))]
     Protocol {
         /// The operation in progress.
         operation: &'static str,
@@ -160,6 +189,8 @@ pub enum DirectoryError {
         dn: String,
         /// Why it is not valid.
         reason: String,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
     },
     /// A change is larger than the server accepts.
     #[error(
@@ -202,6 +233,19 @@ pub enum DirectoryError {
     },
 }
 
+fn unknown(is_unknown: bool) -> &'static str {
+    if is_unknown { "; whether it was done is not known" } else { "" }
+}
+
+/// Returns a period as text, such as `2 s` or `700 ms`.
+pub(crate) fn in_words(period: Duration) -> String {
+    if period.subsec_millis() == 0 {
+        format!("{} s", period.as_secs())
+    } else {
+        format!("{} ms", period.as_millis())
+    }
+}
+
 fn who(identity: &str) -> String {
     if identity.is_empty() { String::new() } else { format!(" of `{identity}`") }
 }
@@ -219,8 +263,9 @@ impl DirectoryError {
     /// fn advice(error: &DirectoryError) -> &'static str {
     ///     match error.kind() {
     ///         ErrorKind::Connect(ConnectErrorKind::Resolve) => "check the host name",
-    ///         ErrorKind::Connect(ConnectErrorKind::Tls) => "check the certificate",
+    ///         ErrorKind::Connect(ConnectErrorKind::Certificate) => "check the certificate",
     ///         ErrorKind::Bind(49) => "check the password",
+    ///         _ if error.is_outcome_unknown() => "read whether the change was made",
     ///         _ if error.is_transient() => "try again later",
     ///         _ => "see the error's text",
     ///     }
@@ -234,6 +279,8 @@ impl DirectoryError {
             DirectoryError::Referral { .. } => ErrorKind::Referral,
             DirectoryError::Lost { .. } => ErrorKind::Lost,
             DirectoryError::Timeout { .. } => ErrorKind::Timeout,
+            DirectoryError::PoolExhausted { .. } => ErrorKind::PoolExhausted,
+            DirectoryError::ReadOnly { .. } => ErrorKind::ReadOnly,
             DirectoryError::Protocol { .. } => ErrorKind::Protocol,
             DirectoryError::TooLarge { .. } => ErrorKind::TooLarge,
             DirectoryError::Ldif { .. } => ErrorKind::Ldif,
@@ -246,6 +293,44 @@ impl DirectoryError {
         match self {
             DirectoryError::Operation { code, .. } | DirectoryError::Bind { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// Returns whether it is not known if a change was made: it was sent, no answer came, and reading the entry did not tell. Sending it
+    /// again may make it twice, or fail because it was made; read the entry first.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(
+            self,
+            DirectoryError::Lost { outcome_unknown: true, .. }
+                | DirectoryError::Timeout { outcome_unknown: true, .. }
+                | DirectoryError::Protocol { outcome_unknown: true, .. }
+        )
+    }
+
+    /// Returns a lost connection.
+    pub(crate) fn lost(operation: &'static str, dn: impl Into<String>, reason: impl Into<String>) -> Self {
+        DirectoryError::Lost { operation, dn: dn.into(), reason: reason.into(), outcome_unknown: false }
+    }
+
+    /// Returns an answer that did not come in time.
+    pub(crate) fn timeout(operation: &'static str, dn: impl Into<String>, limit: Duration) -> Self {
+        DirectoryError::Timeout { operation, dn: dn.into(), limit, outcome_unknown: false }
+    }
+
+    /// Returns the error of a change that was sent and has no answer, about this change.
+    pub(crate) fn of_sent_change(self, operation: &'static str, dn: &str) -> Self {
+        let (dn, outcome_unknown) = (dn.to_owned(), true);
+        match self {
+            DirectoryError::Lost { reason, .. } => {
+                DirectoryError::Lost { operation, dn, reason, outcome_unknown }
+            }
+            DirectoryError::Timeout { limit, .. } => {
+                DirectoryError::Timeout { operation, dn, limit, outcome_unknown }
+            }
+            DirectoryError::Protocol { reason, .. } => {
+                DirectoryError::Protocol { operation, dn, reason, outcome_unknown }
+            }
+            other => DirectoryError::Lost { operation, dn, reason: other.to_string(), outcome_unknown },
         }
     }
 

@@ -77,13 +77,12 @@ impl LdapDirectory {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(DirectoryError::Lost { reason, .. })) => {
                 let reason = format!("{reason}, while it took {} octets", request.len());
-                Err(DirectoryError::Lost { operation, dn: dn.to_owned(), reason })
+                Err(DirectoryError::lost(operation, dn, reason))
             }
             Ok(Err(other)) => Err(other),
-            Err(_) => {
-                Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: timeout.as_secs() })
-            }
+            Err(_) => Err(DirectoryError::timeout(operation, dn, timeout)),
         };
+        let asked = asked.map_err(|e| e.of_sent_change(operation, dn));
         if let Some(watch) = watch {
             watch.done(leased.connection.url(), asked.as_ref().map(|result| result.code));
         }

@@ -221,9 +221,7 @@ impl LdapDirectory {
         let opened = connection::Connection::open(self.config(), &link.server, link.address).await;
         opened.map_err(|failure| match failure.error {
             // There was a connection before: this one is lost, not refused.
-            DirectoryError::Connect { server, reason, .. } => {
-                DirectoryError::Lost { operation: "connect", dn: server, reason }
-            }
+            DirectoryError::Connect { server, reason, .. } => DirectoryError::lost("connect", server, reason),
             other => other,
         })
     }

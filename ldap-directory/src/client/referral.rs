@@ -124,6 +124,7 @@ impl LdapDirectory {
             operation: "search",
             dn: target.dn.clone().unwrap_or_default(),
             reason: format!("the server refers to {url}, which cannot be asked: {e}"),
+            outcome_unknown: false,
         })?;
         tracing::info!("a referral leads to {url}");
         others.insert(url, other.clone());

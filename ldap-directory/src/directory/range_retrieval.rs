@@ -115,6 +115,7 @@ impl Directory {
                     operation: "search",
                     dn: dn.clone(),
                     reason: format!("{reason} when asked for `{wanted}`"),
+                    outcome_unknown: false,
                 };
                 let Some(mut more) = self.read(&dn, &[&wanted]).await? else {
                     return Err(stuck("the entry was gone"));

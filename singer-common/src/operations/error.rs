@@ -50,6 +50,7 @@ fn setting_of(error: &DirectoryError) -> Option<&'static str> {
             ..
         } => Some("page_size"),
         DirectoryError::Timeout { .. } => Some("operation_timeout_seconds"),
+        DirectoryError::PoolExhausted { .. } => Some("connection_pool_size"),
         DirectoryError::Referral { .. } => Some("follow_referrals"),
         DirectoryError::Connect { kind, .. } => match kind {
             ConnectErrorKind::Resolve | ConnectErrorKind::Refused => Some("server_url"),
@@ -86,6 +87,8 @@ impl Classified for DirectoryError {
             | DirectoryError::Lost { dn, .. }
             | DirectoryError::Timeout { dn, .. }
             | DirectoryError::Protocol { dn, .. }
+            | DirectoryError::PoolExhausted { dn, .. }
+            | DirectoryError::ReadOnly { dn, .. }
             | DirectoryError::Referral { dn, .. }
             | DirectoryError::TooLarge { dn, .. } => (None, Some(dn)),
         };

@@ -408,6 +408,8 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::Timeout { operation, .. }
         | DirectoryError::TooLarge { operation, .. }
         | DirectoryError::Protocol { operation, .. }
+        | DirectoryError::PoolExhausted { operation, .. }
+        | DirectoryError::ReadOnly { operation, .. }
         | DirectoryError::Referral { operation, .. } => operation,
         DirectoryError::Connect { .. }
         | DirectoryError::Bind { .. }
