@@ -41,6 +41,8 @@ mod referral;
 mod retry;
 mod search;
 mod shared_connection;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use crate::protocol::entry::WireEntry;
@@ -94,8 +96,8 @@ struct Shared {
     /// Connections for streaming searches.
     pool: Pool,
     config: DirectoryConfig,
-    /// Whether change numbers are compared between runs, so that not every server may take over.
-    keeps_positions: bool,
+    /// With [`Access::Read`], nothing is changed. Then change numbers may be compared between runs, so that not every server may take over.
+    access: Access,
     /// Held while a connection is opened: one at a time.
     replacing: tokio::sync::Mutex<()>,
     /// The directories that referrals lead to, by URL.
@@ -182,7 +184,7 @@ impl LdapDirectory {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
                 config: config.clone(),
-                keeps_positions: access == Access::Read,
+                access,
                 replacing: tokio::sync::Mutex::default(),
                 others: tokio::sync::Mutex::default(),
                 told: AtomicU64::new(u64::MAX),
@@ -376,12 +378,18 @@ impl LdapDirectory {
         }
     }
 
+    /// Returns an error if the directory was opened for reading.
+    fn may_change(&self, operation: &'static str, dn: &str) -> Result<(), DirectoryError> {
+        self.shared.access.may_change(operation, dn)
+    }
+
     /// Applies one change with controls.
     ///
     /// # Errors
     /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether the
     /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
+        self.may_change(change.operation(), change.dn())?;
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
             controls.push(Control { oid: oid::MANAGE_DSA_IT.to_owned(), critical: false, value: None });
@@ -398,6 +406,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
+        self.may_change("delete", dn)?;
         if !self.root_dse().supports_control(oid::TREE_DELETE) {
             return Ok(false);
         }
@@ -420,6 +429,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses it.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        self.may_change(PASSWORD_MODIFY, dn)?;
         // Not repeated: a password history would refuse it the second time.
         let request = || {
             let value = request::password_modify(dn, password.reveal().as_bytes());
@@ -468,6 +478,11 @@ impl LdapDirectory {
     pub fn known_size_limit(&self) -> Option<u32> {
         let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
         (limit < u32::MAX).then_some(limit)
+    }
+
+    /// Does nothing: changes are durable already.
+    pub(crate) fn commit(&self) -> Result<(), DirectoryError> {
+        self.may_change("commit", self.location())
     }
 
     /// Unbinds and closes all connections.

@@ -37,7 +37,6 @@ use crate::write_control::WriteControl;
 /// ```
 /// use ldap_directory::change::Change;
 /// use ldap_directory::entry::{Attribute, Entry};
-/// use ldap_directory::ldif::LdifFormat;
 /// use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchRequest, ServerUrl};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -45,7 +44,7 @@ use crate::write_control::WriteControl;
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("people.ldif");
 /// let config = DirectoryConfig::new([ServerUrl::Ldif(path.clone())]);
-/// let directory = Directory::open(&config, Access::Write(LdifFormat::Content)).await?;
+/// let directory = Directory::open(&config, Access::WRITE).await?;
 /// let entry = Entry { dn: "dc=x".into(), attributes: vec![Attribute::new("dc", vec![b"x".to_vec()])] };
 /// directory.apply(&Change::Add(entry)).await?;
 ///
@@ -70,14 +69,29 @@ pub enum Directory {
 /// The access that a directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading. A file must exist.
+    /// Reading. A file must exist, and every change is an error ([`DirectoryError::ReadOnly`]).
     Read,
-    /// Reading and writing. A missing file is an empty directory, and is written in this format.
+    /// Reading and writing. A missing file is an empty directory, and is written in this format, which does not matter for a server.
     Write(ldif::LdifFormat),
+}
+
+impl Access {
+    /// Reading and writing: a server, or a file of entries.
+    pub const WRITE: Access = Access::Write(ldif::LdifFormat::Content);
+
+    /// Returns an error if it does not include writing.
+    pub(crate) fn may_change(self, operation: &'static str, dn: &str) -> Result<(), DirectoryError> {
+        match self {
+            Access::Read => Err(DirectoryError::ReadOnly { operation, dn: dn.to_owned() }),
+            Access::Write(_) => Ok(()),
+        }
+    }
 }
 
 impl Directory {
     /// Connects and binds to the first server that accepts, or reads a file, and loads the schema.
+    ///
+    /// A file that was cut is not always invalid LDIF: see [`Self::is_complete`].
     ///
     /// # Errors
     /// Fails if no server can be reached or accepts the bind, after the configured retries; if the file cannot be read or is not
@@ -170,13 +184,36 @@ impl Directory {
         }
     }
 
-    /// Returns why a file is incomplete, according to its own content (a result code, a missing page).
+    /// Returns why a file may be incomplete, according to its own content: a result code, a missing page, a last line without a line
+    /// end, which may be cut. Empty for a server.
+    ///
+    /// A file that is opened for writing has them, too; [`Self::commit`] writes what was read, so that a value that was cut remains cut.
     pub fn shortfalls(&self) -> &[ldif::Shortfall] {
         match self {
             Directory::Ldap(_) => &[],
             Directory::Ldif(d) => d.shortfalls(),
             Directory::Preview(d) => d.below().shortfalls(),
         }
+    }
+
+    /// Returns whether nothing in a file shows that it is incomplete: there are no [`shortfalls`](Self::shortfalls). `true` for a server.
+    ///
+    /// ```
+    /// use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// // A disk was full, or a download ended early.
+    /// std::fs::write(&file, "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: Lovel")?;
+    /// let config = DirectoryConfig::new([ServerUrl::Ldif(file.path().to_owned())]);
+    /// let directory = Directory::open(&config, Access::WRITE).await?;
+    /// assert!(!directory.is_complete());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_complete(&self) -> bool {
+        self.shortfalls().is_empty()
     }
 
     /// Returns the names that occur in a file, which has no schema of its own; `None` for a server.
@@ -277,8 +314,9 @@ impl Directory {
     /// sent again.
     ///
     /// # Errors
-    /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether
-    /// the change was made. A file fails with the result codes of a server.
+    /// Fails if the directory was opened with [`Access::Read`] ([`DirectoryError::ReadOnly`]), if the server refuses the change, if the
+    /// connection is lost and cannot be restored, or if it remains unknown whether the change was made
+    /// ([`DirectoryError::is_outcome_unknown`]). A file fails with the result codes of a server.
     ///
     /// ```no_run
     /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), ldap_directory::DirectoryError> {
@@ -328,7 +366,8 @@ impl Directory {
     /// need [`Self::apply`].
     ///
     /// # Errors
-    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules).
+    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules), or if the
+    /// directory was opened with [`Access::Read`].
     pub fn add_in_memory(
         &self,
         key: &DnKey,
@@ -378,14 +417,16 @@ impl Directory {
         }
     }
 
-    /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are.
+    /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are, and on a
+    /// preview, whose changes are never made.
     ///
     /// # Errors
-    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
+    /// Fails if the directory was opened with [`Access::Read`], if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         match self {
-            Directory::Ldap(_) | Directory::Preview(_) => Ok(()),
+            Directory::Ldap(d) => d.commit(),
             Directory::Ldif(d) => d.commit(),
+            Directory::Preview(_) => Ok(()),
         }
     }
 

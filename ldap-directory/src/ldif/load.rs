@@ -108,6 +108,7 @@ fn read<R: BufRead>(
         result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file) })?;
     }
     let dump = reader.dump();
+    said.shortfalls.extend_from_slice(dump.shortfalls());
     if !is_read {
         return Ok(said);
     }
@@ -121,7 +122,6 @@ fn read<R: BufRead>(
         };
         return Err(format!("{reason}; give a file with at least one entry").into());
     }
-    said.shortfalls.extend_from_slice(dump.shortfalls());
     said.references = dump.references().to_vec();
     Ok(said)
 }

@@ -89,11 +89,21 @@ struct Shared {
     root_dse: RootDse,
     schema: Arc<Schema>,
     secrets: SecretAttributes,
-    format: LdifFormat,
+    access: Access,
     store: Mutex<Store>,
     said: Said,
     /// The file's stamp when it was read, or written last.
     stamp: Mutex<Stamp>,
+}
+
+impl Shared {
+    /// Returns the format in which the file is written.
+    fn format(&self) -> LdifFormat {
+        match self.access {
+            Access::Read => LdifFormat::Content,
+            Access::Write(format) => format,
+        }
+    }
 }
 
 impl LdifDirectory {
@@ -173,7 +183,7 @@ impl LdifDirectory {
                 root_dse,
                 secrets: SecretAttributes::of(&[], &schema),
                 schema,
-                format,
+                access,
                 store,
                 said,
                 stamp: Mutex::new(stamp),
@@ -206,13 +216,13 @@ impl LdifDirectory {
 
     /// Returns whether the file holds entries, not changes.
     pub(crate) fn holds_entries(&self) -> bool {
-        self.shared.format == LdifFormat::Content
+        self.shared.format() == LdifFormat::Content
     }
 
     /// Returns an empty directory in memory, without a file.
     pub(crate) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
-        let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
+        let (path, location, access) = (PathBuf::new(), location.to_owned(), Access::WRITE);
         let (said, stamp) = (Said::default(), Mutex::new(Stamp::ABSENT));
         let secrets = SecretAttributes::new();
         Self {
@@ -222,7 +232,7 @@ impl LdifDirectory {
                 root_dse,
                 schema,
                 secrets,
-                format,
+                access,
                 store,
                 said,
                 stamp,
@@ -245,7 +255,8 @@ impl LdifDirectory {
         &self.shared.schema
     }
 
-    /// Returns why the file is incomplete, according to its own content. Empty for a complete file, and for one that is written.
+    /// Returns why the file may be incomplete, according to its own content, such as a last line without a line end. It has only been read:
+    /// [`Self::commit`] makes a cut value permanent.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shared.said.shortfalls
     }
@@ -302,13 +313,14 @@ impl LdifDirectory {
     /// Applies one change, in memory.
     ///
     /// # Errors
-    /// Fails with a server's result code if the change is not possible.
+    /// Fails with a server's result code if the change is not possible, or if the file was opened with [`Access::Read`].
     pub fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[])
     }
 
     /// Adds an entry, in memory.
     pub(crate) fn add(&self, entry: CompactEntry, key: DnKey) -> Result<(), DirectoryError> {
+        self.shared.access.may_change("add", entry.dn())?;
         self.store().add_new(entry, key, self.schema())
     }
 
@@ -327,6 +339,7 @@ impl LdifDirectory {
     /// # Errors
     /// As [`Self::apply`]; also if an assertion does not hold.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        self.shared.access.may_change(change.operation(), change.dn())?;
         let mut store = self.store();
         for control in controls {
             match control {
@@ -341,8 +354,9 @@ impl LdifDirectory {
     /// Writes the file if anything changed: a temporary file next to it, then one rename.
     ///
     /// # Errors
-    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
+    /// Fails if the file was opened with [`Access::Read`], if it cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
+        self.shared.access.may_change("commit", &self.shared.location)?;
         let mut store = self.store();
         if !store.changed() {
             return Ok(());
@@ -358,7 +372,7 @@ impl LdifDirectory {
         let mut stamp = self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
             let mut writer = LdifWriter::new(out);
-            match self.shared.format {
+            match self.shared.format() {
                 LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry))?,
                 LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change))?,
             }
@@ -442,6 +456,41 @@ mod tests {
                 Change::Add(Entry { dn: dn.into(), attributes: vec![Attribute::new("dc", vec![value])] });
             directory.apply(&add).unwrap();
             directory.commit().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_opened_for_reading_is_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ldif");
+        std::fs::write(&path, ADA).unwrap();
+        let directory = LdifDirectory::open(&path, Access::Read).unwrap();
+        let entry =
+            Entry { dn: "cn=b,dc=x".into(), attributes: vec![Attribute::new("cn", vec![b"b".to_vec()])] };
+        let key = DnKey::parse(&entry.dn, directory.schema()).unwrap();
+        for error in [
+            directory.apply(&Change::Delete { dn: "cn=ada,dc=x".into() }).unwrap_err(),
+            directory.add(CompactEntry::from(&entry), key).unwrap_err(),
+            directory.commit().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), crate::ErrorKind::ReadOnly, "{error}");
+        }
+        assert!(directory.read("cn=ada,dc=x", &[]).unwrap().is_some());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), ADA);
+    }
+
+    #[test]
+    fn a_cut_file_says_so_however_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ldif");
+        for (text, is_cut) in [(ADA, false), (ADA.trim_end(), true)] {
+            std::fs::write(&path, text).unwrap();
+            for access in [Access::Read, Access::WRITE, Access::Write(LdifFormat::Changes)] {
+                let directory = LdifDirectory::open(&path, access).unwrap();
+                let is_unended = matches!(directory.shortfalls(), [Shortfall::Unended { line: 4 }]);
+                assert_eq!(is_unended, is_cut, "{access:?} {:?}", directory.shortfalls());
+                assert_eq!(directory.shortfalls().is_empty(), !is_cut);
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::client::connect::{self, ActiveServer, Candidate, Failure};
 use crate::client::connection::Connection;
 use crate::client::shared_connection::Reply;
 use crate::config::{DirectoryConfig, ServerUrl};
-use crate::directory::Scope;
+use crate::directory::{Access, Scope};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
@@ -110,7 +110,7 @@ impl LdapDirectory {
             return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason.into()));
         }
         // Change numbers of one server must not be compared with those of another.
-        if self.shared.keeps_positions
+        if self.shared.access == Access::Read
             && first.vendor.has_per_server_usns()
             && found.server_id != first.server_id
         {
@@ -221,7 +221,7 @@ impl LdapDirectory {
         change: &Change,
         controls: &[Control],
     ) -> Result<LdapResult, DirectoryError> {
-        let (operation, dn) = (name_of(change), change.dn());
+        let (operation, dn) = (change.operation(), change.dn());
         let mut attempts = self.attempts();
         let mut in_doubt = false;
         loop {
@@ -307,16 +307,6 @@ impl LdapDirectory {
             }
             self.cure(&link, refusal(operation, dn, reply.result), &mut attempts).await?;
         }
-    }
-}
-
-/// Returns the name of a change in messages.
-pub(crate) fn name_of(change: &Change) -> &'static str {
-    match change {
-        Change::Add(_) => "add",
-        Change::Modify { .. } => "modify",
-        Change::Delete { .. } => "delete",
-        Change::Rename { .. } => "rename",
     }
 }
 
