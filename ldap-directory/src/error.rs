@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::filter::FilterError;
 use crate::protocol::result_code;
 
 /// What failed while connecting to a server.
@@ -310,6 +311,17 @@ impl DirectoryError {
     /// Returns a lost connection.
     pub(crate) fn lost(operation: &'static str, dn: impl Into<String>, reason: impl Into<String>) -> Self {
         DirectoryError::Lost { operation, dn: dn.into(), reason: reason.into(), outcome_unknown: false }
+    }
+
+    /// Returns the error of a filter that is not valid.
+    pub(crate) fn invalid_filter(
+        operation: &'static str,
+        dn: &str,
+        filter: &dyn std::fmt::Display,
+        error: &FilterError,
+    ) -> Self {
+        let reason = format!("`{filter}` is not a search filter (RFC 4515): {error}");
+        DirectoryError::Protocol { operation, dn: dn.to_owned(), reason, outcome_unknown: false }
     }
 
     /// Returns an answer that did not come in time.

@@ -194,8 +194,12 @@ impl SyncConnection {
     /// Starts a content synchronization. Returns the id of its items.
     ///
     /// # Errors
-    /// Fails if the connection is lost.
+    /// Fails if the filter is not valid ([`Filter::check`]), or if the connection is lost.
     pub async fn start(&mut self, request: &SyncRequest) -> Result<i64, DirectoryError> {
+        let filter = &request.filter;
+        filter
+            .check()
+            .map_err(|e| DirectoryError::invalid_filter("synchronisation", &request.base, filter, &e))?;
         let value = Writer::build(|w| {
             w.constructed(SEQUENCE, |w| {
                 w.integer(ENUMERATED, if request.mode == SyncMode::RefreshOnly { 1 } else { 3 });

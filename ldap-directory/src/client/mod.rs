@@ -25,7 +25,7 @@ use crate::protocol::{request, result_code};
 use crate::root_dse::{MATCH_ALL, RootDse, Vendor};
 use crate::schema::{Coverage, Schema};
 use crate::secret::{Secret, SecretAttributes};
-use crate::write_control::WriteControl;
+use crate::write_control::{self, WriteControl};
 
 mod addresses;
 pub mod change_notices;
@@ -390,6 +390,7 @@ impl LdapDirectory {
     /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
         self.may_change(change.operation(), change.dn())?;
+        write_control::check(change, asked)?;
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
             controls.push(Control { oid: oid::MANAGE_DSA_IT.to_owned(), critical: false, value: None });

@@ -15,7 +15,7 @@ use crate::protocol::result_code;
 use crate::root_dse::{RootDse, Vendor};
 use crate::schema::{AttributeType, Schema};
 use crate::secret::SecretAttributes;
-use crate::write_control::WriteControl;
+use crate::write_control::{self, WriteControl};
 
 mod load;
 pub mod reader;
@@ -340,6 +340,7 @@ impl LdifDirectory {
     /// As [`Self::apply`]; also if an assertion does not hold.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         self.shared.access.may_change(change.operation(), change.dn())?;
+        write_control::check(change, controls)?;
         let mut store = self.store();
         for control in controls {
             match control {

@@ -169,10 +169,6 @@ fn filter_for<'r>(
     directory: &LdapDirectory,
     request: &'r SearchRequest,
 ) -> Result<Cow<'r, Filter>, DirectoryError> {
-    directory.wire_filter(&request.filter).map_err(|e| DirectoryError::Protocol {
-        operation: OPERATION,
-        dn: request.base.clone(),
-        reason: format!("`{}` is not a search filter (RFC 4515): {e}", request.filter),
-        outcome_unknown: false,
-    })
+    let filter = directory.wire_filter(&request.filter);
+    filter.map_err(|e| DirectoryError::invalid_filter(OPERATION, &request.base, &request.filter, &e))
 }
