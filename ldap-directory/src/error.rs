@@ -2,11 +2,16 @@
 //!
 //! [`DirectoryError::kind`] classifies an error, [`DirectoryError::is_transient`] says whether the same operation may succeed
 //! later, [`DirectoryError::is_outcome_unknown`] whether a change may have been made nevertheless. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
-//! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error).
+//! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error), when a connection or a file
+//! cannot be opened. A lost connection, a refused or interrupted bind, and a file of certificates that cannot be used have a text only.
+//!
+//! A text may quote what a server, a file or the caller gave, such as a DN with control characters. For a terminal or a log, pass it
+//! through [`text::printable`](crate::text::printable).
 
 use std::error::Error;
 use std::time::Duration;
 
+use crate::config::InvalidConfig;
 use crate::filter::FilterError;
 use crate::protocol::result_code;
 
@@ -20,7 +25,7 @@ pub enum ConnectErrorKind {
     Refused,
     /// No answer within [`connect_timeout`](crate::DirectoryConfig::connect_timeout).
     Timeout,
-    /// The network failed, or the server closed the connection.
+    /// The network failed, or the server closed the connection, or sent what is not LDAP.
     Network,
     /// The server\'s certificate is not accepted, or a file of certificates cannot be used.
     Certificate,
@@ -40,6 +45,8 @@ pub enum ConnectErrorKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The configuration cannot work ([`DirectoryConfig::check`](crate::DirectoryConfig::check)).
+    Config,
     /// No connection could be opened.
     Connect(ConnectErrorKind),
     /// The server refused the bind with a result code (RFC 4511 section 4.1.9).
@@ -84,6 +91,9 @@ pub enum ErrorKind {
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
+    /// The configuration cannot work ([`DirectoryConfig::check`](crate::DirectoryConfig::check)). Nothing was opened.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
     /// No connection could be opened: name lookup, TCP or TLS failed.
     #[error("could not connect to {server}: {reason}")]
     Connect {
@@ -274,6 +284,7 @@ impl DirectoryError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
+            DirectoryError::Config(_) => ErrorKind::Config,
             DirectoryError::Connect { kind, .. } => ErrorKind::Connect(*kind),
             DirectoryError::Bind { code, .. } => ErrorKind::Bind(*code),
             DirectoryError::Operation { code, .. } => ErrorKind::Operation(*code),

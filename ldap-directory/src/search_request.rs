@@ -88,7 +88,7 @@ pub enum Paging {
     /// No pages: for answers that are known to be small, while a paged search is in progress.
     Off,
     /// No pages, and at most this many entries, then the end without an error. For lookups that only distinguish no, one and
-    /// several entries.
+    /// several entries. 0 returns nothing, and asks nothing. A file and a preview return all entries.
     Limited(u32),
 }
 

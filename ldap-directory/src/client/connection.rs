@@ -28,7 +28,7 @@ mod sasl;
 #[cfg(feature = "gssapi")]
 mod sealed;
 
-/// The maximum size of a message: larger than any entry that a server allows (slapd's sockbuf_max_incoming_auth is 4 MiB), small enough that
+/// The maximum size of a message: larger than any entry that a server allows (slapd's sockbuf_max_incoming_auth is 16 MiB), small enough that
 /// a forged length does not exhaust memory.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 /// TCP keepalive, which detects a lost peer.

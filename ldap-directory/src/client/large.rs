@@ -172,12 +172,13 @@ fn largest(change: &Change) -> Option<(&str, usize)> {
 /// Returns the server's setting that limits requests, and its default.
 fn limit(server: &RootDse, is_anonymous: bool) -> String {
     match server.vendor {
-        // slapd.conf(5), slapd-config(5).
+        // slapd.conf(5), slapd-config(5), except for the default of authenticated sessions: 2^24 - 1 in its source and by trial (2.5),
+        // 4194303 in the manual.
         Vendor::OpenLdap if is_anonymous => {
             "`sockbuf_max_incoming` of OpenLDAP (olcSockbufMaxIncoming in cn=config; 262143 octets unless it is set)".into()
         }
         Vendor::OpenLdap => {
-            "`sockbuf_max_incoming_auth` of OpenLDAP (olcSockbufMaxIncomingAuth in cn=config; 4194303 octets unless it is set)".into()
+            "`sockbuf_max_incoming_auth` of OpenLDAP (olcSockbufMaxIncomingAuth in cn=config; 16777215 octets unless it is set)".into()
         }
         // Red Hat Directory Server 12, Configuration and schema reference, 2.1.79.
         Vendor::Ds389 => {

@@ -11,7 +11,6 @@ use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
-
 use self::shared_connection::SharedConnection;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
@@ -129,6 +128,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if no server can be reached or accepts the bind, after the configured retries, or if the connection is lost.
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
+        config.check()?;
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // The server's identity is read below.
         let link = Box::pin(connect::connect(config, &servers, 0, None)).await?;
@@ -158,6 +158,9 @@ impl LdapDirectory {
         access: Access,
         server: &ServerUrl,
     ) -> (Vec<Step>, Result<Self, DirectoryError>) {
+        if let Err(error) = config.check() {
+            return (Vec::new(), Err(error.into()));
+        }
         let (steps, connection) = probe::probe(config, server).await;
         let connection = match connection {
             Ok(connection) => connection,
@@ -378,18 +381,13 @@ impl LdapDirectory {
         }
     }
 
-    /// Returns an error if the directory was opened for reading.
-    fn may_change(&self, operation: &'static str, dn: &str) -> Result<(), DirectoryError> {
-        self.shared.access.may_change(operation, dn)
-    }
-
     /// Applies one change with controls.
     ///
     /// # Errors
     /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether the
     /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
-        self.may_change(change.operation(), change.dn())?;
+        self.shared.access.may_change(change.operation(), change.dn())?;
         write_control::check(change, asked)?;
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
@@ -407,7 +405,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
-        self.may_change("delete", dn)?;
+        self.shared.access.may_change("delete", dn)?;
         if !self.root_dse().supports_control(oid::TREE_DELETE) {
             return Ok(false);
         }
@@ -430,7 +428,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses it.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
-        self.may_change(PASSWORD_MODIFY, dn)?;
+        self.shared.access.may_change(PASSWORD_MODIFY, dn)?;
         // Not repeated: a password history would refuse it the second time.
         let request = || {
             let value = request::password_modify(dn, password.reveal().as_bytes());
@@ -481,9 +479,9 @@ impl LdapDirectory {
         (limit < u32::MAX).then_some(limit)
     }
 
-    /// Does nothing: changes are durable already.
+    /// Checks the access only: changes are durable already.
     pub(crate) fn commit(&self) -> Result<(), DirectoryError> {
-        self.may_change("commit", self.location())
+        self.shared.access.may_change("commit", self.location())
     }
 
     /// Unbinds and closes all connections.

@@ -157,7 +157,8 @@ impl std::fmt::Debug for LdapSearch {
 impl LdapSearch {
     pub(crate) fn new(directory: LdapDirectory, request: SearchRequest) -> Self {
         let configured = directory.config().page_size;
-        let page_size = match request.paging {
+        let paging = request.paging;
+        let page_size = match paging {
             // A base search has one entry, and needs no page. DirSync has its own.
             _ if request.scope == Scope::Base => 0,
             _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
@@ -182,7 +183,8 @@ impl LdapSearch {
             given: HashSet::new(),
             cookie: Vec::new(),
             transport: Transport::None,
-            state: Progress::Running,
+            // 0 would be no limit (RFC 4511 section 4.5.1.4).
+            state: if paging == Paging::Limited(0) { Progress::Done } else { Progress::Running },
             empty_pages: 0,
             without_pages: None,
             entries_of_page: 0,

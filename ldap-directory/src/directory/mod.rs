@@ -94,8 +94,8 @@ impl Directory {
     /// A file that was cut is not always invalid LDIF: see [`Self::is_complete`].
     ///
     /// # Errors
-    /// Fails if no server can be reached or accepts the bind, after the configured retries; if the file cannot be read or is not
-    /// valid LDIF; or if a file refers to other servers and referrals are [`Referrals::Fail`].
+    /// Fails if the configuration cannot work ([`DirectoryConfig::check`]); if no server can be reached or accepts the bind, after the
+    /// configured retries; if the file cannot be read or is not valid LDIF; or if a file refers to other servers and referrals are [`Referrals::Fail`].
     ///
     /// ```no_run
     /// use ldap_directory::{Access, AuthMethod, Directory, DirectoryConfig, ServerUrl};
@@ -110,6 +110,7 @@ impl Directory {
     /// # }
     /// ```
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
+        config.check()?;
         match config.servers.first() {
             Some(ServerUrl::Ldif(path)) => {
                 let file = ldif::LdifDirectory::open(path, access)?;
@@ -245,6 +246,10 @@ impl Directory {
 
     /// Begins a search. Nothing is sent to a server before the first item is requested.
     ///
+    /// As long as it is open, it has a connection to itself, and further searches may have to wait
+    /// ([`pool_size`](DirectoryConfig::pool_size)): read it to its end, or drop it. On Active Directory, attributes with many values are
+    /// incomplete: see [`Self::complete_ranges`].
+    ///
     /// # Errors
     /// On a file or a preview, fails if the base is not a DN or does not exist, or if the filter is not valid. On a server, these
     /// errors come from the [`SearchStream`].
@@ -271,7 +276,9 @@ impl Directory {
         }
     }
 
-    /// Reads one entry, or returns `None` if it does not exist.
+    /// Reads one entry, or returns `None` if it does not exist. Cancel safe: the search is abandoned.
+    ///
+    /// On Active Directory, attributes with many values are incomplete: see [`Self::complete_ranges`].
     ///
     /// # Errors
     /// Fails like a search of the entry. A missing entry is not an error.
@@ -312,6 +319,9 @@ impl Directory {
     ///
     /// If the answer is lost, the entry is read to find out whether the change was made, and only a change that was not made is
     /// sent again.
+    ///
+    /// Not cancel safe: a change whose future is dropped may have been sent, and is then left to the server; nothing tells whether it was
+    /// made. Let it run in a task of its own, or read the entry afterwards.
     ///
     /// # Errors
     /// Fails if the directory was opened with [`Access::Read`] ([`DirectoryError::ReadOnly`]), if the server refuses the change, if the
@@ -420,6 +430,8 @@ impl Directory {
     /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are, and on a
     /// preview, whose changes are never made.
     ///
+    /// A file whose last entry was deleted is empty then. [`Access::Read`] refuses an empty file, which may be one that was lost.
+    ///
     /// # Errors
     /// Fails if the directory was opened with [`Access::Read`], if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
@@ -441,10 +453,11 @@ impl Directory {
         }
     }
 
-    /// Waits after a transient error, and restores the connection. `attempts` is `None` at first, and is set by this method.
+    /// Waits after a lost connection, or an answer that the server cannot now, and restores the connection. `attempts` is `None` at first,
+    /// and is set by this method.
     ///
     /// # Errors
-    /// Returns the error itself if it is not transient or no attempt is left; or the error of the reconnection.
+    /// Returns the error itself if it is another one or no attempt is left; or the error of the reconnection.
     pub async fn recover(
         &self,
         error: DirectoryError,
@@ -465,6 +478,8 @@ impl Directory {
     }
 
     /// Unbinds and closes all connections. Without it, servers only notice that the connections are closed.
+    ///
+    /// Clones share the connections: theirs are closed as well, and their next operation opens new ones.
     ///
     /// This is for the end of a process: the memory of a file's entries is not freed. Drop the directory instead to free it.
     pub async fn close(self) {

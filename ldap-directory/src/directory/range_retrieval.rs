@@ -94,6 +94,10 @@ fn size(values: &[Vec<u8>]) -> usize {
 impl Directory {
     /// Completes the ranged attributes of an entry from a search, and removes the range from their descriptions.
     ///
+    /// Active Directory returns the first values only of an attribute with many (1,500 of `member`), under the description
+    /// `member;range=0-1499`: [`Entry::values`] has nothing for `member` then. Call this for each entry whose attributes may have many
+    /// values; for others it costs next to nothing. A range that does not begin at 0 was requested explicitly, and remains as it is.
+    ///
     /// # Errors
     /// Fails if a search of the remaining values fails, or if the entry becomes too large.
     pub async fn complete_ranges(&self, entry: &mut Entry) -> Result<(), DirectoryError> {
@@ -105,6 +109,10 @@ impl Directory {
         let mut total: usize = entry.attributes.iter().map(|attribute| size(&attribute.values)).sum();
         for attribute in &mut entry.attributes {
             let Some(mut range) = ranged(&attribute.description) else { continue };
+            // A range from the middle, which was requested: it would look like the whole attribute.
+            if range.first != 0 {
+                continue;
+            }
             attribute.description.clone_from(&range.name);
             let mut asked = 0;
             while let Some(last) = range.last {

@@ -72,7 +72,7 @@ impl Classified for DirectoryError {
         match self {
             DirectoryError::Connect { .. } | DirectoryError::Bind { .. } => Class::Connection,
             // The path of the file is a setting.
-            DirectoryError::File { unreachable: true, .. } => Class::Config,
+            DirectoryError::File { unreachable: true, .. } | DirectoryError::Config(_) => Class::Config,
             _ => Class::Run,
         }
     }
@@ -82,6 +82,7 @@ impl Classified for DirectoryError {
             DirectoryError::Connect { server, .. } | DirectoryError::Bind { server, .. } => {
                 (Some(server), None)
             }
+            DirectoryError::Config(_) => (None, None),
             DirectoryError::File { path, .. } | DirectoryError::Ldif { path, .. } => (Some(path), None),
             DirectoryError::Operation { dn, .. }
             | DirectoryError::Lost { dn, .. }

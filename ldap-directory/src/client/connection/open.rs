@@ -240,7 +240,7 @@ impl Connection {
         match asked.await {
             Ok(message) => Ok(message.answer),
             Err(DirectoryError::Lost { reason, .. }) => Err(Failure::passing(
-                ConnectErrorKind::Bind,
+                ConnectErrorKind::Network,
                 &self.url,
                 format!("during the bind: {reason}; does it speak TLS on this port?"),
             )),

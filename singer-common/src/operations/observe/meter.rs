@@ -411,7 +411,8 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::PoolExhausted { operation, .. }
         | DirectoryError::ReadOnly { operation, .. }
         | DirectoryError::Referral { operation, .. } => operation,
-        DirectoryError::Connect { .. }
+        DirectoryError::Config(_)
+        | DirectoryError::Connect { .. }
         | DirectoryError::Bind { .. }
         | DirectoryError::File { .. }
         | DirectoryError::Ldif { .. } => "bind",
