@@ -69,6 +69,7 @@ impl Drop for SharedPaging {
 
 /// Where a paged search runs.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once for each search")]
 pub(crate) enum Place {
     /// A connection of its own.
     Own(PooledConnection),
@@ -77,6 +78,7 @@ pub(crate) enum Place {
 }
 
 /// What is free for a paged search.
+#[expect(clippy::large_enum_variant, reason = "moved once for each search")]
 enum Free {
     Idle(PooledConnection),
     /// A further connection may be opened.

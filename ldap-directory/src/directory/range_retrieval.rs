@@ -191,6 +191,25 @@ mod tests {
         assert_eq!(joined(&[("cn;x=1", &["a"])]), ("a".into(), vec![]), "another option");
     }
 
+    #[tokio::test]
+    async fn a_range_from_the_middle_does_not_look_like_the_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "dn: cn=g\nobjectClass: groupOfNames\ncn: g\n").unwrap();
+        let file = crate::ldif::LdifDirectory::open(file.path(), crate::Access::Read).unwrap();
+        let directory = Directory::Ldif(file);
+        for (description, after) in [
+            ("member;range=10-19", "member;range=10-19"),
+            ("member;range=90-*", "member;range=90-*"),
+            ("member;range=0-*", "member"),
+            ("member", "member"),
+        ] {
+            let attributes = vec![Attribute::new(description, vec![b"cn=a".to_vec()])];
+            let mut entry = Entry { dn: "cn=g".into(), attributes };
+            directory.complete_ranges(&mut entry).await.unwrap();
+            assert_eq!(entry.attributes, [Attribute::new(after, vec![b"cn=a".to_vec()])]);
+        }
+    }
+
     #[test]
     fn ranges_are_told_from_other_options() {
         let r = |name: &str, first, last| Some(Ranged { name: name.into(), first, last });
