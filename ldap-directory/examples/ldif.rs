@@ -10,7 +10,6 @@
 use std::path::PathBuf;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::ldif::LdifFormat;
 use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchRequest, ServerUrl};
 
 const PEOPLE: &str = "\
@@ -37,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The same interface as for a server. A missing file would be an empty directory.
     let config = DirectoryConfig::new([ServerUrl::Ldif(path.clone())]);
-    let directory = Directory::open(&config, Access::Write(LdifFormat::Content)).await?;
+    let directory = Directory::open(&config, Access::WRITE).await?;
     let base = directory.root_dse().default_base().unwrap_or_default().to_owned();
     println!("{base}: {} naming context(s)", directory.root_dse().naming_contexts.len());
 

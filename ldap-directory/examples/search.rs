@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     opened?.close().await;
 
     // The usual way: tries every server of the configuration, and repeats what is transient.
-    let directory = Directory::open(&config, Access::Read).await?;
+    let directory = Directory::open(&config, Access::WRITE).await?;
     println!("connected to {}", directory.root_dse().vendor.name());
 
     // A value from outside is not pasted into the text of a filter: it is a value of a `Filter`.

@@ -46,6 +46,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// Returns the operation, as errors name it: `add`, `modify`, `delete`, `rename`.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Change::Add(_) => "add",
+            Change::Modify { .. } => "modify",
+            Change::Delete { .. } => "delete",
+            Change::Rename { .. } => "rename",
+        }
+    }
+
     /// Returns the DN of the changed entry; for a rename, its old DN.
     pub fn dn(&self) -> &str {
         match self {

@@ -1,10 +1,14 @@
 //! The configuration of a directory: servers, bind, TLS and limits, with their defaults.
 
+mod check;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+pub use check::InvalidConfig;
 
 use crate::client::tls::Built;
 use crate::observer::{Observer, Observing};
@@ -70,6 +74,9 @@ impl ServerUrl {
                 if path.is_empty() {
                     return Err(fail("`ldapi://` without the path of a socket".into()));
                 }
+                if path.contains('\0') {
+                    return Err(fail("the path of a socket with a NUL".into()));
+                }
                 Ok(ServerUrl::Ldapi(path.into_owned()))
             }
             scheme @ ("ldap" | "ldaps") => {
@@ -131,7 +138,7 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     } else {
         authority.split_once(':').unwrap_or((authority, ""))
     };
-    if host.is_empty() || host.contains(char::is_whitespace) {
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return None;
     }
     let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|p| *p != 0)?) };
@@ -277,7 +284,8 @@ pub struct DirectoryConfig {
     pub tls: TlsConfig,
     /// The timeout of a connection attempt (TCP, TLS and bind), for each address of a server. Default: 10 seconds.
     pub connect_timeout: Duration,
-    /// The timeout of an answer; in a search, of the next entry. Default: 300 seconds.
+    /// The timeout of an answer; in a search, of the next entry. A paged search that finds all connections taken waits as long for one.
+    /// Default: 300 seconds.
     pub operation_timeout: Duration,
     /// How often a transient error is retried. Default: 5.
     pub retry_attempts: u32,
@@ -289,7 +297,10 @@ pub struct DirectoryConfig {
     pub referrals: Referrals,
     /// With [`Referrals::Follow`]: the hosts that may receive the credentials, as `host` or `host:port`. Default: none.
     pub referral_hosts: Vec<String>,
-    /// The maximum number of open connections. Default: 4.
+    /// The maximum number of open connections; at least 1. Each paged search that is open takes one; on most servers only one of them can
+    /// use the connection that all other operations share. Further ones wait for a connection, up to `operation_timeout`
+    /// ([`PoolExhausted`](crate::DirectoryError::PoolExhausted)). So a task that begins a search while it keeps another one open needs
+    /// more than one connection, as with a pool of database connections. Default: 4.
     pub pool_size: usize,
     /// Secret attributes in addition to [those known](crate::secret::SecretAttributes). Default: none.
     pub secret_attributes: Vec<String>,

@@ -6,6 +6,7 @@
 mod key;
 mod parse;
 
+use std::borrow::Cow;
 use std::fmt;
 
 pub(crate) use key::Parents;
@@ -68,7 +69,7 @@ pub struct Rdn {
 }
 
 impl Rdn {
-    /// Returns an RDN of one assertion.
+    /// Returns an RDN of one assertion. The value needs no escaping. A type that is none is written with escapes, and a server refuses it.
     pub fn single(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self { avas: vec![Ava { attribute: attribute.into(), value: value.into() }] }
     }
@@ -168,7 +169,9 @@ impl Dn {
 
 impl fmt::Display for Ava {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.attribute, escape_value(&self.value))
+        // A type has none of these, so that one from outside cannot become another DN.
+        f.write_str(&escape_name(&self.attribute, r#",+="\<>;"#))?;
+        write!(f, "={}", escape_value(&self.value))
     }
 }
 
@@ -236,6 +239,23 @@ pub(crate) fn push_escaped(out: &mut String, value: &[u8]) {
         at += chunk.invalid().len();
         chunk.invalid().iter().for_each(|b| push_hex(out, *b));
     }
+}
+
+/// Escapes the characters in an attribute name that no name has, but a syntax: they become `\XX`.
+pub(crate) fn escape_name<'n>(name: &'n str, syntax: &str) -> Cow<'n, str> {
+    let is_odd = |c: char| syntax.contains(c) || c.is_control();
+    if !name.contains(is_odd) {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    for c in name.chars() {
+        if is_odd(c) {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(&mut out, b));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Appends `\XX`, the escape that RFC 4514 (DNs) and RFC 4515 (filters) share.

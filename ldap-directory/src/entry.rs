@@ -54,7 +54,8 @@ impl Entry {
         self.attributes.iter().find(|a| a.description.eq_ignore_ascii_case(description))
     }
 
-    /// Returns the values of an attribute; an empty slice if the entry does not have it.
+    /// Returns the values of an attribute; an empty slice if the entry does not have it, or has it under another description: with options,
+    /// or, on Active Directory, in ranges ([`Directory::complete_ranges`](crate::Directory::complete_ranges)).
     pub fn values(&self, description: &str) -> &[Vec<u8>] {
         self.attribute(description).map_or(&[], |a| a.values.as_slice())
     }

@@ -1,11 +1,18 @@
 //! Errors of directories.
 //!
 //! [`DirectoryError::kind`] classifies an error, [`DirectoryError::is_transient`] says whether the same operation may succeed
-//! later. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
-//! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error).
+//! later, [`DirectoryError::is_outcome_unknown`] whether a change may have been made nevertheless. The texts are for people, and are not part of the interface. They contain the text of the cause, if there is one;
+//! [`source`](std::error::Error::source) returns the cause itself, such as an [`io::Error`](std::io::Error), when a connection or a file
+//! cannot be opened. A lost connection, a refused or interrupted bind, and a file of certificates that cannot be used have a text only.
+//!
+//! A text may quote what a server, a file or the caller gave, such as a DN with control characters. For a terminal or a log, pass it
+//! through [`text::printable`](crate::text::printable).
 
 use std::error::Error;
+use std::time::Duration;
 
+use crate::config::InvalidConfig;
+use crate::filter::FilterError;
 use crate::protocol::result_code;
 
 /// What failed while connecting to a server.
@@ -18,7 +25,7 @@ pub enum ConnectErrorKind {
     Refused,
     /// No answer within [`connect_timeout`](crate::DirectoryConfig::connect_timeout).
     Timeout,
-    /// The network failed, or the server closed the connection.
+    /// The network failed, or the server closed the connection, or sent what is not LDAP.
     Network,
     /// The server\'s certificate is not accepted, or a file of certificates cannot be used.
     Certificate,
@@ -38,6 +45,8 @@ pub enum ConnectErrorKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The configuration cannot work ([`DirectoryConfig::check`](crate::DirectoryConfig::check)).
+    Config,
     /// No connection could be opened.
     Connect(ConnectErrorKind),
     /// The server refused the bind with a result code (RFC 4511 section 4.1.9).
@@ -50,6 +59,10 @@ pub enum ErrorKind {
     Lost,
     /// No answer in time.
     Timeout,
+    /// All connections are taken by searches that are still open.
+    PoolExhausted,
+    /// A change of a directory that was opened for reading.
+    ReadOnly,
     /// An answer or a request is not valid.
     Protocol,
     /// A request is larger than the server accepts.
@@ -78,6 +91,9 @@ pub enum ErrorKind {
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
+    /// The configuration cannot work ([`DirectoryConfig::check`](crate::DirectoryConfig::check)). Nothing was opened.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
     /// No connection could be opened: name lookup, TCP or TLS failed.
     #[error("could not connect to {server}: {reason}")]
     Connect {
@@ -132,7 +148,7 @@ pub enum DirectoryError {
         to: String,
     },
     /// The connection was lost, or the octets received are not LDAP.
-    #[error("{operation} `{dn}`: the connection to the server was lost ({reason})")]
+    #[error("{operation} `{dn}`: the connection to the server was lost ({reason}){}", unknown(*.outcome_unknown))]
     Lost {
         /// The operation in progress.
         operation: &'static str,
@@ -140,19 +156,43 @@ pub enum DirectoryError {
         dn: String,
         /// The text of the network or decoder error.
         reason: String,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
     },
     /// No answer in time.
-    #[error("{operation} `{dn}`: no answer within {seconds} s (operation timeout)")]
+    #[error("{operation} `{dn}`: no answer within {} (operation timeout){}", in_words(*.limit), unknown(*.outcome_unknown))]
     Timeout {
         /// The operation in progress.
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// The limit, in seconds.
-        seconds: u64,
+        /// The limit.
+        limit: Duration,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
+    },
+    /// A paged search waited for a connection in vain.
+    #[error("{operation} `{dn}`: for {} all {pool_size} connection(s) were taken by searches that are still open: end or drop those, or allow more connections (`pool_size`)", in_words(*.limit))]
+    PoolExhausted {
+        /// The operation.
+        operation: &'static str,
+        /// The base.
+        dn: String,
+        /// The maximum number of connections ([`pool_size`](crate::DirectoryConfig::pool_size)).
+        pool_size: usize,
+        /// How long it waited.
+        limit: Duration,
+    },
+    /// A change of a directory that was opened with [`Access::Read`](crate::Access::Read). Nothing was sent or changed.
+    #[error("{operation} `{dn}`: the directory was opened for reading only")]
+    ReadOnly {
+        /// `add`, `modify`, …
+        operation: &'static str,
+        /// The entry, or the file.
+        dn: String,
     },
     /// An answer or a request is not valid.
-    #[error("{operation} `{dn}`: {reason}")]
+    #[error("{operation} `{dn}`: {reason}{}", unknown(*.outcome_unknown))]
     Protocol {
         /// The operation in progress.
         operation: &'static str,
@@ -160,6 +200,8 @@ pub enum DirectoryError {
         dn: String,
         /// Why it is not valid.
         reason: String,
+        /// Whether it was a change that may have been made ([`DirectoryError::is_outcome_unknown`]).
+        outcome_unknown: bool,
     },
     /// A change is larger than the server accepts.
     #[error(
@@ -202,6 +244,19 @@ pub enum DirectoryError {
     },
 }
 
+fn unknown(is_unknown: bool) -> &'static str {
+    if is_unknown { "; whether it was done is not known" } else { "" }
+}
+
+/// Returns a period as text, such as `2 s` or `700 ms`.
+pub(crate) fn in_words(period: Duration) -> String {
+    if period.subsec_millis() == 0 {
+        format!("{} s", period.as_secs())
+    } else {
+        format!("{} ms", period.as_millis())
+    }
+}
+
 fn who(identity: &str) -> String {
     if identity.is_empty() { String::new() } else { format!(" of `{identity}`") }
 }
@@ -219,8 +274,9 @@ impl DirectoryError {
     /// fn advice(error: &DirectoryError) -> &'static str {
     ///     match error.kind() {
     ///         ErrorKind::Connect(ConnectErrorKind::Resolve) => "check the host name",
-    ///         ErrorKind::Connect(ConnectErrorKind::Tls) => "check the certificate",
+    ///         ErrorKind::Connect(ConnectErrorKind::Certificate) => "check the certificate",
     ///         ErrorKind::Bind(49) => "check the password",
+    ///         _ if error.is_outcome_unknown() => "read whether the change was made",
     ///         _ if error.is_transient() => "try again later",
     ///         _ => "see the error's text",
     ///     }
@@ -228,12 +284,15 @@ impl DirectoryError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
+            DirectoryError::Config(_) => ErrorKind::Config,
             DirectoryError::Connect { kind, .. } => ErrorKind::Connect(*kind),
             DirectoryError::Bind { code, .. } => ErrorKind::Bind(*code),
             DirectoryError::Operation { code, .. } => ErrorKind::Operation(*code),
             DirectoryError::Referral { .. } => ErrorKind::Referral,
             DirectoryError::Lost { .. } => ErrorKind::Lost,
             DirectoryError::Timeout { .. } => ErrorKind::Timeout,
+            DirectoryError::PoolExhausted { .. } => ErrorKind::PoolExhausted,
+            DirectoryError::ReadOnly { .. } => ErrorKind::ReadOnly,
             DirectoryError::Protocol { .. } => ErrorKind::Protocol,
             DirectoryError::TooLarge { .. } => ErrorKind::TooLarge,
             DirectoryError::Ldif { .. } => ErrorKind::Ldif,
@@ -246,6 +305,55 @@ impl DirectoryError {
         match self {
             DirectoryError::Operation { code, .. } | DirectoryError::Bind { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// Returns whether it is not known if a change was made: it was sent, no answer came, and reading the entry did not tell. Sending it
+    /// again may make it twice, or fail because it was made; read the entry first.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(
+            self,
+            DirectoryError::Lost { outcome_unknown: true, .. }
+                | DirectoryError::Timeout { outcome_unknown: true, .. }
+                | DirectoryError::Protocol { outcome_unknown: true, .. }
+        )
+    }
+
+    /// Returns a lost connection.
+    pub(crate) fn lost(operation: &'static str, dn: impl Into<String>, reason: impl Into<String>) -> Self {
+        DirectoryError::Lost { operation, dn: dn.into(), reason: reason.into(), outcome_unknown: false }
+    }
+
+    /// Returns the error of a filter that is not valid.
+    pub(crate) fn invalid_filter(
+        operation: &'static str,
+        dn: &str,
+        filter: &dyn std::fmt::Display,
+        error: &FilterError,
+    ) -> Self {
+        let reason = format!("`{filter}` is not a search filter (RFC 4515): {error}");
+        DirectoryError::Protocol { operation, dn: dn.to_owned(), reason, outcome_unknown: false }
+    }
+
+    /// Returns an answer that did not come in time.
+    pub(crate) fn timeout(operation: &'static str, dn: impl Into<String>, limit: Duration) -> Self {
+        DirectoryError::Timeout { operation, dn: dn.into(), limit, outcome_unknown: false }
+    }
+
+    /// Returns the error of a change that was sent and has no answer, about this change.
+    pub(crate) fn of_sent_change(self, operation: &'static str, dn: &str) -> Self {
+        let (dn, outcome_unknown) = (dn.to_owned(), true);
+        match self {
+            DirectoryError::Lost { reason, .. } => {
+                DirectoryError::Lost { operation, dn, reason, outcome_unknown }
+            }
+            DirectoryError::Timeout { limit, .. } => {
+                DirectoryError::Timeout { operation, dn, limit, outcome_unknown }
+            }
+            DirectoryError::Protocol { reason, .. } => {
+                DirectoryError::Protocol { operation, dn, reason, outcome_unknown }
+            }
+            other => DirectoryError::Lost { operation, dn, reason: other.to_string(), outcome_unknown },
         }
     }
 

@@ -3,9 +3,10 @@
 mod matching;
 mod parse;
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::dn::push_hex;
+use crate::dn::{escape_name, push_hex};
 
 /// The filter that matches every entry (RFC 4511 section 4.5.1.7, RFC 4512 section 2.3), as text.
 pub const MATCH_ALL: &str = "(objectClass=*)";
@@ -14,6 +15,9 @@ pub const MATCH_ALL: &str = "(objectClass=*)";
 pub const MAX_DEPTH: usize = 100;
 
 /// A search filter (RFC 4511 section 4.5.1.7). Attributes are descriptions, with options; values are decoded.
+///
+/// What [`Filter::parse`] refuses, such as an attribute with parentheses, a built filter may have; a search with it fails, and nothing is
+/// sent ([`Filter::check`]). Nesting of tens of thousands of filters overflows the stack when they are dropped, as with any tree of boxes.
 ///
 /// ```
 /// use ldap_directory::filter::Filter;
@@ -111,6 +115,12 @@ pub enum FilterError {
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("filter, byte {0}: nested deeper than {MAX_DEPTH}")]
     TooDeep(usize),
+    /// A filter that was built is nested deeper than [`MAX_DEPTH`].
+    #[error("filter: nested deeper than {MAX_DEPTH}")]
+    BuiltTooDeep,
+    /// A filter that was built has an attribute description or a matching rule with invalid characters.
+    #[error("filter: {0:?} is no attribute or matching rule (letters, digits, `-`, `;`)")]
+    BuiltOfNoAttribute(String),
 }
 
 impl Filter {
@@ -130,6 +140,42 @@ impl Filter {
     /// ```
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parse::parse(text)
+    }
+
+    /// Checks a filter that was built: its depth, attributes and matching rules. One from [`Self::parse`] is valid.
+    ///
+    /// # Errors
+    /// Fails if it is nested deeper than [`MAX_DEPTH`], or has an attribute or a rule with characters that none has.
+    ///
+    /// ```
+    /// use ldap_directory::filter::{Filter, FilterError};
+    ///
+    /// let odd = Filter::equality("uid=*)(x", "y");
+    /// assert_eq!(odd.check(), Err(FilterError::BuiltOfNoAttribute("uid=*)(x".into())));
+    /// assert_eq!(odd.to_string(), r"(uid\3D\2A\29\28x=y)");
+    /// ```
+    pub fn check(&self) -> Result<(), FilterError> {
+        self.check_below(MAX_DEPTH)
+    }
+
+    fn check_below(&self, depth: usize) -> Result<(), FilterError> {
+        let depth = depth.checked_sub(1).ok_or(FilterError::BuiltTooDeep)?;
+        let word = |text: &str| {
+            if parse::is_word(text) { Ok(()) } else { Err(FilterError::BuiltOfNoAttribute(text.to_owned())) }
+        };
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().try_for_each(|f| f.check_below(depth)),
+            Self::Not(inner) => inner.check_below(depth),
+            Self::Equality { attribute, .. }
+            | Self::Substring { attribute, .. }
+            | Self::GreaterOrEqual { attribute, .. }
+            | Self::LessOrEqual { attribute, .. }
+            | Self::Present(attribute)
+            | Self::Approx { attribute, .. } => word(attribute),
+            Self::Extensible { attribute, rule, .. } => {
+                attribute.iter().chain(rule).try_for_each(|text| word(text))
+            }
+        }
     }
 
     /// Returns whether this is [`MATCH_ALL`], in its spelling.
@@ -185,35 +231,50 @@ pub fn escape_value(value: &[u8]) -> String {
     out
 }
 
+/// What stands for filters below [`MAX_DEPTH`] in a text.
+const DEEPER: &str = "(…)";
+
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_below(MAX_DEPTH, f)
+    }
+}
+
+/// Escapes an attribute or a rule that is none, so that it does not become another filter.
+fn name(text: &str) -> Cow<'_, str> {
+    escape_name(text, r"()*\=<>~:")
+}
+
+impl Filter {
+    fn fmt_below(&self, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(depth) = depth.checked_sub(1) else { return f.write_str(DEEPER) };
         let set = |f: &mut fmt::Formatter<'_>, operator: char, filters: &[Self]| {
             write!(f, "({operator}")?;
-            filters.iter().try_for_each(|inner| inner.fmt(f))?;
+            filters.iter().try_for_each(|inner| inner.fmt_below(depth, f))?;
             f.write_str(")")
         };
         let simple = |f: &mut fmt::Formatter<'_>, attribute: &str, operator: &str, value: &[u8]| {
-            write!(f, "({attribute}{operator}{})", escape_value(value))
+            write!(f, "({}{operator}{})", name(attribute), escape_value(value))
         };
         match self {
             Self::And(filters) => set(f, '&', filters),
             Self::Or(filters) => set(f, '|', filters),
-            Self::Not(inner) => write!(f, "(!{inner})"),
+            Self::Not(inner) => set(f, '!', std::slice::from_ref(inner)),
             Self::Equality { attribute, value } => simple(f, attribute, "=", value),
             Self::GreaterOrEqual { attribute, value } => simple(f, attribute, ">=", value),
             Self::LessOrEqual { attribute, value } => simple(f, attribute, "<=", value),
             Self::Approx { attribute, value } => simple(f, attribute, "~=", value),
-            Self::Present(attribute) => write!(f, "({attribute}=*)"),
+            Self::Present(attribute) => write!(f, "({}=*)", name(attribute)),
             Self::Substring { attribute, initial, any, last } => {
                 let end = |part: &Option<Vec<u8>>| part.as_deref().map(escape_value).unwrap_or_default();
-                write!(f, "({attribute}={}*", end(initial))?;
+                write!(f, "({}={}*", name(attribute), end(initial))?;
                 any.iter().try_for_each(|part| write!(f, "{}*", escape_value(part)))?;
                 write!(f, "{})", end(last))
             }
             Self::Extensible { rule, attribute, dn, value } => {
-                write!(f, "({}", attribute.as_deref().unwrap_or_default())?;
+                write!(f, "({}", name(attribute.as_deref().unwrap_or_default()))?;
                 f.write_str(if *dn { ":dn" } else { "" })?;
-                rule.iter().try_for_each(|rule| write!(f, ":{rule}"))?;
+                rule.iter().try_for_each(|rule| write!(f, ":{}", name(rule)))?;
                 write!(f, ":={})", escape_value(value))
             }
         }
@@ -304,6 +365,32 @@ mod tests {
         assert!(Filter::parse(&deep(MAX_DEPTH - 1)).is_ok());
         assert!(matches!(Filter::parse(&deep(MAX_DEPTH)), Err(FilterError::TooDeep(_))));
         assert!(matches!(Filter::parse(&"(&".repeat(1_000_000)), Err(FilterError::TooDeep(_))));
+    }
+
+    #[test]
+    fn what_is_built_is_checked_as_what_is_parsed() {
+        let deep = |n| (0..n).fold(Filter::Present("a".into()), |inner, _| Filter::Not(Box::new(inner)));
+        assert_eq!(deep(MAX_DEPTH - 1).check(), Ok(()));
+        for n in [MAX_DEPTH, 5_000] {
+            assert_eq!(deep(n).check(), Err(FilterError::BuiltTooDeep));
+            assert_eq!(deep(n).to_string().matches('!').count(), MAX_DEPTH);
+        }
+        assert_eq!(parse(&deep(MAX_DEPTH - 1).to_string()), deep(MAX_DEPTH - 1));
+        let equality = |name: &str| Filter::equality(name, "y");
+        for name in ["uid=*)(x", "", "a b", "a:b", "a\0", "a*", "ä"] {
+            for filter in [
+                equality(name),
+                Filter::And(vec![equality("a"), Filter::Not(Box::new(Filter::Present(name.into())))]),
+                Filter::Extensible { rule: Some(name.into()), attribute: None, dn: false, value: Vec::new() },
+            ] {
+                assert_eq!(filter.check(), Err(FilterError::BuiltOfNoAttribute(name.into())), "{filter}");
+                // It is not another filter in its text.
+                assert!(Filter::parse(&filter.to_string()).is_err(), "{filter}");
+            }
+        }
+        for name in ["cn", "2.5.4.3", "cn;lang-de", "x_y"] {
+            assert_eq!(equality(name).check(), Ok(()));
+        }
     }
 
     fn any_filter() -> impl Strategy<Value = Filter> {

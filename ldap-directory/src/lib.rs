@@ -73,6 +73,18 @@
 //!
 //! # Runtime
 //! Operations are futures for tokio, with its I/O and time drivers enabled; one thread is enough.
+//! A [`Directory`] belongs to the runtime that opened it: its connection is driven by a task there. On another runtime, operations wait
+//! until that one runs.
+//!
+//! Reading is cancel safe, changing is not: a change whose future is dropped may be made nevertheless.
+//! Searches that are open take connections: see [`DirectoryConfig::pool_size`](config::DirectoryConfig::pool_size).
+//!
+//! # Health
+//! `directory.read("", &["1.1"])` asks the server for its root DSE: it succeeds, after a reconnection if necessary, or fails within the
+//! timeouts and retries of the configuration. [`who_am_i`](client::LdapDirectory::who_am_i) tells also as whom the connection is bound.
+//! [`open_by_steps`](client::LdapDirectory::open_by_steps) opens a connection of its own without retry, and tells which step failed:
+//! name, address, TLS, bind.
+//!
 //! Logs are events of `tracing`. Nothing is printed, and the library keeps no global state beyond the built-in schema.
 
 #![warn(clippy::missing_errors_doc)]

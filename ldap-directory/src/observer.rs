@@ -70,7 +70,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
         None
     }
 
-    /// A transient error occurred, and the operation is retried.
+    /// An error occurred, and the operation is retried. Its [`is_transient`](DirectoryError::is_transient) is true, or it is a change whose
+    /// outcome is not known yet, and the entry is read first.
     fn retried(&self, error: &DirectoryError) {
         let _ = error;
     }

@@ -38,6 +38,18 @@ impl Vendor {
         matches!(self, Vendor::ActiveDirectory | Vendor::Ds389)
     }
 
+    /// Returns how many paged searches (RFC 2696) may be in progress on one connection: how many cookies the server keeps for it.
+    pub fn paged_searches_per_connection(self) -> usize {
+        match self {
+            // A number for each operation (nsslapd-maxsimplepaged-per-conn), unlimited unless it is set.
+            Vendor::Ds389 | Vendor::Ldif => usize::MAX,
+            // MaxResultSetsPerConn ([MS-ADTS] 3.1.1.3.4.6), 10 unless it is set; Samba always has 10. Beyond, the oldest is dropped.
+            Vendor::ActiveDirectory => 10,
+            // slapd(8) refuses a cookie that is not the last one ("paged results cookie is invalid or old").
+            Vendor::OpenLdap | Vendor::Other => 1,
+        }
+    }
+
     /// Returns the attributes that identify an entry permanently, whatever its DN; the best first.
     pub fn immutable_ids(self) -> &'static [&'static str] {
         match self {

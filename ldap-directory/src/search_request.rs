@@ -9,7 +9,7 @@ use crate::protocol::controls::SearchControl;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchFilter(Result<Filter, Invalid>);
 
-/// A text that is not a valid filter.
+/// A text, or the text of a built filter, that is not a valid filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Invalid {
     text: String,
@@ -20,7 +20,7 @@ impl SearchFilter {
     /// Returns the filter.
     ///
     /// # Errors
-    /// Fails if it was made of a text that is not a filter (RFC 4515).
+    /// Fails if it was made of a text that is not a filter (RFC 4515), or of a filter that is not valid ([`Filter::check`]).
     pub fn get(&self) -> Result<&Filter, &FilterError> {
         self.0.as_ref().map_err(|invalid| &invalid.error)
     }
@@ -28,7 +28,10 @@ impl SearchFilter {
 
 impl From<Filter> for SearchFilter {
     fn from(filter: Filter) -> Self {
-        Self(Ok(filter))
+        Self(match filter.check() {
+            Ok(()) => Ok(filter),
+            Err(error) => Err(Invalid { text: filter.to_string(), error }),
+        })
     }
 }
 
@@ -85,7 +88,7 @@ pub enum Paging {
     /// No pages: for answers that are known to be small, while a paged search is in progress.
     Off,
     /// No pages, and at most this many entries, then the end without an error. For lookups that only distinguish no, one and
-    /// several entries.
+    /// several entries. 0 returns nothing, and asks nothing. A file and a preview return all entries.
     Limited(u32),
 }
 
@@ -122,7 +125,8 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
-    /// Returns a search. The filter is a [`Filter`] or its text, which is parsed here; if it is not valid, the search fails.
+    /// Returns a search. The filter is a [`Filter`] or its text, which is parsed here; if it is not valid, the search fails, and nothing is
+    /// sent.
     /// The base is sent unchanged: a DN that a server returned need not be a valid one.
     pub fn new(
         base: impl Into<String>,

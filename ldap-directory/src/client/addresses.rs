@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::connect::Failure;
 use crate::config::{DirectoryConfig, ServerUrl};
-use crate::error::DirectoryError;
+use crate::error::{DirectoryError, in_words};
 
 /// The delay before the next address is tried in parallel (RFC 8305 section 5: "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
@@ -44,11 +44,11 @@ pub(crate) async fn lookup(
         Ok(Ok(Err(error))) => Err(refused(&url, error)),
         Ok(Err(stopped)) => Err(Failure::lasting(ConnectErrorKind::Resolve, &url, stopped.to_string())),
         Err(_) => {
-            let seconds = config.connect_timeout.as_secs();
+            let limit = in_words(config.connect_timeout);
             Err(Failure::passing(
                 ConnectErrorKind::Resolve,
                 &url,
-                format!("the host name cannot be resolved (no answer within {seconds} s, connect timeout)"),
+                format!("the host name cannot be resolved (no answer within {limit}, connect timeout)"),
             ))
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use super::probe::TlsFacts;
 use crate::directory::Scope;
@@ -27,7 +28,7 @@ mod sasl;
 #[cfg(feature = "gssapi")]
 mod sealed;
 
-/// The maximum size of a message: larger than any entry that a server allows (slapd's sockbuf_max_incoming_auth is 4 MiB), small enough that
+/// The maximum size of a message: larger than any entry that a server allows (slapd's sockbuf_max_incoming_auth is 16 MiB), small enough that
 /// a forged length does not exhaust memory.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 /// TCP keepalive, which detects a lost peer.
@@ -40,6 +41,13 @@ const KEPT: usize = 4 * READ;
 /// How long octets accumulate ([`Connection::let_collect`]): the resolution of tokio's clock. A server that writes entry by entry writes
 /// about a hundred of them meanwhile, which fit into the socket's buffer.
 const COLLECT: Duration = Duration::from_millis(1);
+
+/// Returns the end of a period from now on; far in the future if the clock has no such time.
+pub(crate) fn deadline(period: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(period).unwrap_or_else(|| now + FAR)
+}
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
@@ -341,6 +349,6 @@ impl Connection {
     }
 
     fn lost(&self, reason: &str) -> DirectoryError {
-        DirectoryError::Lost { operation: "search", dn: self.url.clone(), reason: reason.to_owned() }
+        DirectoryError::lost("search", &self.url, reason)
     }
 }

@@ -194,8 +194,12 @@ impl SyncConnection {
     /// Starts a content synchronization. Returns the id of its items.
     ///
     /// # Errors
-    /// Fails if the connection is lost.
+    /// Fails if the filter is not valid ([`Filter::check`]), or if the connection is lost.
     pub async fn start(&mut self, request: &SyncRequest) -> Result<i64, DirectoryError> {
+        let filter = &request.filter;
+        filter
+            .check()
+            .map_err(|e| DirectoryError::invalid_filter("synchronisation", &request.base, filter, &e))?;
         let value = Writer::build(|w| {
             w.constructed(SEQUENCE, |w| {
                 w.integer(ENUMERATED, if request.mode == SyncMode::RefreshOnly { 1 } else { 3 });
@@ -240,6 +244,7 @@ impl SyncConnection {
                 operation: "search",
                 dn: base.clone(),
                 reason: format!("the server sent {what} that RFC 4533 does not have"),
+                outcome_unknown: false,
             };
             let items = items(message).ok_or_else(|| malformed("something"))?;
             if let Some(SyncItem::Reference(urls)) = items.first()
@@ -269,11 +274,8 @@ impl SyncConnection {
     /// As [`Self::next`]; also if there is no progress in time, or sets have too many entryUUIDs.
     pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         let limit = self.operation_timeout;
-        let error = DirectoryError::Timeout {
-            operation: "synchronisation",
-            dn: self.running.values().next().cloned().unwrap_or_default(),
-            seconds: limit.as_secs(),
-        };
+        let dn = self.running.values().next().cloned().unwrap_or_default();
+        let error = DirectoryError::timeout("synchronisation", dn, limit);
         let left = limit.saturating_sub(self.waited);
         if self.idle > MOST_IDLE {
             return Err(error);
@@ -298,6 +300,7 @@ impl SyncConnection {
                         reason: format!(
                             "the server names more than {MOST_NAMED} entries as there, or as gone"
                         ),
+                        outcome_unknown: false,
                     });
                 }
                 if !uuids.is_empty() {

@@ -77,13 +77,12 @@ impl LdapDirectory {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(DirectoryError::Lost { reason, .. })) => {
                 let reason = format!("{reason}, while it took {} octets", request.len());
-                Err(DirectoryError::Lost { operation, dn: dn.to_owned(), reason })
+                Err(DirectoryError::lost(operation, dn, reason))
             }
             Ok(Err(other)) => Err(other),
-            Err(_) => {
-                Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: timeout.as_secs() })
-            }
+            Err(_) => Err(DirectoryError::timeout(operation, dn, timeout)),
         };
+        let asked = asked.map_err(|e| e.of_sent_change(operation, dn));
         if let Some(watch) = watch {
             watch.done(leased.connection.url(), asked.as_ref().map(|result| result.code));
         }
@@ -173,12 +172,13 @@ fn largest(change: &Change) -> Option<(&str, usize)> {
 /// Returns the server's setting that limits requests, and its default.
 fn limit(server: &RootDse, is_anonymous: bool) -> String {
     match server.vendor {
-        // slapd.conf(5), slapd-config(5).
+        // slapd.conf(5), slapd-config(5), except for the default of authenticated sessions: 2^24 - 1 in its source and by trial (2.5),
+        // 4194303 in the manual.
         Vendor::OpenLdap if is_anonymous => {
             "`sockbuf_max_incoming` of OpenLDAP (olcSockbufMaxIncoming in cn=config; 262143 octets unless it is set)".into()
         }
         Vendor::OpenLdap => {
-            "`sockbuf_max_incoming_auth` of OpenLDAP (olcSockbufMaxIncomingAuth in cn=config; 4194303 octets unless it is set)".into()
+            "`sockbuf_max_incoming_auth` of OpenLDAP (olcSockbufMaxIncomingAuth in cn=config; 16777215 octets unless it is set)".into()
         }
         // Red Hat Directory Server 12, Configuration and schema reference, 2.1.79.
         Vendor::Ds389 => {

@@ -11,7 +11,6 @@ use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
-
 use self::shared_connection::SharedConnection;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
@@ -25,7 +24,7 @@ use crate::protocol::{request, result_code};
 use crate::root_dse::{MATCH_ALL, RootDse, Vendor};
 use crate::schema::{Coverage, Schema};
 use crate::secret::{Secret, SecretAttributes};
-use crate::write_control::WriteControl;
+use crate::write_control::{self, WriteControl};
 
 mod addresses;
 pub mod change_notices;
@@ -41,6 +40,8 @@ mod referral;
 mod retry;
 mod search;
 mod shared_connection;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use crate::protocol::entry::WireEntry;
@@ -94,8 +95,8 @@ struct Shared {
     /// Connections for streaming searches.
     pool: Pool,
     config: DirectoryConfig,
-    /// Whether change numbers are compared between runs, so that not every server may take over.
-    keeps_positions: bool,
+    /// With [`Access::Read`], nothing is changed. Then change numbers may be compared between runs, so that not every server may take over.
+    access: Access,
     /// Held while a connection is opened: one at a time.
     replacing: tokio::sync::Mutex<()>,
     /// The directories that referrals lead to, by URL.
@@ -127,6 +128,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if no server can be reached or accepts the bind, after the configured retries, or if the connection is lost.
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
+        config.check()?;
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // The server's identity is read below.
         let link = Box::pin(connect::connect(config, &servers, 0, None)).await?;
@@ -156,6 +158,9 @@ impl LdapDirectory {
         access: Access,
         server: &ServerUrl,
     ) -> (Vec<Step>, Result<Self, DirectoryError>) {
+        if let Err(error) = config.check() {
+            return (Vec::new(), Err(error.into()));
+        }
         let (steps, connection) = probe::probe(config, server).await;
         let connection = match connection {
             Ok(connection) => connection,
@@ -182,7 +187,7 @@ impl LdapDirectory {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
                 config: config.clone(),
-                keeps_positions: access == Access::Read,
+                access,
                 replacing: tokio::sync::Mutex::default(),
                 others: tokio::sync::Mutex::default(),
                 told: AtomicU64::new(u64::MAX),
@@ -221,9 +226,7 @@ impl LdapDirectory {
         let opened = connection::Connection::open(self.config(), &link.server, link.address).await;
         opened.map_err(|failure| match failure.error {
             // There was a connection before: this one is lost, not refused.
-            DirectoryError::Connect { server, reason, .. } => {
-                DirectoryError::Lost { operation: "connect", dn: server, reason }
-            }
+            DirectoryError::Connect { server, reason, .. } => DirectoryError::lost("connect", server, reason),
             other => other,
         })
     }
@@ -384,6 +387,8 @@ impl LdapDirectory {
     /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether the
     /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
+        self.shared.access.may_change(change.operation(), change.dn())?;
+        write_control::check(change, asked)?;
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
             controls.push(Control { oid: oid::MANAGE_DSA_IT.to_owned(), critical: false, value: None });
@@ -400,6 +405,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
+        self.shared.access.may_change("delete", dn)?;
         if !self.root_dse().supports_control(oid::TREE_DELETE) {
             return Ok(false);
         }
@@ -422,6 +428,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses it.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        self.shared.access.may_change(PASSWORD_MODIFY, dn)?;
         // Not repeated: a password history would refuse it the second time.
         let request = || {
             let value = request::password_modify(dn, password.reveal().as_bytes());
@@ -470,6 +477,11 @@ impl LdapDirectory {
     pub fn known_size_limit(&self) -> Option<u32> {
         let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
         (limit < u32::MAX).then_some(limit)
+    }
+
+    /// Checks the access only: changes are durable already.
+    pub(crate) fn commit(&self) -> Result<(), DirectoryError> {
+        self.shared.access.may_change("commit", self.location())
     }
 
     /// Unbinds and closes all connections.

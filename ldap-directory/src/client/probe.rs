@@ -11,7 +11,7 @@ use super::addresses::{lookup, one_of};
 use super::connect::{Failure, explain_io};
 use crate::client::connection::Connection;
 use crate::config::{AuthMethod, DirectoryConfig, ServerUrl};
-use crate::error::{ConnectErrorKind, DirectoryError};
+use crate::error::{ConnectErrorKind, DirectoryError, in_words};
 
 /// A certificate with fewer days left gets a warning.
 const SOON: i64 = 30;
@@ -177,8 +177,8 @@ async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Resul
             Ok(Ok(_)) => reached.push(*address),
             Ok(Err(e)) => lost.push(format!("{address}: {}", explain_io(&e))),
             Err(_) => lost.push(format!(
-                "{address}: no answer within {} s; a firewall in between?",
-                config.connect_timeout.as_secs()
+                "{address}: no answer within {}; a firewall in between?",
+                in_words(config.connect_timeout)
             )),
         }
     }

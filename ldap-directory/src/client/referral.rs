@@ -1,11 +1,10 @@
 //! Following referrals (RFC 4511 section 4.1.10) and continuation references (section 4.5.3) to hosts on the configured list, with the
 //! same credentials, which no other host receives.
 
-use super::retry::reconnect::name_of;
 use super::{LdapDirectory, result_code, success};
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
-use crate::directory::{Access, Scope, SearchFilter, SearchRequest};
+use crate::directory::{Scope, SearchFilter, SearchRequest};
 use crate::error::DirectoryError;
 use crate::protocol::message::{Control, LdapResult};
 
@@ -117,13 +116,13 @@ impl LdapDirectory {
             return Ok(other.clone());
         }
         let config = DirectoryConfig { servers: vec![target.server.clone()], ..self.config().clone() };
-        let access = if self.shared.keeps_positions { Access::Read } else { WRITE };
         // Boxed: opening reads, and reading may call this, as far as the compiler knows.
-        let opened = Box::pin(LdapDirectory::open(&config, access)).await;
+        let opened = Box::pin(LdapDirectory::open(&config, self.shared.access)).await;
         let other = opened.map_err(|e| DirectoryError::Protocol {
             operation: "search",
             dn: target.dn.clone().unwrap_or_default(),
             reason: format!("the server refers to {url}, which cannot be asked: {e}"),
+            outcome_unknown: false,
         })?;
         tracing::info!("a referral leads to {url}");
         others.insert(url, other.clone());
@@ -134,7 +133,7 @@ impl LdapDirectory {
     pub(crate) async fn make(&self, change: &Change, controls: &[Control]) -> Result<(), DirectoryError> {
         let result = self.change(change, controls).await?;
         if result.code != result_code::REFERRAL {
-            return success(name_of(change), change.dn(), result);
+            return success(change.operation(), change.dn(), result);
         }
         let mut chain = Vec::new();
         let mut directory = self.clone();
@@ -151,12 +150,9 @@ impl LdapDirectory {
             }
             last = directory.change(&change, controls).await?;
         }
-        success(name_of(&change), change.dn(), last)
+        success(change.operation(), change.dn(), last)
     }
 }
-
-/// Returns the access of a referred directory. One that writes keeps no positions; the format of a file is irrelevant here.
-const WRITE: Access = Access::Write(crate::ldif::LdifFormat::Content);
 
 fn named(change: Change, to: String) -> Change {
     match change {

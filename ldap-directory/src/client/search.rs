@@ -2,7 +2,7 @@
 //!
 //! This module advances a search and begins it again after transient errors. [`transport`] chooses a connection and requests pages,
 //! [`pages`] interprets their ends, [`events`] handles what arrives. Octets arrive over a connection of their own ([`streaming`]), or over
-//! the shared one ([`buffered`]), where at most one page of entries is in memory.
+//! the shared one ([`buffered`]), where at most one page of entries is in memory; the [`pool`](super::pool) says which.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -24,6 +24,7 @@ mod pages;
 mod streaming;
 mod transport;
 
+use buffered::BufferedSearch;
 use pages::Growth;
 pub(crate) use pages::paged_cookie;
 use streaming::StreamingSearch;
@@ -83,8 +84,8 @@ enum Transport {
     None,
     /// A connection of its own.
     Streaming(Box<StreamingSearch>),
-    /// The shared connection, with the current page.
-    Buffered(Option<Box<buffered::Page>>),
+    /// The shared connection.
+    Buffered(BufferedSearch),
 }
 
 /// The request for a page.
@@ -156,7 +157,8 @@ impl std::fmt::Debug for LdapSearch {
 impl LdapSearch {
     pub(crate) fn new(directory: LdapDirectory, request: SearchRequest) -> Self {
         let configured = directory.config().page_size;
-        let page_size = match request.paging {
+        let paging = request.paging;
+        let page_size = match paging {
             // A base search has one entry, and needs no page. DirSync has its own.
             _ if request.scope == Scope::Base => 0,
             _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
@@ -181,7 +183,8 @@ impl LdapSearch {
             given: HashSet::new(),
             cookie: Vec::new(),
             transport: Transport::None,
-            state: Progress::Running,
+            // 0 would be no limit (RFC 4511 section 4.5.1.4).
+            state: if paging == Paging::Limited(0) { Progress::Done } else { Progress::Running },
             empty_pages: 0,
             without_pages: None,
             entries_of_page: 0,
@@ -317,7 +320,7 @@ impl LdapSearch {
         }
         match self.abandoning().await {
             // Nothing more is needed from it.
-            Err(e) if e.is_transient() => Ok(()),
+            Err(e) if e.is_retried() => Ok(()),
             result => result.map_err(|e| self.about_base(e)),
         }
     }
@@ -355,7 +358,7 @@ impl LdapSearch {
                 }
                 Ok(None)
             }
-            Err(e) if e.is_transient() && self.may_begin_again() => {
+            Err(e) if e.is_retried() && self.may_begin_again() => {
                 self.fault = Some(e);
                 Ok(None)
             }
@@ -406,17 +409,20 @@ impl LdapSearch {
 
     /// Adds the search to an error of the connection.
     fn about_base(&self, error: DirectoryError) -> DirectoryError {
-        let dn = self.request.base.clone();
+        let dn = &self.request.base;
         match error {
-            DirectoryError::Lost { reason, .. } => DirectoryError::Lost { operation: OPERATION, dn, reason },
-            DirectoryError::Timeout { seconds, .. } => {
-                DirectoryError::Timeout { operation: OPERATION, dn, seconds }
-            }
+            DirectoryError::Lost { reason, .. } => DirectoryError::lost(OPERATION, dn, reason),
+            DirectoryError::Timeout { limit, .. } => DirectoryError::timeout(OPERATION, dn, limit),
             other => other,
         }
     }
 
     fn protocol(&self, reason: String) -> DirectoryError {
-        DirectoryError::Protocol { operation: OPERATION, dn: self.request.base.clone(), reason }
+        DirectoryError::Protocol {
+            operation: OPERATION,
+            dn: self.request.base.clone(),
+            reason,
+            outcome_unknown: false,
+        }
     }
 }

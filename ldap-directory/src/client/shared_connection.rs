@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::PASSWORD_MODIFY;
 use crate::client::connection::Connection;
 use crate::config::DirectoryConfig;
 use crate::directory::Scope;
@@ -93,6 +94,15 @@ fn size_of(entry: &Entry) -> usize {
     entry.dn.len() + entry.attributes.iter().map(attribute).sum::<usize>()
 }
 
+/// Returns whether a request changes the directory.
+fn changes_something(request: &[u8], operation: &str) -> bool {
+    match request.first() {
+        Some(&SEARCH_REQUEST) => false,
+        Some(&EXTENDED_REQUEST) => operation == PASSWORD_MODIFY,
+        _ => true,
+    }
+}
+
 /// A connection for many operations. Clones share it; it is closed with the last of them.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedConnection {
@@ -162,26 +172,24 @@ impl SharedConnection {
     ) -> Result<Reply, DirectoryError> {
         let (reply, answer) = oneshot::channel();
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let lost = || DirectoryError::Lost {
-            operation,
-            dn: dn.to_owned(),
-            reason: self.end.get().cloned().unwrap_or_else(|| format!("{} closed it", self.url)),
+        let lost = || {
+            let reason = self.end.get().cloned().unwrap_or_else(|| format!("{} closed it", self.url));
+            DirectoryError::lost(operation, dn, reason)
         };
+        let is_change = changes_something(&request, operation);
         let request = Request::Operation { ticket, operation: request, controls, reply };
+        // Nothing was sent yet.
         self.requests.send(request).map_err(|_| lost())?;
         // If this future is dropped, the operation is forgotten.
         let mut asked = Asked { session: self, ticket, is_answered: false };
         let answered = tokio::time::timeout(self.timeout, answer).await;
         asked.is_answered = answered.is_ok();
         drop(asked);
-        match answered {
-            Ok(Ok(Ok(reply))) => Ok(reply),
+        let error = match answered {
+            Ok(Ok(Ok(reply))) => return Ok(reply),
             Ok(Ok(Err(fault))) => {
                 let reason = match fault {
-                    Fault::Foreign => format!(
-                        "{} gave the answer of another operation; whether it was done is not known",
-                        self.url
-                    ),
+                    Fault::Foreign => format!("{} gave the answer of another operation", self.url),
                     Fault::Endless(bound) => format!(
                         "the answer of {} has no end: more than {} entries or {} MiB came, and it was given up",
                         self.url,
@@ -189,13 +197,12 @@ impl SharedConnection {
                         bound.octets >> 20
                     ),
                 };
-                Err(DirectoryError::Protocol { operation, dn: dn.to_owned(), reason })
+                DirectoryError::Protocol { operation, dn: dn.to_owned(), reason, outcome_unknown: false }
             }
-            Ok(Err(_)) => Err(lost()),
-            Err(_) => {
-                Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: self.timeout.as_secs() })
-            }
-        }
+            Ok(Err(_)) => lost(),
+            Err(_) => DirectoryError::timeout(operation, dn, self.timeout),
+        };
+        Err(if is_change { error.of_sent_change(operation, dn) } else { error })
     }
 }
 

@@ -37,7 +37,6 @@ use crate::write_control::WriteControl;
 /// ```
 /// use ldap_directory::change::Change;
 /// use ldap_directory::entry::{Attribute, Entry};
-/// use ldap_directory::ldif::LdifFormat;
 /// use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchRequest, ServerUrl};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -45,7 +44,7 @@ use crate::write_control::WriteControl;
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("people.ldif");
 /// let config = DirectoryConfig::new([ServerUrl::Ldif(path.clone())]);
-/// let directory = Directory::open(&config, Access::Write(LdifFormat::Content)).await?;
+/// let directory = Directory::open(&config, Access::WRITE).await?;
 /// let entry = Entry { dn: "dc=x".into(), attributes: vec![Attribute::new("dc", vec![b"x".to_vec()])] };
 /// directory.apply(&Change::Add(entry)).await?;
 ///
@@ -70,18 +69,33 @@ pub enum Directory {
 /// The access that a directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading. A file must exist.
+    /// Reading. A file must exist, and every change is an error ([`DirectoryError::ReadOnly`]).
     Read,
-    /// Reading and writing. A missing file is an empty directory, and is written in this format.
+    /// Reading and writing. A missing file is an empty directory, and is written in this format, which does not matter for a server.
     Write(ldif::LdifFormat),
+}
+
+impl Access {
+    /// Reading and writing: a server, or a file of entries.
+    pub const WRITE: Access = Access::Write(ldif::LdifFormat::Content);
+
+    /// Returns an error if it does not include writing.
+    pub(crate) fn may_change(self, operation: &'static str, dn: &str) -> Result<(), DirectoryError> {
+        match self {
+            Access::Read => Err(DirectoryError::ReadOnly { operation, dn: dn.to_owned() }),
+            Access::Write(_) => Ok(()),
+        }
+    }
 }
 
 impl Directory {
     /// Connects and binds to the first server that accepts, or reads a file, and loads the schema.
     ///
+    /// A file that was cut is not always invalid LDIF: see [`Self::is_complete`].
+    ///
     /// # Errors
-    /// Fails if no server can be reached or accepts the bind, after the configured retries; if the file cannot be read or is not
-    /// valid LDIF; or if a file refers to other servers and referrals are [`Referrals::Fail`].
+    /// Fails if the configuration cannot work ([`DirectoryConfig::check`]); if no server can be reached or accepts the bind, after the
+    /// configured retries; if the file cannot be read or is not valid LDIF; or if a file refers to other servers and referrals are [`Referrals::Fail`].
     ///
     /// ```no_run
     /// use ldap_directory::{Access, AuthMethod, Directory, DirectoryConfig, ServerUrl};
@@ -96,6 +110,7 @@ impl Directory {
     /// # }
     /// ```
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
+        config.check()?;
         match config.servers.first() {
             Some(ServerUrl::Ldif(path)) => {
                 let file = ldif::LdifDirectory::open(path, access)?;
@@ -170,13 +185,36 @@ impl Directory {
         }
     }
 
-    /// Returns why a file is incomplete, according to its own content (a result code, a missing page).
+    /// Returns why a file may be incomplete, according to its own content: a result code, a missing page, a last line without a line
+    /// end, which may be cut. Empty for a server.
+    ///
+    /// A file that is opened for writing has them, too; [`Self::commit`] writes what was read, so that a value that was cut remains cut.
     pub fn shortfalls(&self) -> &[ldif::Shortfall] {
         match self {
             Directory::Ldap(_) => &[],
             Directory::Ldif(d) => d.shortfalls(),
             Directory::Preview(d) => d.below().shortfalls(),
         }
+    }
+
+    /// Returns whether nothing in a file shows that it is incomplete: there are no [`shortfalls`](Self::shortfalls). `true` for a server.
+    ///
+    /// ```
+    /// use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// // A disk was full, or a download ended early.
+    /// std::fs::write(&file, "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: Lovel")?;
+    /// let config = DirectoryConfig::new([ServerUrl::Ldif(file.path().to_owned())]);
+    /// let directory = Directory::open(&config, Access::WRITE).await?;
+    /// assert!(!directory.is_complete());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_complete(&self) -> bool {
+        self.shortfalls().is_empty()
     }
 
     /// Returns the names that occur in a file, which has no schema of its own; `None` for a server.
@@ -208,6 +246,10 @@ impl Directory {
 
     /// Begins a search. Nothing is sent to a server before the first item is requested.
     ///
+    /// As long as it is open, it has a connection to itself, and further searches may have to wait
+    /// ([`pool_size`](DirectoryConfig::pool_size)): read it to its end, or drop it. On Active Directory, attributes with many values are
+    /// incomplete: see [`Self::complete_ranges`].
+    ///
     /// # Errors
     /// On a file or a preview, fails if the base is not a DN or does not exist, or if the filter is not valid. On a server, these
     /// errors come from the [`SearchStream`].
@@ -234,7 +276,9 @@ impl Directory {
         }
     }
 
-    /// Reads one entry, or returns `None` if it does not exist.
+    /// Reads one entry, or returns `None` if it does not exist. Cancel safe: the search is abandoned.
+    ///
+    /// On Active Directory, attributes with many values are incomplete: see [`Self::complete_ranges`].
     ///
     /// # Errors
     /// Fails like a search of the entry. A missing entry is not an error.
@@ -276,9 +320,13 @@ impl Directory {
     /// If the answer is lost, the entry is read to find out whether the change was made, and only a change that was not made is
     /// sent again.
     ///
+    /// Not cancel safe: a change whose future is dropped may have been sent, and is then left to the server; nothing tells whether it was
+    /// made. Let it run in a task of its own, or read the entry afterwards.
+    ///
     /// # Errors
-    /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether
-    /// the change was made. A file fails with the result codes of a server.
+    /// Fails if the directory was opened with [`Access::Read`] ([`DirectoryError::ReadOnly`]), if the server refuses the change, if the
+    /// connection is lost and cannot be restored, or if it remains unknown whether the change was made
+    /// ([`DirectoryError::is_outcome_unknown`]). A file fails with the result codes of a server.
     ///
     /// ```no_run
     /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), ldap_directory::DirectoryError> {
@@ -328,7 +376,8 @@ impl Directory {
     /// need [`Self::apply`].
     ///
     /// # Errors
-    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules).
+    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules), or if the
+    /// directory was opened with [`Access::Read`].
     pub fn add_in_memory(
         &self,
         key: &DnKey,
@@ -378,14 +427,18 @@ impl Directory {
         }
     }
 
-    /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are.
+    /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are, and on a
+    /// preview, whose changes are never made.
+    ///
+    /// A file whose last entry was deleted is empty then. [`Access::Read`] refuses an empty file, which may be one that was lost.
     ///
     /// # Errors
-    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
+    /// Fails if the directory was opened with [`Access::Read`], if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         match self {
-            Directory::Ldap(_) | Directory::Preview(_) => Ok(()),
+            Directory::Ldap(d) => d.commit(),
             Directory::Ldif(d) => d.commit(),
+            Directory::Preview(_) => Ok(()),
         }
     }
 
@@ -400,10 +453,11 @@ impl Directory {
         }
     }
 
-    /// Waits after a transient error, and restores the connection. `attempts` is `None` at first, and is set by this method.
+    /// Waits after a lost connection, or an answer that the server cannot now, and restores the connection. `attempts` is `None` at first,
+    /// and is set by this method.
     ///
     /// # Errors
-    /// Returns the error itself if it is not transient or no attempt is left; or the error of the reconnection.
+    /// Returns the error itself if it is another one or no attempt is left; or the error of the reconnection.
     pub async fn recover(
         &self,
         error: DirectoryError,
@@ -424,6 +478,8 @@ impl Directory {
     }
 
     /// Unbinds and closes all connections. Without it, servers only notice that the connections are closed.
+    ///
+    /// Clones share the connections: theirs are closed as well, and their next operation opens new ones.
     ///
     /// This is for the end of a process: the memory of a file's entries is not freed. Drop the directory instead to free it.
     pub async fn close(self) {

@@ -91,6 +91,7 @@ impl PreviewDirectory {
             operation: "preview",
             dn: dn.to_owned(),
             reason: e.to_string(),
+            outcome_unknown: false,
         })
     }
 

@@ -94,6 +94,10 @@ fn size(values: &[Vec<u8>]) -> usize {
 impl Directory {
     /// Completes the ranged attributes of an entry from a search, and removes the range from their descriptions.
     ///
+    /// Active Directory returns the first values only of an attribute with many (1,500 of `member`), under the description
+    /// `member;range=0-1499`: [`Entry::values`] has nothing for `member` then. Call this for each entry whose attributes may have many
+    /// values; for others it costs next to nothing. A range that does not begin at 0 was requested explicitly, and remains as it is.
+    ///
     /// # Errors
     /// Fails if a search of the remaining values fails, or if the entry becomes too large.
     pub async fn complete_ranges(&self, entry: &mut Entry) -> Result<(), DirectoryError> {
@@ -105,6 +109,10 @@ impl Directory {
         let mut total: usize = entry.attributes.iter().map(|attribute| size(&attribute.values)).sum();
         for attribute in &mut entry.attributes {
             let Some(mut range) = ranged(&attribute.description) else { continue };
+            // A range from the middle, which was requested: it would look like the whole attribute.
+            if range.first != 0 {
+                continue;
+            }
             attribute.description.clone_from(&range.name);
             let mut asked = 0;
             while let Some(last) = range.last {
@@ -115,6 +123,7 @@ impl Directory {
                     operation: "search",
                     dn: dn.clone(),
                     reason: format!("{reason} when asked for `{wanted}`"),
+                    outcome_unknown: false,
                 };
                 let Some(mut more) = self.read(&dn, &[&wanted]).await? else {
                     return Err(stuck("the entry was gone"));
@@ -180,6 +189,25 @@ mod tests {
         assert_eq!(joined(&[("m;range=1-*", &["b"])]), ("b".into(), part("m")), "no first range");
         assert_eq!(joined(&[("m;range=0-0", &["a"]), ("m;range=2-*", &["c"])]), ("ac".into(), part("m")));
         assert_eq!(joined(&[("cn;x=1", &["a"])]), ("a".into(), vec![]), "another option");
+    }
+
+    #[tokio::test]
+    async fn a_range_from_the_middle_does_not_look_like_the_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "dn: cn=g\nobjectClass: groupOfNames\ncn: g\n").unwrap();
+        let file = crate::ldif::LdifDirectory::open(file.path(), crate::Access::Read).unwrap();
+        let directory = Directory::Ldif(file);
+        for (description, after) in [
+            ("member;range=10-19", "member;range=10-19"),
+            ("member;range=90-*", "member;range=90-*"),
+            ("member;range=0-*", "member"),
+            ("member", "member"),
+        ] {
+            let attributes = vec![Attribute::new(description, vec![b"cn=a".to_vec()])];
+            let mut entry = Entry { dn: "cn=g".into(), attributes };
+            directory.complete_ranges(&mut entry).await.unwrap();
+            assert_eq!(entry.attributes, [Attribute::new(after, vec![b"cn=a".to_vec()])]);
+        }
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub enum Found {
 
 /// The answer to a search, item by item. Nothing is read before an item is requested.
 ///
+/// [`next`](Self::next), [`next_entry`](Self::next_entry) and [`advance`](Self::advance) are cancel safe: if the future is dropped, no item
+/// is lost, and the next call continues. A search that is dropped before its end is abandoned.
+///
 /// ```
 /// use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchItem, SearchRequest, ServerUrl};
 ///

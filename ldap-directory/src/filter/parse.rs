@@ -195,6 +195,11 @@ impl Reader<'_> {
 /// Parses an attribute description or a rule (RFC 4512 sections 1.4 and 2.5), without surrounding spaces. `_` is allowed for 389 DS.
 fn word(text: &str) -> Option<String> {
     let text = text.trim();
+    is_word(text).then(|| text.to_owned())
+}
+
+/// Returns whether a text is such a description or a rule.
+pub(super) fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_');
-    (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
+    !text.is_empty() && text.bytes().all(fits)
 }

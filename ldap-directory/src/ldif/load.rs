@@ -32,11 +32,19 @@ pub(crate) struct Unread {
     pub(crate) line: Option<u64>,
     /// The reason, with the line.
     pub(crate) reason: String,
+    /// The error of the file system, if that is the cause.
+    pub(crate) cause: Option<io::Error>,
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self { line: None, reason: error.to_string(), cause: Some(error) }
+    }
 }
 
 impl From<String> for Unread {
     fn from(reason: String) -> Self {
-        Self { line: None, reason }
+        Self { line: None, reason, cause: None }
     }
 }
 
@@ -51,9 +59,9 @@ const MOST_SPELLINGS: usize = 10_000;
 /// Fails with the reason. A file that is only read must contain a record: an empty one is an error.
 pub(crate) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, Unread> {
     // To find the first of two entries with the same DN.
-    let again = file.try_clone().map_err(|e| e.to_string())?;
+    let again = file.try_clone()?;
     let mut input = BufReader::new(file);
-    let start = input.fill_buf().map_err(|e| e.to_string())?;
+    let start = input.fill_buf()?;
     if let Some(what) = what_it_is(start) {
         return Err(what.to_owned().into());
     }
@@ -81,7 +89,9 @@ fn read<R: BufRead>(
                 }
                 _ => e.to_string(),
             };
-            Unread { line: Some(e.line), reason }
+            let line = Some(e.line);
+            let cause = if let LdifErrorKind::Io(cause) = e.kind { Some(cause) } else { None };
+            Unread { line, reason, cause }
         })?;
         records += 1;
         let line = reader.record_line();
@@ -105,9 +115,10 @@ fn read<R: BufRead>(
             }
             Record::Change(change) => store.apply(&change, Schema::standard()),
         };
-        result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file) })?;
+        result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file), cause: None })?;
     }
     let dump = reader.dump();
+    said.shortfalls.extend_from_slice(dump.shortfalls());
     if !is_read {
         return Ok(said);
     }
@@ -121,7 +132,6 @@ fn read<R: BufRead>(
         };
         return Err(format!("{reason}; give a file with at least one entry").into());
     }
-    said.shortfalls.extend_from_slice(dump.shortfalls());
     said.references = dump.references().to_vec();
     Ok(said)
 }

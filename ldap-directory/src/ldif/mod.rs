@@ -15,7 +15,7 @@ use crate::protocol::result_code;
 use crate::root_dse::{RootDse, Vendor};
 use crate::schema::{AttributeType, Schema};
 use crate::secret::SecretAttributes;
-use crate::write_control::WriteControl;
+use crate::write_control::{self, WriteControl};
 
 mod load;
 pub mod reader;
@@ -89,11 +89,21 @@ struct Shared {
     root_dse: RootDse,
     schema: Arc<Schema>,
     secrets: SecretAttributes,
-    format: LdifFormat,
+    access: Access,
     store: Mutex<Store>,
     said: Said,
     /// The file's stamp when it was read, or written last.
     stamp: Mutex<Stamp>,
+}
+
+impl Shared {
+    /// Returns the format in which the file is written.
+    fn format(&self) -> LdifFormat {
+        match self.access {
+            Access::Read => LdifFormat::Content,
+            Access::Write(format) => format,
+        }
+    }
 }
 
 impl LdifDirectory {
@@ -143,8 +153,15 @@ impl LdifDirectory {
                 }
                 let again = file.try_clone().map_err(io)?;
                 said = load(file, &mut store, access == Access::Read).map_err(|unread| {
-                    let Unread { line, reason } = unread;
-                    DirectoryError::Ldif { path: path.display().to_string(), line, reason }
+                    let Unread { line, reason, cause } = unread;
+                    let path = path.display().to_string();
+                    match cause {
+                        None => DirectoryError::Ldif { path, line, reason },
+                        Some(e) => {
+                            let cause = Some(e.into());
+                            DirectoryError::File { path, reason, unreachable: false, cause }
+                        }
+                    }
                 })?;
                 if is_file && Stamp::of(&again).map_err(io)? != stamp {
                     return Err(fail(
@@ -153,7 +170,14 @@ impl LdifDirectory {
                     ));
                 }
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+                // Otherwise, the first error would be at the end.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                if folder.is_some_and(|folder| !folder.is_dir()) {
+                    return Err(fail("its folder does not exist".to_owned(), true));
+                }
+                store.mark_changed();
+            }
             Err(e) => return Err(io(e)),
         }
         store.loaded();
@@ -173,7 +197,7 @@ impl LdifDirectory {
                 root_dse,
                 secrets: SecretAttributes::of(&[], &schema),
                 schema,
-                format,
+                access,
                 store,
                 said,
                 stamp: Mutex::new(stamp),
@@ -206,13 +230,13 @@ impl LdifDirectory {
 
     /// Returns whether the file holds entries, not changes.
     pub(crate) fn holds_entries(&self) -> bool {
-        self.shared.format == LdifFormat::Content
+        self.shared.format() == LdifFormat::Content
     }
 
     /// Returns an empty directory in memory, without a file.
     pub(crate) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
-        let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
+        let (path, location, access) = (PathBuf::new(), location.to_owned(), Access::WRITE);
         let (said, stamp) = (Said::default(), Mutex::new(Stamp::ABSENT));
         let secrets = SecretAttributes::new();
         Self {
@@ -222,7 +246,7 @@ impl LdifDirectory {
                 root_dse,
                 schema,
                 secrets,
-                format,
+                access,
                 store,
                 said,
                 stamp,
@@ -245,7 +269,8 @@ impl LdifDirectory {
         &self.shared.schema
     }
 
-    /// Returns why the file is incomplete, according to its own content. Empty for a complete file, and for one that is written.
+    /// Returns why the file may be incomplete, according to its own content, such as a last line without a line end. It has only been read:
+    /// [`Self::commit`] makes a cut value permanent.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shared.said.shortfalls
     }
@@ -302,13 +327,14 @@ impl LdifDirectory {
     /// Applies one change, in memory.
     ///
     /// # Errors
-    /// Fails with a server's result code if the change is not possible.
+    /// Fails with a server's result code if the change is not possible, or if the file was opened with [`Access::Read`].
     pub fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[])
     }
 
     /// Adds an entry, in memory.
     pub(crate) fn add(&self, entry: CompactEntry, key: DnKey) -> Result<(), DirectoryError> {
+        self.shared.access.may_change("add", entry.dn())?;
         self.store().add_new(entry, key, self.schema())
     }
 
@@ -327,6 +353,8 @@ impl LdifDirectory {
     /// # Errors
     /// As [`Self::apply`]; also if an assertion does not hold.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        self.shared.access.may_change(change.operation(), change.dn())?;
+        write_control::check(change, controls)?;
         let mut store = self.store();
         for control in controls {
             match control {
@@ -341,8 +369,9 @@ impl LdifDirectory {
     /// Writes the file if anything changed: a temporary file next to it, then one rename.
     ///
     /// # Errors
-    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
+    /// Fails if the file was opened with [`Access::Read`], if it cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
+        self.shared.access.may_change("commit", &self.shared.location)?;
         let mut store = self.store();
         if !store.changed() {
             return Ok(());
@@ -358,7 +387,7 @@ impl LdifDirectory {
         let mut stamp = self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
             let mut writer = LdifWriter::new(out);
-            match self.shared.format {
+            match self.shared.format() {
                 LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry))?,
                 LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change))?,
             }
@@ -402,46 +431,4 @@ fn complete_schema(store: &Store) -> Schema {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::Attribute;
-
-    const ADA: &str = "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: L\n";
-
-    #[test]
-    fn the_cause_of_an_error_of_a_file_is_its_source() {
-        let missing = tempfile::tempdir().unwrap().path().join("none.ldif");
-        let error = LdifDirectory::open(&missing, Access::Read).unwrap_err();
-        let cause =
-            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
-    }
-
-    #[test]
-    fn what_another_program_wrote_meanwhile_is_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d.ldif");
-        for there in [Some(ADA), None] {
-            let _ = there.map_or_else(|| std::fs::remove_file(&path), |text| std::fs::write(&path, text));
-            let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
-            let add = Change::Add(Entry {
-                dn: "dc=y".into(),
-                attributes: vec![Attribute::new("dc", vec![b"y".to_vec()])],
-            });
-            directory.apply(&add).unwrap();
-            let theirs = format!("{ADA}description: by hand\n");
-            std::fs::write(&path, &theirs).unwrap();
-            assert!(matches!(directory.commit(), Err(DirectoryError::File { .. })));
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), theirs);
-        }
-        // Its own commit is not a change by another program.
-        let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
-        for dn in ["dc=y", "dc=z"] {
-            let value = dn.as_bytes().get(3..).unwrap().to_vec();
-            let add =
-                Change::Add(Entry { dn: dn.into(), attributes: vec![Attribute::new("dc", vec![value])] });
-            directory.apply(&add).unwrap();
-            directory.commit().unwrap();
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 //! `search:`/`result:` record is skipped), `slapcat`, `ldifde`. It is strict where guessing would change data: base64, names,
 //! the order of a change record.
 //!
+//! A file that was cut is not always invalid: `sn: Lovel` at its end may have been `sn: Lovelace`. [`LdifReader::dump`] tells what shows it.
+//!
 //! Not checked: the schema, and the syntax of a DN beyond UTF-8. Critical controls are an error, others are ignored.
 
 use std::io::{self, BufRead, Read};

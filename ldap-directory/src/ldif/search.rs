@@ -22,6 +22,7 @@ impl LdifDirectory {
             operation: "search",
             dn: request.base.clone(),
             reason,
+            outcome_unknown: false,
         };
         let filter = request
             .filter

@@ -50,6 +50,7 @@ fn setting_of(error: &DirectoryError) -> Option<&'static str> {
             ..
         } => Some("page_size"),
         DirectoryError::Timeout { .. } => Some("operation_timeout_seconds"),
+        DirectoryError::PoolExhausted { .. } => Some("connection_pool_size"),
         DirectoryError::Referral { .. } => Some("follow_referrals"),
         DirectoryError::Connect { kind, .. } => match kind {
             ConnectErrorKind::Resolve | ConnectErrorKind::Refused => Some("server_url"),
@@ -71,7 +72,7 @@ impl Classified for DirectoryError {
         match self {
             DirectoryError::Connect { .. } | DirectoryError::Bind { .. } => Class::Connection,
             // The path of the file is a setting.
-            DirectoryError::File { unreachable: true, .. } => Class::Config,
+            DirectoryError::File { unreachable: true, .. } | DirectoryError::Config(_) => Class::Config,
             _ => Class::Run,
         }
     }
@@ -81,11 +82,14 @@ impl Classified for DirectoryError {
             DirectoryError::Connect { server, .. } | DirectoryError::Bind { server, .. } => {
                 (Some(server), None)
             }
+            DirectoryError::Config(_) => (None, None),
             DirectoryError::File { path, .. } | DirectoryError::Ldif { path, .. } => (Some(path), None),
             DirectoryError::Operation { dn, .. }
             | DirectoryError::Lost { dn, .. }
             | DirectoryError::Timeout { dn, .. }
             | DirectoryError::Protocol { dn, .. }
+            | DirectoryError::PoolExhausted { dn, .. }
+            | DirectoryError::ReadOnly { dn, .. }
             | DirectoryError::Referral { dn, .. }
             | DirectoryError::TooLarge { dn, .. } => (None, Some(dn)),
         };

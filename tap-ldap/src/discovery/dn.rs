@@ -24,5 +24,6 @@ pub(crate) fn not_a_dn(dn: &str, error: &DnError) -> DirectoryError {
         operation: "search",
         dn: dn.to_owned(),
         reason: format!("the server sent a name that is no DN: {error}"),
+        outcome_unknown: false,
     }
 }

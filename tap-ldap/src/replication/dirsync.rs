@@ -424,6 +424,7 @@ pub(crate) async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
             operation: "search",
             dn: String::new(),
             reason: format!("the root DSE has no {}", RootDse::HIGHEST_USN),
+            outcome_unknown: false,
         }
         .into()
     })
@@ -435,6 +436,7 @@ fn dirsync_end(search: &SearchStream, naming_context: &str) -> Result<(bool, Vec
         operation: "search",
         dn: naming_context.to_owned(),
         reason: "the server's answer has no DirSync control".into(),
+        outcome_unknown: false,
     })
 }
 

@@ -88,7 +88,7 @@ async fn wait_for<W: Write>(
     }
     let mut error = error;
     loop {
-        let Some(passing) = error.downcast_ref::<DirectoryError>().filter(|e| e.may_be_waited_out()) else {
+        let Some(passing) = error.downcast_ref::<DirectoryError>().filter(|e| e.is_transient()) else {
             return Err(error);
         };
         tracing::warn!("{passing}; connecting again in {} ms", pause.as_millis());
@@ -258,6 +258,7 @@ fn ended(stream: &ContentSyncStream<'_>) -> anyhow::Error {
         operation: "synchronisation",
         dn: stream.run.stream.tap_stream_id.clone(),
         reason: "the server ended it".into(),
+        outcome_unknown: false,
     }
     .into()
 }

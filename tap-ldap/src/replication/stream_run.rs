@@ -400,6 +400,7 @@ impl<'a> StreamRun<'a> {
             reason: format!(
                 "{now} took over from {server} in the middle of a first read, and may not have all that is in the position taken there; run again"
             ),
+            outcome_unknown: false,
         })
     }
 

@@ -232,6 +232,7 @@ impl Applier {
             operation: PASSWORD_MODIFY,
             dn: dn.to_owned(),
             reason: e.to_string(),
+            outcome_unknown: false,
         })
     }
 }
@@ -245,5 +246,6 @@ async fn background<T: Send + 'static>(
         operation: PASSWORD_MODIFY,
         dn: dn.to_owned(),
         reason: e.to_string(),
+        outcome_unknown: false,
     })
 }

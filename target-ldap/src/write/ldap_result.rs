@@ -104,7 +104,12 @@ mod tests {
         for text in ["operation restricted", "shadow context; no update referral", "Server is read-only"] {
             assert!(!is_records_fault(&error(53, text)), "{text}");
         }
-        let lost = DirectoryError::Lost { operation: "add", dn: "cn=x".into(), reason: "reset".into() };
+        let lost = DirectoryError::Lost {
+            operation: "add",
+            dn: "cn=x".into(),
+            reason: "reset".into(),
+            outcome_unknown: false,
+        };
         assert!(!is_records_fault(&lost));
         let (largest, limit) = (String::new(), String::new());
         let large =

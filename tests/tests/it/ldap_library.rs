@@ -67,6 +67,22 @@ fn library_example_search_adds_modifies_and_deletes() {
 }
 
 #[test]
+fn library_example_concurrent_reads_everything_with_few_connections() {
+    // slapd keeps the position of one paged search for each connection.
+    let units =
+        (0..95).map(|n| format!("dn: ou=u{n},dc=example,dc=test\nobjectClass: organizationalUnit\n\n"));
+    let slapd = Slapd::start(SlapdOptions::default().seed(units.collect::<String>()));
+    for pool in ["1", "2", "4", "60"] {
+        let text =
+            printed(example_at(&slapd, "concurrent").env("LDAP_SEARCHES", "50").env("LDAP_POOL", pool));
+        assert_eq!(
+            text, "50 times Ok(96)\ninside another one: no connection left\nafter it: 96\n",
+            "{pool} connections"
+        );
+    }
+}
+
+#[test]
 fn library_example_sync_refreshes_and_follows() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     let mut child = example_at(&slapd, "sync").env("LDAP_ITEMS", "3").stdout(Stdio::piped()).spawn().unwrap();

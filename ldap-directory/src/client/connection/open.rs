@@ -12,7 +12,7 @@ use crate::client::connect::Failure;
 use crate::client::probe::TlsFacts;
 use crate::client::tls;
 use crate::config::{AuthMethod, DirectoryConfig, ServerUrl};
-use crate::error::{ConnectErrorKind, DirectoryError};
+use crate::error::{ConnectErrorKind, DirectoryError, in_words};
 use crate::oid;
 use crate::protocol::message::{self, Answer};
 use crate::protocol::{request, result_code};
@@ -153,11 +153,11 @@ impl Connection {
     ) -> Result<(), Failure> {
         let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth, server)).await;
         bound.unwrap_or_else(|_| {
-            let seconds = config.connect_timeout.as_secs();
+            let limit = in_words(config.connect_timeout);
             Err(Failure::passing(
                 ConnectErrorKind::Timeout,
                 &self.url,
-                format!("no answer to the bind within {seconds} s"),
+                format!("no answer to the bind within {limit}"),
             ))
         })
     }
@@ -240,7 +240,7 @@ impl Connection {
         match asked.await {
             Ok(message) => Ok(message.answer),
             Err(DirectoryError::Lost { reason, .. }) => Err(Failure::passing(
-                ConnectErrorKind::Bind,
+                ConnectErrorKind::Network,
                 &self.url,
                 format!("during the bind: {reason}; does it speak TLS on this port?"),
             )),
@@ -260,8 +260,8 @@ async fn in_time<T>(
 }
 
 fn silent(config: &DirectoryConfig, server: &ServerUrl) -> Failure {
-    let seconds = config.connect_timeout.as_secs();
-    let reason = format!("no answer within {seconds} s (connect timeout)");
+    let limit = in_words(config.connect_timeout);
+    let reason = format!("no answer within {limit} (connect timeout)");
     Failure::passing(ConnectErrorKind::Timeout, &server.to_text(), reason)
 }
 

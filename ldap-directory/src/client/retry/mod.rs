@@ -2,7 +2,7 @@
 //!
 //! Three conditions are transient: a lost connection, a server that answers that it cannot *now*
 //! ([`result_code::may_be_retried`] is the table), and a server that cannot be reached. A missing answer within
-//! `operation_timeout` is not: the operation may still be in progress.
+//! `operation_timeout` is not repeated: the operation may still be in progress.
 
 use std::time::Duration;
 
@@ -80,22 +80,26 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl DirectoryError {
-    /// Returns whether a caller without a deadline should wait and connect again: the server is gone, does not answer, or cannot now. A
-    /// permanent failure (an expired certificate, another directory in the server's place, a wrong password) is not worth waiting.
-    pub fn may_be_waited_out(&self) -> bool {
+    /// Returns whether the same operation may succeed later, without anyone's help, and may be sent again: the server cannot be reached,
+    /// the connection was lost, there was no answer in time, or the server answered that it cannot now. By then, the library has retried
+    /// as [configured](DirectoryConfig::retry) what it retries by itself, which is all of it except an operation without an answer.
+    ///
+    /// A permanent failure (an expired certificate, another directory in the server's place, a wrong password) is not transient, nor is a
+    /// change that may have been made ([`Self::is_outcome_unknown`]).
+    pub fn is_transient(&self) -> bool {
         match self {
             DirectoryError::Connect { lasting, .. } => !lasting,
             DirectoryError::Bind { code, text, .. } => result_code::may_be_retried(*code, text),
-            DirectoryError::Timeout { .. } => true,
-            other => other.is_transient(),
+            DirectoryError::Timeout { outcome_unknown, .. } => !outcome_unknown,
+            other => other.is_retried(),
         }
     }
 
-    /// Returns whether the same operation may succeed a little later, over another connection: the connection was lost, or the
-    /// server answered that it cannot now.
-    pub fn is_transient(&self) -> bool {
+    /// Returns whether the library repeats an operation that failed so: another connection may serve it, or the same one a little later.
+    /// Not after a timeout: the operation may still be in progress.
+    pub(crate) fn is_retried(&self) -> bool {
         match self {
-            DirectoryError::Lost { .. } => true,
+            DirectoryError::Lost { outcome_unknown, .. } => !outcome_unknown,
             DirectoryError::Operation { code, text, .. } => result_code::may_be_retried(*code, text),
             _ => false,
         }
@@ -105,6 +109,7 @@ impl DirectoryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConnectErrorKind;
 
     #[test]
     fn pauses_double_up_to_the_longest_and_come_to_an_end() {
@@ -135,8 +140,23 @@ mod tests {
         };
         assert!(answer(result_code::BUSY).is_transient() && answer(result_code::UNAVAILABLE).is_transient());
         assert!(!answer(80).is_transient() && !answer(result_code::NO_SUCH_OBJECT).is_transient());
-        assert!(DirectoryError::Lost { operation, dn: dn.clone(), reason: "reset".into() }.is_transient());
-        assert!(!DirectoryError::Timeout { operation, dn: dn.clone(), seconds: 1 }.is_transient());
-        assert!(!DirectoryError::Protocol { operation, dn, reason: "nonsense".into() }.is_transient());
+        let lost = DirectoryError::lost(operation, &dn, "reset");
+        assert!(lost.is_transient() && lost.is_retried() && !lost.is_outcome_unknown());
+        let timeout = DirectoryError::timeout(operation, &dn, Duration::from_millis(700));
+        assert!(timeout.is_transient() && !timeout.is_retried() && !timeout.is_outcome_unknown());
+        assert!(timeout.to_string().contains("within 700 ms"), "{timeout}");
+        for error in [lost, timeout].map(|e| e.of_sent_change(operation, &dn)) {
+            assert!(error.is_outcome_unknown() && error.is_connection(), "{error}");
+            assert!(!error.is_transient() && !error.is_retried(), "{error}");
+        }
+        for (lasting, kind) in [(false, ConnectErrorKind::Refused), (true, ConnectErrorKind::Certificate)] {
+            let (server, reason) = ("ldap://x".into(), String::new());
+            let error = DirectoryError::Connect { server, kind, reason, lasting, cause: None };
+            assert_eq!(error.is_transient(), !lasting);
+        }
+        assert!(
+            !DirectoryError::Protocol { operation, dn, reason: "nonsense".into(), outcome_unknown: false }
+                .is_transient()
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::client::connect::{self, ActiveServer, Candidate, Failure};
 use crate::client::connection::Connection;
 use crate::client::shared_connection::Reply;
 use crate::config::{DirectoryConfig, ServerUrl};
-use crate::directory::Scope;
+use crate::directory::{Access, Scope};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
@@ -36,16 +36,16 @@ impl LdapDirectory {
         Attempts::new(self.config())
     }
 
-    /// Waits after a transient error, and restores the connection.
+    /// Waits after a lost connection, or an answer that the server cannot now, and restores the connection.
     ///
     /// # Errors
-    /// Returns the error itself if it is not transient or no attempt is left; or the error of the reconnection.
+    /// Returns the error itself if it is another one or no attempt is left; or the error of the reconnection.
     pub async fn recover(
         &self,
         error: DirectoryError,
         attempts: &mut Attempts,
     ) -> Result<(), DirectoryError> {
-        if !error.is_transient() || !attempts.wait(&error).await {
+        if !error.is_retried() || !attempts.wait(&error).await {
             return Err(error);
         }
         self.pool().clear();
@@ -110,7 +110,7 @@ impl LdapDirectory {
             return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason.into()));
         }
         // Change numbers of one server must not be compared with those of another.
-        if self.shared.keeps_positions
+        if self.shared.access == Access::Read
             && first.vendor.has_per_server_usns()
             && found.server_id != first.server_id
         {
@@ -140,9 +140,9 @@ impl LdapDirectory {
             }
         };
         let limit = self.config().connect_timeout;
-        let found = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-            Err(DirectoryError::Timeout { operation: "search", dn: String::new(), seconds: limit.as_secs() })
-        });
+        let found = tokio::time::timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_| Err(DirectoryError::timeout("search", "", limit)));
         found.map(|entry| RootDse::from_entry(&entry))
     }
 
@@ -171,9 +171,9 @@ impl LdapDirectory {
             // No failover: the server in use answered that it may succeed later.
             Err(_) if !is_lost => Ok(()),
             Err(again) => Err(match error {
-                DirectoryError::Lost { operation, dn, reason } => {
+                DirectoryError::Lost { operation, dn, reason, outcome_unknown } => {
                     let reason = format!("{reason}, and no other was to be had: {again}");
-                    DirectoryError::Lost { operation, dn, reason }
+                    DirectoryError::Lost { operation, dn, reason, outcome_unknown }
                 }
                 other => other,
             }),
@@ -188,16 +188,27 @@ impl LdapDirectory {
         request: impl Fn() -> Vec<u8>,
         controls: &[Control],
     ) -> Result<Reply, DirectoryError> {
+        self.ask_over(operation, dn, request, controls).await.map(|(reply, _)| reply)
+    }
+
+    /// Does the same, and returns the link of the answer, too.
+    pub(crate) async fn ask_over(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: impl Fn() -> Vec<u8>,
+        controls: &[Control],
+    ) -> Result<(Reply, Arc<ActiveServer>), DirectoryError> {
         let mut attempts = self.attempts();
         loop {
             let link = self.link();
             let error = match link.session.ask(operation, dn, request(), controls.to_vec()).await {
                 Ok(reply) if !result_code::may_be_retried(reply.result.code, &reply.result.text) => {
-                    return Ok(reply);
+                    return Ok((reply, link));
                 }
-                Ok(reply) if attempts.are_used_up() => return Ok(reply),
+                Ok(reply) if attempts.are_used_up() => return Ok((reply, link)),
                 Ok(reply) => refusal(operation, dn, reply.result),
-                Err(e) if e.is_transient() => e,
+                Err(e) if e.is_retried() => e,
                 Err(e) => return Err(e),
             };
             self.cure(&link, error, &mut attempts).await?;
@@ -210,7 +221,7 @@ impl LdapDirectory {
         change: &Change,
         controls: &[Control],
     ) -> Result<LdapResult, DirectoryError> {
-        let (operation, dn) = (name_of(change), change.dn());
+        let (operation, dn) = (change.operation(), change.dn());
         let mut attempts = self.attempts();
         let mut in_doubt = false;
         loop {
@@ -234,11 +245,12 @@ impl LdapDirectory {
                 }
                 // It may have been refused because it was already made.
                 Ok(result) if in_doubt && result.code != result_code::SUCCESS => {
-                    let is_done = self.verify(change).await? == ChangeState::Done;
+                    let state = self.verify(change).await.map_err(|e| e.of_sent_change(operation, dn))?;
+                    let is_done = state == ChangeState::Done;
                     return Ok(if is_done { LdapResult::default() } else { result });
                 }
                 Ok(result) => return Ok(result),
-                Err(e) if e.is_transient() => e,
+                Err(e @ DirectoryError::Lost { .. }) => e,
                 Err(e) => return Err(e),
             };
             // Then the server has not even read it.
@@ -249,10 +261,10 @@ impl LdapDirectory {
                 self.cure(&link, error, &mut attempts).await?;
                 continue;
             }
-            let unknown = || DirectoryError::Lost {
-                operation,
-                dn: dn.to_owned(),
-                reason: "and whether the change was made cannot be told by reading".to_owned(),
+            let was_sent = error.is_outcome_unknown();
+            let unknown = || {
+                let reason = "with the answer, and reading the entry does not tell";
+                DirectoryError::lost(operation, dn, reason).of_sent_change(operation, dn)
             };
             if is_alone {
                 // The shared connection is not affected.
@@ -263,9 +275,12 @@ impl LdapDirectory {
             } else {
                 self.cure(&link, error, &mut attempts).await?;
             }
+            if !was_sent {
+                continue;
+            }
             tokio::time::sleep(SETTLE).await;
             in_doubt = true;
-            match self.verify(change).await? {
+            match self.verify(change).await.map_err(|e| e.of_sent_change(operation, dn))? {
                 ChangeState::Done => {
                     tracing::debug!("{operation} `{dn}`: it was done, only the answer was lost");
                     return Ok(LdapResult::default());
@@ -292,16 +307,6 @@ impl LdapDirectory {
             }
             self.cure(&link, refusal(operation, dn, reply.result), &mut attempts).await?;
         }
-    }
-}
-
-/// Returns the name of a change in messages.
-pub(crate) fn name_of(change: &Change) -> &'static str {
-    match change {
-        Change::Add(_) => "add",
-        Change::Modify { .. } => "modify",
-        Change::Delete { .. } => "delete",
-        Change::Rename { .. } => "rename",
     }
 }
 

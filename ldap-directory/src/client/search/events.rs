@@ -20,6 +20,7 @@ impl LdapSearch {
                 reason: format!(
                     "the entry has more than {MOST_ATTRIBUTES} attributes, which are not taken; name those to read (`attributes`)"
                 ),
+                outcome_unknown: false,
             }),
             Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
             Event::Reference(urls) => {
@@ -61,8 +62,8 @@ impl LdapSearch {
             }
             Event::End { result, controls } => {
                 let is_own = matches!(self.transport, Transport::Streaming(_));
-                if let Transport::Buffered(page) = &mut self.transport {
-                    *page = None;
+                if let Transport::Buffered(search) = &mut self.transport {
+                    search.end_page();
                 }
                 if let Some(watch) = &mut self.watch {
                     watch.page(self.entries_of_page, is_own.then_some(result.code));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Event, Incoming, OPERATION, PageRequest};
-use crate::client::connection;
+use crate::client::connection::{self, deadline};
 use crate::client::pool::PooledConnection;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
@@ -159,7 +159,7 @@ impl StreamingSearch {
         if is_amid {
             self.leased.connection.let_collect().await;
         }
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.operation_timeout);
+        let deadline = *self.deadline.get_or_insert_with(|| deadline(self.operation_timeout));
         if self.strays > MOST_STRAYS {
             return Err(self.timeout());
         }
@@ -208,10 +208,6 @@ impl StreamingSearch {
     }
 
     fn timeout(&self) -> DirectoryError {
-        DirectoryError::Timeout {
-            operation: OPERATION,
-            dn: String::new(),
-            seconds: self.operation_timeout.as_secs(),
-        }
+        DirectoryError::timeout(OPERATION, "", self.operation_timeout)
     }
 }

@@ -1,14 +1,17 @@
 //! The transport of a search: the choice of a connection, and the requests for pages.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
+use super::buffered::BufferedSearch;
 use super::pages::paged_cookie;
 use super::streaming::StreamingSearch;
-use super::{Event, LdapSearch, PageRequest, Transport, buffered};
-use crate::client::pool::PooledConnection;
-use crate::client::result_code;
-use crate::directory::{Paging, Scope};
+use super::{Event, LdapSearch, OPERATION, PageRequest, Transport};
+use crate::client::pool::{Place, PooledConnection};
+use crate::client::{LdapDirectory, result_code};
+use crate::directory::{Paging, Scope, SearchRequest};
 use crate::error::DirectoryError;
+use crate::filter::Filter;
 
 impl LdapSearch {
     /// Returns the connection to the pool.
@@ -29,26 +32,36 @@ impl LdapSearch {
                     is_long,
                 );
             }
-            self.transport = self.choose().await;
+            self.transport = self.choose().await?;
         }
         let result = self.wait_over_transport().await;
-        if let (Transport::Streaming(bulk), Err(DirectoryError::Lost { .. })) = (&self.transport, &result)
-            && bulk.may_be_stale()
+        let is_stale = match (&self.transport, &result) {
+            (Transport::Streaming(bulk), Err(DirectoryError::Lost { .. })) => bulk.may_be_stale(),
+            _ => false,
+        };
+        if is_stale
+            && let Transport::Streaming(bulk) = std::mem::replace(&mut self.transport, Transport::None)
         {
-            // The server closed it while it was idle.
-            self.transport = match self.directory.lease_new().await {
-                Some(leased) => self.over(leased).unwrap_or(Transport::Buffered(None)),
-                None => Transport::Buffered(None),
-            };
+            // The server closed it while it was idle. Without another one, the next step chooses again.
+            if let Some(leased) = self.directory.renew(bulk.into_leased()).await {
+                self.transport = self.over(leased)?;
+            }
             return Ok(None);
         }
         result
     }
 
     async fn wait_over_transport(&mut self) -> Result<Option<Event>, DirectoryError> {
+        let is_paged = self.is_paged();
         match &mut self.transport {
-            Transport::Buffered(Some(page)) => {
-                return Ok(Some(page.next()));
+            Transport::Buffered(search) => {
+                if let Some(event) = search.next() {
+                    return Ok(Some(event));
+                }
+                // A sample is followed by pages, and pages by smaller ones.
+                if is_paged && !search.is_paged() {
+                    self.transport = self.choose().await?;
+                }
             }
             Transport::Streaming(bulk) if bulk.is_under_way() => {
                 let of_page = if self.limit > 0 { self.limit } else { self.page_size };
@@ -68,7 +81,7 @@ impl LdapSearch {
                 }
                 return self.ask_ahead().await.map(|()| None);
             }
-            Transport::None | Transport::Buffered(None) | Transport::Streaming(_) => {}
+            Transport::None | Transport::Streaming(_) => {}
         }
         let is_first = self.cookie.is_empty();
         if !is_first && self.page_size > 0 {
@@ -79,8 +92,9 @@ impl LdapSearch {
         let request = PageRequest { search: &self.request, size_limit: self.limit, controls, is_first };
         match &mut self.transport {
             Transport::None => {}
-            Transport::Buffered(page) => {
-                *page = Some(Box::new(buffered::Page::begin(&self.directory, &request).await?));
+            Transport::Buffered(search) => {
+                let filter = filter_for(&self.directory, &self.request)?;
+                search.begin(&self.directory, &filter, &request).await?;
             }
             Transport::Streaming(bulk) => bulk.begin(&request).await?,
         }
@@ -114,24 +128,47 @@ impl LdapSearch {
         matches!(self.request.paging, Paging::Off | Paging::Limited(_))
     }
 
+    /// Returns whether the next request is for a page.
+    fn is_paged(&self) -> bool {
+        self.page_size > 0 && self.limit == 0
+    }
+
     /// Chooses the transport. A small answer does not justify a new connection.
-    async fn choose(&self) -> Transport {
+    async fn choose(&self) -> Result<Transport, DirectoryError> {
         if self.request.scope == Scope::Base || self.is_small() {
-            return Transport::Buffered(None);
+            return Ok(Transport::Buffered(BufferedSearch::default()));
+        }
+        if self.is_paged() {
+            return match self.directory.lease_paged(&self.request.base).await? {
+                Place::Own(leased) => self.over(leased),
+                Place::Shared(paging) => Ok(Transport::Buffered(BufferedSearch::paged(paging))),
+            };
         }
         match self.directory.lease().await {
-            Some(leased) => self.over(leased).unwrap_or(Transport::Buffered(None)),
-            None => Transport::Buffered(None),
+            Some(leased) => self.over(leased),
+            None => Ok(Transport::Buffered(BufferedSearch::default())),
         }
     }
 
-    /// Returns the transport over a connection, or `None` for an invalid filter, which the shared connection reports.
-    fn over(&self, leased: PooledConnection) -> Option<Transport> {
-        let filter = self.directory.wire_filter(&self.request.filter).ok()?.into_owned();
-        Some(Transport::Streaming(Box::new(StreamingSearch::new(
-            leased,
-            filter,
-            self.directory.config().operation_timeout,
-        ))))
+    /// Returns the transport over a connection.
+    fn over(&self, leased: PooledConnection) -> Result<Transport, DirectoryError> {
+        let filter = match filter_for(&self.directory, &self.request) {
+            Ok(filter) => filter.into_owned(),
+            Err(e) => {
+                self.directory.give_back(leased);
+                return Err(e);
+            }
+        };
+        let timeout = self.directory.config().operation_timeout;
+        Ok(Transport::Streaming(Box::new(StreamingSearch::new(leased, filter, timeout))))
     }
+}
+
+/// Returns the filter of a request.
+fn filter_for<'r>(
+    directory: &LdapDirectory,
+    request: &'r SearchRequest,
+) -> Result<Cow<'r, Filter>, DirectoryError> {
+    let filter = directory.wire_filter(&request.filter);
+    filter.map_err(|e| DirectoryError::invalid_filter(OPERATION, &request.base, &request.filter, &e))
 }

@@ -408,8 +408,11 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::Timeout { operation, .. }
         | DirectoryError::TooLarge { operation, .. }
         | DirectoryError::Protocol { operation, .. }
+        | DirectoryError::PoolExhausted { operation, .. }
+        | DirectoryError::ReadOnly { operation, .. }
         | DirectoryError::Referral { operation, .. } => operation,
-        DirectoryError::Connect { .. }
+        DirectoryError::Config(_)
+        | DirectoryError::Connect { .. }
         | DirectoryError::Bind { .. }
         | DirectoryError::File { .. }
         | DirectoryError::Ldif { .. } => "bind",

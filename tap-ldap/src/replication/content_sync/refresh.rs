@@ -138,8 +138,7 @@ impl ContentSyncStream<'_> {
             DirectoryError::Protocol {
                 operation: "synchronisation",
                 dn: request.base,
-                reason: "the server says where its log is by no cookie (on OpenLDAP the syncprov overlay needs a contextCSN)".into(),
-            }
+                reason: "the server says where its log is by no cookie (on OpenLDAP the syncprov overlay needs a contextCSN)".into(), outcome_unknown: false }
             .into()
         })
     }
