@@ -1,4 +1,4 @@
-"""Every page of docs/tutorials and docs/guides is followed as it stands, against real servers: files are written, commands are run, and
+"""README.md and every page of docs/tutorials and docs/guides are followed as it stands, against real servers: files are written, commands are run, and
 outputs are compared (guides.py). Host names and ports are the only things that differ from what a reader types."""
 
 import ast
@@ -19,7 +19,8 @@ from ldap import entries, entry
 from ldap import unit as unit_below
 
 DOCS = ROOT / "docs"
-PAGES = sorted(p.relative_to(DOCS).as_posix() for folder in ("tutorials", "guides") for p in (DOCS / folder).glob("*.md"))
+README = "../README.md"
+PAGES = sorted([README, *(p.relative_to(DOCS).as_posix() for folder in ("tutorials", "guides") for p in (DOCS / folder).glob("*.md"))])
 # The suffix of the pages, which their servers have, too; the account, and its password.
 SUFFIX = "dc=example,dc=com"
 ETL, PASSWORD = f"cn=etl,{SUFFIX}", "secret"
@@ -144,6 +145,7 @@ def with_tls():
 
 
 FOLLOWED = {
+    README: Case(),
     "tutorials/first-session.md": Case({"ldaps://ldap.example.com": with_tls}, secrets=("mistyped", PASSWORD)),
     "tutorials/first-load.md": Case(postgres=True),
     "tutorials/first-accounts.md": Case(),
@@ -212,6 +214,7 @@ def check_install(_work, _home):
 
 # Pages without a block that can be run here: why, and what is checked in place of it.
 NOT_FOLLOWED = {
+    README: Case(),
     "guides/kubernetes.md": ("there is no cluster", check_kubernetes),
     "guides/container.md": ("it builds release executables and an image", check_container),
     "guides/install.md": ("it installs packages on the machine", check_install),
@@ -219,6 +222,7 @@ NOT_FOLLOWED = {
 
 # Blocks of followed pages that are held back, by their reasons in the page.
 HELD_BACK = {
+    README: ["it builds the executables", "docs/guides/mirror.md has the two configurations, and is run"],
     "guides/scheduling.md": ["it changes the machine's own crontab", "it needs systemd as the first process, and changes the machine"],
     "guides/scaling.md": ["the tests have Dagster in an environment of its own", "it stays, as a web server"],
 }
