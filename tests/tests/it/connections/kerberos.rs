@@ -144,7 +144,8 @@ fn wheels_load_the_machines_kerberos_when_a_bind_needs_it() {
     let ntlm = json!({"auth_method": "ntlm", "bind_dn": "X\\y", "bind_password": "z"});
     run(&with(&config(&slapd, &slapd.ldap_uri()), &ntlm)).run().exits(3).says("libgssapi_krb5.so.2");
     // Every other bind goes without it.
-    let simple = json!({"auth_method": null, "bind_dn": slapd.admin_dn(), "bind_password": slapd.admin_password()});
+    let simple =
+        json!({"auth_method": null, "bind_dn": slapd.admin_dn(), "bind_password": slapd.admin_password()});
     let output = run(&with(&config(&slapd, &slapd.ldap_uri()), &simple)).run().succeeds();
     assert_eq!(output.records(Some("s")).len(), 2_005);
 }
