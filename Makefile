@@ -43,8 +43,8 @@ static: ## both executables linked statically (Linux), for the container
 container: static ## the image singer-ldap as an OCI archive, into target/container (needs buildah)
 	scripts/build-container.sh "$${CARGO_TARGET_DIR:-target}/static/$(HOST)/$(STATIC_PROFILE)" "$${CARGO_TARGET_DIR:-target}/container"
 
-release-check: ## what a release is made of, built and tried: workflows, wheels, package, image, units, manifests; RELEASE=1: is it ready, too
-	@scripts/check-release.sh $(if $(RELEASE),--release)
+release-check: ## what a release is made of, built and tried: workflows, wheels, package, image, units, manifests; READY=1: are the placeholders replaced, too
+	@scripts/check-release.sh $(if $(READY),--release)
 
 demo: ## an invented company, provisioned and mirrored from LDIF to LDIF; needs only the Rust toolchain
 	@PROFILE=$(PROFILE) catalogs/demo/run.sh
