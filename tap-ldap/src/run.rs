@@ -10,7 +10,7 @@ use clap::Parser;
 use ldap_directory::{Access, AuthMethod, Directory, DirectoryError};
 use serde_json::{Map, Value, json};
 use singer_common::maps::Maps;
-use singer_common::operations::error::Class;
+use singer_common::operations::error::{Class, full_text};
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, LOCK, Lock};
 use singer_common::operations::logging::Modules;
@@ -492,7 +492,7 @@ async fn health(
         Err(e) => class(e).0.exit_code(),
     };
     let server = config.directory.servers.first().map(ldap_directory::ServerUrl::to_text);
-    let outcome = result.map_err(|e| format!("{e:#}"));
+    let outcome = result.map_err(|e| full_text(e.as_ref()));
     writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
     Ok(ExitCode::from(code))
 }

@@ -214,7 +214,6 @@ def check_install(_work, _home):
 
 # Pages without a block that can be run here: why, and what is checked in place of it.
 NOT_FOLLOWED = {
-    README: Case(),
     "guides/kubernetes.md": ("there is no cluster", check_kubernetes),
     "guides/container.md": ("it builds release executables and an image", check_container),
     "guides/install.md": ("it installs packages on the machine", check_install),

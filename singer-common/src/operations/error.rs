@@ -40,6 +40,24 @@ pub trait Classified: std::error::Error {
     }
 }
 
+/// Returns the message of an error with those of its causes, each once.
+///
+/// The message of a [`DirectoryError`] explains its cause already, so the causes end there. `#[error(transparent)]` and `{0}`
+/// (thiserror) repeat their cause.
+pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut error = error;
+    while let Some(cause) = error.source().filter(|_| !error.is::<DirectoryError>()) {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        error = cause;
+    }
+    text
+}
+
 /// Returns the setting to look at first after a failure of a directory: the library does not know what its settings are called.
 fn setting_of(error: &DirectoryError) -> Option<&'static str> {
     match error {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 pub use self::manual::{Example, Manual, STYLES, example, heading};
-use crate::operations::error::{Class, Classified};
+use crate::operations::error::{Class, Classified, full_text};
 use crate::operations::facts::{self, Facts};
 use crate::operations::logging::{self, LogFormat};
 use crate::operations::observe;
@@ -236,17 +236,7 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &F
         summary::forget();
         return ExitCode::from(class.exit_code());
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // The message of `#[error(transparent)]` and `{0}` (thiserror) already contains its cause.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
+    let mut text = full_text(error);
     // A library's message does not name the settings of this program.
     if let Some(setting) = facts.setting.as_ref().filter(|setting| !text.contains(setting.as_str())) {
         let _ = write!(text, "; setting `{setting}`");

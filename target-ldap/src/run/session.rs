@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use ldap_directory::{Access, Directory};
 use singer_common::operations::color;
-use singer_common::operations::error::Class;
+use singer_common::operations::error::{Class, full_text};
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, Lock};
 use singer_common::operations::progress;
@@ -218,7 +218,7 @@ fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Resu
         (Ok(_), Err(error)) => Err(error),
         (Err(error), after) => {
             if let Err(also) = after {
-                tracing::error!("{also:#}");
+                tracing::error!("{}", full_text(also.as_ref()));
             }
             Err(error)
         }

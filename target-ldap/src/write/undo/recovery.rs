@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ldap_directory::Directory;
 use ldap_directory::ldif::writer::LdifWriteError;
+use singer_common::operations::error::full_text;
 use singer_common::operations::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
 use super::entities::Entities;
@@ -111,8 +112,9 @@ pub async fn look_up(reading: &mut JournalReader, directory: &Directory) {
     match look(reading, &unknown, directory).await {
         Ok(()) => {}
         Err(e) => tracing::warn!(
-            "undo_file: whether {} change(s) were made is not known: {e:#}; target-ldap undo looks again",
-            unknown.len()
+            "undo_file: whether {} change(s) were made is not known: {}; target-ldap undo looks again",
+            unknown.len(),
+            full_text(e.as_ref())
         ),
     }
 }
