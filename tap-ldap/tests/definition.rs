@@ -31,7 +31,7 @@ fn the_hubs_definition_is_up_to_date() {
 fn the_short_definition_is_up_to_date() {
     let full = format!("{}.yml", PLUGIN.variant);
     let text = short_yaml(&ABOUT, &PLUGIN, &full, "make docs");
-    check(Path::new(KIND).join(ABOUT.name).join("short.yml"), &text);
+    check(Path::new(PLUGIN.kind).join(ABOUT.name).join("short.yml"), &text);
 }
 
 #[test]

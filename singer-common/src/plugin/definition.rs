@@ -80,8 +80,10 @@ pub fn short_yaml(about: &About, plugin: &Plugin, full: &str, command: &str) -> 
         "# Generated from the table of settings: `{command}` writes it anew.\n# The settings that a new user needs; all of them are in {full}.\n"
     );
     let Value::Object(definition) = definition(about, plugin) else { return out };
-    for key in ["name", "namespace", "variant", "label", "pip_url", "executable", "capabilities", "commands"]
-    {
+    // Before the first release there is nothing to install: Meltano then takes the executable from the PATH.
+    let is_known = |key: &&str| *key != "pip_url" || published(env!("CARGO_PKG_REPOSITORY")).is_some();
+    let keys = ["name", "namespace", "variant", "label", "pip_url", "executable", "capabilities", "commands"];
+    for key in keys.into_iter().filter(is_known) {
         if let Some(value) = definition.get(key) {
             let _ = writeln!(out, "{key}: {value}");
         }
