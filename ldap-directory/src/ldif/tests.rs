@@ -88,5 +88,5 @@ fn a_failure_while_reading_is_one_of_the_file_and_has_its_cause() {
     // Its first page is not mapped.
     let error = LdifDirectory::open(Path::new("/proc/self/mem"), Access::Read).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::File, "{error}");
-    assert!(std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>()));
+    assert!(std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>));
 }
