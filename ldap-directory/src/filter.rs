@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 100;
 /// A search filter (RFC 4511 section 4.5.1.7). Attributes are descriptions, with options; values are decoded.
 ///
 /// What [`Filter::parse`] refuses, such as an attribute with parentheses, a built filter may have; a search with it fails, and nothing is
-/// sent ([`Filter::check`]). Nesting of tens of thousands of filters overflows the stack when they are dropped, as with any tree of boxes.
+/// sent ([`Filter::check`]). A nesting of thousands overflows the stack when it is cloned or dropped, as any tree of boxes does.
 ///
 /// ```
 /// use ldap_directory::filter::Filter;

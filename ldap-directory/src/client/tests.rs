@@ -123,3 +123,48 @@ async fn no_timeout_is_too_long() {
     assert!(connection::deadline(Duration::MAX) > tokio::time::Instant::now());
     drop(directory);
 }
+
+#[tokio::test]
+async fn at_most_no_entries_are_none_and_nothing_is_sent() {
+    let (client, _server) = tokio::io::duplex(1 << 20);
+    let (directory, _) = directory(Access::Read, Then::Hold).await;
+    // Whoever asks this server has no answer in time.
+    let session = SharedConnection::start(Connection::over_stream(client), directory.config());
+    let link = ActiveServer { session, ..ActiveServer::clone(&directory.link()) };
+    *directory.shared.link.write().unwrap() = Arc::new(link);
+    let limited = |limit| {
+        let mut request = SearchRequest::new("dc=x", Scope::Subtree, MATCH_ALL, &[]);
+        request.paging = crate::Paging::Limited(limit);
+        directory.search(request)
+    };
+    assert!(limited(1).next().await.is_err());
+    assert!(limited(0).next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_during_the_bind_is_an_error_of_the_network() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    });
+    let server = ServerUrl::parse(&format!("ldap://127.0.0.1:{port}")).unwrap();
+    let config = DirectoryConfig::new([server]).retry(0, Duration::ZERO);
+    let error = LdapDirectory::open(&config, Access::Read).await.unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Connect(crate::ConnectErrorKind::Network), "{error}");
+    assert!(error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn a_filter_that_is_too_deep_is_not_sent() {
+    let (directory, _) = directory(Access::Read, Then::Hold).await;
+    let deep = || (0..5_000).fold(Filter::Present("cn".into()), |inner, _| Filter::Not(Box::new(inner)));
+    for scope in [Scope::Base, Scope::Subtree] {
+        let mut search = directory.search(SearchRequest::new("dc=x", scope, deep(), &[]));
+        assert_eq!(search.next().await.unwrap_err().kind(), crate::ErrorKind::Protocol);
+    }
+    // The connection still serves others.
+    assert!(directory.read("dc=x", &[]).await.unwrap().is_none());
+}

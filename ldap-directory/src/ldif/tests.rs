@@ -81,3 +81,12 @@ fn a_file_that_could_not_be_written_is_not_opened_for_writing() {
     let error = LdifDirectory::open(&path, Access::WRITE).unwrap_err();
     assert!(matches!(error, DirectoryError::File { unreachable: true, .. }), "{error}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failure_while_reading_is_one_of_the_file_and_has_its_cause() {
+    // Its first page is not mapped.
+    let error = LdifDirectory::open(Path::new("/proc/self/mem"), Access::Read).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::File, "{error}");
+    assert!(std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>));
+}

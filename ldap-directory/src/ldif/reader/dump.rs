@@ -116,7 +116,17 @@ pub(crate) struct Trailer {
     pub(crate) cookie: Option<String>,
 }
 
-/// What the file revealed so far.
+/// What the file revealed so far about its origin ([`LdifReader::dump`](super::LdifReader::dump)): what `ldapsearch` wrote around the
+/// entries, and what shows that the file was cut.
+///
+/// ```
+/// use ldap_directory::ldif::reader::{LdifReader, Shortfall};
+///
+/// let cut = "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: Lovel";
+/// let mut reader = LdifReader::new(cut.as_bytes());
+/// assert!(reader.by_ref().all(|record| record.is_ok()));
+/// assert_eq!(reader.dump().shortfalls(), [Shortfall::Unended { line: 4 }]);
+/// ```
 #[derive(Debug, Default)]
 pub struct Dump {
     shortfalls: Vec<Shortfall>,
