@@ -271,3 +271,20 @@ fn messages_about_a_file_say_which_line_and_what_would_be_right() {
     let records = output.records(None);
     assert!(records.iter().any(|r| r["description"] == json!(["a   b"])), "{records:?}");
 }
+
+#[test]
+fn a_destination_that_is_cut_is_said_before_it_is_written_anew() {
+    let record = json!({"type": "RECORD", "stream": "all", "record": {"dn": "uid=c,ou=p,dc=x", "uid": "c"}});
+    let schema = json!({"type": "SCHEMA", "stream": "all", "key_properties": ["dn"],
+        "schema": {"properties": {"dn": {"type": "string"}, "uid": {"type": "string"}}}});
+    for (cut, warnings) in [(TREE.trim_end(), 1), (TREE, 0)] {
+        let dir = scratch();
+        let file = dir.path().join("dump.ldif");
+        std::fs::write(&file, cut).unwrap();
+        let config = json!({"server_url": format!("ldif:{}", file.display()),
+            "mapping_rules": {"all": {"object_classes": ["account"]}}});
+        let output = Run::target(&config).messages(&[schema.clone(), record.clone()]).run().exits(0);
+        let found = output.stderr.about(&json!({"setting": "server_url", "shortfalls": 1}));
+        assert_eq!(found.len(), warnings, "{}", output.stderr);
+    }
+}

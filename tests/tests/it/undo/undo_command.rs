@@ -1,5 +1,7 @@
 //! `target-ldap undo`: a run is taken back, on its own directory only.
 
+use std::path::Path;
+
 use ldap_tests::ldif::assert_same;
 use ldap_tests::run::Run;
 use ldap_tests::server::scratch;
@@ -145,7 +147,8 @@ fn an_undo_that_would_delete_more_than_max_deletes_writes_nothing() {
     let mut messages = vec![schema()];
     messages.extend(people);
     Run::target(&config).messages(&messages).run().exits(0).counts(&[("added", 3)]);
-    let first = folder.path().join(files(folder.path()).into_iter().find(|n| n.ends_with(".ldif")).unwrap());
+    let is_ldif = |name: &String| Path::new(name).extension().is_some_and(|e| e == "ldif");
+    let first = folder.path().join(files(folder.path()).into_iter().find(is_ldif).unwrap());
     let before = slapd.change_marks();
     undo(&config, &first, &[]).exits(1).reports(&json!({"level": "error", "setting": "max_deletes"}));
     assert_untouched(&slapd, &before);
