@@ -150,6 +150,7 @@ impl<'a> Sync<'a> {
             let names: Vec<&str> = bookmarks.keys().take(3).map(String::as_str).collect();
             return Err(StateError::Foreign(names.join(", ")).into());
         }
+        warn_of_missing_streams(catalog, output);
         // An interrupted run continues where it was.
         if let Some(position) = output
             .state
@@ -261,6 +262,22 @@ impl<'a> Sync<'a> {
         // One server supports one of the two.
         follow::content_sync(followed.content_sync, output, longest_pause).await?;
         follow::dirsync(followed.dirsync, output, longest_pause).await.context("following changes")
+    }
+}
+
+/// Warns of streams that the last run read and that the catalog does not have: a changed base or filter, or a container that is
+/// gone. Nothing is deleted for them, and their data stays as it was. A stream that is only deselected is not missing.
+fn warn_of_missing_streams<W: Write>(catalog: &Catalog, output: &Output<'_, W>) {
+    let is_there = |id: &str| catalog.streams.iter().any(|s| s.tap_stream_id == id);
+    let missing: Vec<&str> =
+        output.state.bookmarks.keys().map(String::as_str).filter(|id| !is_there(id)).collect();
+    if let Some(first) = missing.first() {
+        tracing::warn!(
+            missing_streams = missing.len(),
+            stream = *first,
+            "the STATE has {} stream(s) that the catalog does not have (the first is `{first}`): they are not read, and what was loaded of them stays as it is; was the base, a filter or the catalog changed?",
+            missing.len()
+        );
     }
 }
 

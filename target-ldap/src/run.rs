@@ -119,7 +119,7 @@ pub const MANUAL: Manual = Manual {
             "the same as an HTML page, for approval",
         ),
         example(
-            "tap-csv --config csv.json | target-ldap --config target.json > state.json",
+            "tap-postgres --config hr.json --catalog hr.catalog.json | target-ldap --config target.json > state.json",
             "make the directory match what the tap reads",
         ),
         example(

@@ -23,6 +23,10 @@ pub use shared::SHARED;
 
 use config_file::read_object;
 
+/// The settings that hold a run back. A misspelled one is an error, not a warning: the run would go on without it.
+const GUARDS: [&str; 7] =
+    ["dry_run", "max_changes", "max_deletes", "max_rejects", "max_shrink", "require_tls", "undo_file"];
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -250,9 +254,16 @@ impl Table {
                 }
                 values.insert(setting.name.to_owned(), value);
             } else {
-                let known =
-                    self.settings().flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()));
-                warnings.push(unknown_key("", &key, known));
+                let known: Vec<&str> = self
+                    .settings()
+                    .flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()))
+                    .collect();
+                let near = nearest(&key, known.iter().copied());
+                if let Some(guard) = near.filter(|near| GUARDS.contains(near)) {
+                    let problem = "unknown, and close to a setting that holds a run back";
+                    return Err(SettingsError::value(key, problem, format!("`{guard}`")).near(Some(guard)));
+                }
+                warnings.push(unknown_key("", &key, known.into_iter()));
             }
         }
         Ok(())

@@ -62,6 +62,8 @@ pub struct Converter<'a> {
     tail: (Option<i64>, Vec<u8>),
     /// Attributes that were not requested by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
+    /// Properties of the catalog that are not selected, in normal form.
+    deselected: HashSet<String>,
     /// The column of objectClass and the classes seen, if they are watched.
     classes: Option<(usize, SeenClasses)>,
 }
@@ -106,6 +108,11 @@ impl<'a> Converter<'a> {
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
+            deselected: stream
+                .properties()
+                .filter(|(name, _)| !stream.is_property_selected(name))
+                .map(|(name, _)| schema.normal_description(name))
+                .collect(),
             classes: None,
         }
     }
@@ -197,8 +204,9 @@ impl<'a> Converter<'a> {
         let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
         // An alias or an OID of a known name (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
-        let destination = self.descriptions.column(&self.schema.normal_description(description));
-        if destination == Destination::Nowhere {
+        let normal = self.schema.normal_description(description);
+        let destination = self.descriptions.column(&normal);
+        if destination == Destination::Nowhere && !self.deselected.contains(&normal) {
             let base = base_type(&name);
             if name.contains(';')
                 && self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(base))
@@ -375,7 +383,7 @@ impl<'a> Converter<'a> {
         }
         if !self.unforeseen.is_empty() {
             warnings.push(format!(
-                "{} came with values though the catalog does not have it; run --discover again (discovery_sample_size: 0 reads every entry)",
+                "{}: values were received that the catalog does not have; run --discover again (discovery_sample_size: 0 reads every entry)",
                 self.unforeseen.join(", ")
             ));
         }

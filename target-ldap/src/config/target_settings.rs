@@ -190,7 +190,7 @@ fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
         }
         // The standard schema is sufficient: the destination's is not known yet.
         let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
-        if let Some(other) = seen.insert((key, rule.scope_filter()), stream) {
+        if let Some(other) = seen.insert((key, rule.class_filter()), stream) {
             let problem = format!("the scope of `{other}`, too: each would delete the other's entries");
             return Err(SettingsError::value(at, problem, "another scope_base or scope_filter"));
         }

@@ -321,13 +321,14 @@ impl<W: Write> Load<'_, W> {
         let gone: Vec<(DnKey, String)> =
             if action.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
         let stream = activation.stream.as_str();
-        tracing::info!(
-            stream,
-            "{stream}: {} entries below `{base}` did not come with the version",
-            gone.len()
-        );
         if gone.is_empty() {
             self.check_scope(&activation.stream).await;
+        } else {
+            tracing::info!(
+                stream,
+                "{stream}: {} entries below `{base}` did not come with the version",
+                gone.len()
+            );
         }
         let activation = Arc::new(activation);
         let gone = gone.into_iter().map(|(key, dn)| AbsentEntry { dn, key, activation: activation.clone() });
@@ -393,7 +394,7 @@ impl<W: Write> Load<'_, W> {
             let (stream, line): (Arc<str>, u64) = (stream.as_str().into(), *line);
             self.counters.by_stream.entry(stream.clone()).or_default().by_version += 1;
             self.activations.under_way += 1;
-            let about = "what its version no longer has".into();
+            let about = "no longer in the stream".into();
             let work = Box::new(Work {
                 kept,
                 by_version: true,

@@ -3,6 +3,7 @@
 use ldap_directory::filter;
 use serde::Deserialize;
 use serde_json::Value;
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::rules::accounts::AccountsRule;
 use crate::rules::password::PasswordRule;
@@ -132,9 +133,29 @@ impl Rule {
             && names.into_iter().any(|name| CONTAINERS.iter().any(|c| name.eq_ignore_ascii_case(c)))
     }
 
-    /// Returns the filter of the stream's entries within the scope. By default they are those with the rule's object classes,
-    /// so that other entries and containers are excluded.
+    /// Whether the rule may set a password or another secret attribute.
+    pub fn may_set_secrets(&self) -> bool {
+        let mut mapped = self.attribute_mapping.iter().flatten().flat_map(|(_, attributes)| attributes);
+        self.password.is_some()
+            || self.attribute_mapping.is_none()
+            || mapped.any(|name| is_secret_attribute(name))
+            || self.values.iter().any(|(name, _)| is_secret_attribute(name))
+            || self.defaults.iter().any(|(name, _)| is_secret_attribute(name))
+    }
+
+    /// Returns the filter of the stream's entries within the scope. By default they are those with the rule's object classes and,
+    /// with `match`, with a value of the attribute that it compares: the stream did not bring the others, which may be service
+    /// accounts beside people.
     pub fn scope_filter(&self) -> String {
+        let of_match = self.matching.as_ref().and_then(FilterTemplate::of_all);
+        match of_match.filter(|_| self.scope_filter.is_none()) {
+            Some((presence, _)) => format!("(&{}{presence})", self.class_filter()),
+            None => self.class_filter(),
+        }
+    }
+
+    /// Returns `scope_filter`, or the filter of the rule's object classes.
+    pub fn class_filter(&self) -> String {
         if let Some(filter) = &self.scope_filter {
             return filter.clone();
         }

@@ -90,7 +90,9 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     if reading.header.damaged {
         tracing::warn!("{}: changes of the run are missing, for its journal was damaged", file.display());
     }
-    let entities = Entities::of(&mut reading, directory.schema())?;
+    let mut entities = Entities::of(&mut reading, directory.schema())?;
+    entities.without_passwords =
+        !config.rules.is_empty() && config.rules.values().all(|rule| !rule.may_set_secrets());
     if let Some(dn) = foreign(&entities, &directory).await? {
         let contexts = directory.root_dse().naming_contexts.join("`, `");
         let problem = format!(

@@ -38,6 +38,8 @@ pub struct Entities {
     pub renamings: Vec<usize>,
     /// The entries by the DN that they had before the run.
     owners: HashMap<DnKey, usize>,
+    /// Whether the rules set no password: one that the journal does not have was set since.
+    pub without_passwords: bool,
 }
 
 pub(super) fn key(dn: &str, schema: &Schema) -> DnKey {
@@ -143,6 +145,8 @@ pub struct Expected {
     /// Whether it may have another ID, because it was added again to undo a deletion. Then it must be as it was, without
     /// further attributes.
     may_be_anew: bool,
+    /// Whether the run set no password: one that its journal does not have was set since.
+    without_password: bool,
 }
 
 /// Whether an entry is the expected one, by its ID.
@@ -295,6 +299,14 @@ impl Expected {
         }
     }
 
+    /// Sets whether the run set no password. The journal does not have first passwords: they are set by an operation of their
+    /// own (RFC 3062), or stored as a hash.
+    #[must_use]
+    pub fn without_password(mut self, without_password: bool) -> Self {
+        self.without_password = without_password;
+        self
+    }
+
     /// Does not check the ID: the entry is already identified.
     #[must_use]
     pub fn without_id(mut self) -> Self {
@@ -364,7 +376,7 @@ impl Expected {
             let is_new = |name: &str| {
                 !only.contains(&schema.normal_description(name))
                     && !schema.is_operational(name)
-                    && !is_secret_attribute(name)
+                    && (self.without_password || !is_secret_attribute(name))
                     && !["memberOf", "createTimestamp"]
                         .iter()
                         .chain(&ENTRY_IDS)

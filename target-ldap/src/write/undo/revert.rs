@@ -221,7 +221,8 @@ impl Reverter<'_> {
             }
             notes.push(note);
         }
-        let mut expected = Expected::new(&notes, made, deleted.as_ref(), self.directory.schema());
+        let mut expected = Expected::new(&notes, made, deleted.as_ref(), self.directory.schema())
+            .without_password(self.entities.without_passwords);
         expected.accept(self.again);
         Ok(expected)
     }

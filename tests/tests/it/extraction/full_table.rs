@@ -247,6 +247,20 @@ fn a_state_of_any_kind_does_no_harm_to_a_full_read() {
 }
 
 #[test]
+fn a_stream_of_the_state_that_the_catalog_lacks_is_said() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let first = Run::tap(&tap_config(&slapd)).run().succeeds();
+    let mut state = json!({"bookmarks": {"ou=gone,dc=example,dc=test": {"format": 1, "replication_method": "FULL_TABLE", "count": 200}}});
+    let output = Run::tap(&tap_config(&slapd)).file("--state", &state).run().succeeds();
+    output.stderr.reports(&json!({"missing_streams": 1, "stream": "ou=gone,dc=example,dc=test"}));
+    assert_eq!(output.records(None).len(), first.records(None).len());
+    // Those that are there are not missing.
+    state = first.of_type("STATE").last().unwrap()["value"].clone();
+    let output = Run::tap(&tap_config(&slapd)).file("--state", &state).run().succeeds();
+    assert!(output.stderr.warnings().iter().all(|line| line["missing_streams"].is_null()));
+}
+
+#[test]
 fn pages_smaller_than_asked_for_are_read_to_the_end() {
     let mut options = SlapdOptions::with_users().seed(people(900, PEOPLE));
     options.database_conf =

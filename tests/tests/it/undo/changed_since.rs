@@ -168,3 +168,24 @@ fn an_entry_that_an_undo_made_anew_is_known_to_the_undo_of_earlier_runs() {
     }
     assert_same("before", &before, "taken back", &slapd.dump());
 }
+
+#[test]
+fn an_account_whose_owner_set_a_password_since_is_left_alone() {
+    let slapd = slapd();
+    let dir = scratch();
+    let file = dir.path().join("undo.ldif");
+    let rule = json!({"dn_template": format!("uid={{id}},{PEOPLE}"), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"id": "uid", "name": ["cn", "sn"]}});
+    let config = with(&target_config(&slapd), &json!({"undo_file": file, "mapping_rules": {"new": rule}}));
+    let text = json!({"type": "string"});
+    let schema = json!({"type": "SCHEMA", "stream": "new", "key_properties": ["id"],
+        "schema": {"properties": {"id": text, "name": text}}});
+    let record = |id: &str| json!({"type": "RECORD", "stream": "new", "record": {"id": id, "name": id}});
+    Run::target(&config).messages(&[schema, record("ann"), record("bob")]).run().succeeds();
+    let ann = format!("uid=ann,{PEOPLE}");
+    slapd.ldapmodify(format!("dn: {ann}\nchangetype: modify\nadd: userPassword\nuserPassword: hers\n"));
+    undo(&config, &file, &[]).exits(4).reports(&json!({ "dn": ann }));
+    let there: Vec<String> =
+        slapd.dump().into_keys().filter(|dn| dn.contains("ann") || dn.contains("bob")).collect();
+    assert_eq!(there, [ann]);
+}

@@ -8,6 +8,8 @@ pub(super) fn failures() -> Vec<Failure> {
     vec![
         tap("a misspelt setting", json!({"bind_pasword": "x"})).exits(0).setting("bind_pasword").near("bind_password"),
         target("a misspelt setting", json!({"maping_rules": {}})).exits(0).setting("maping_rules").near("mapping_rules"),
+        target("a misspelt limit", json!({"max_delets": 5})).setting("max_delets").near("max_deletes"),
+        target("a misspelt dry run", json!({"dryrun": true})).setting("dryrun").near("dry_run"),
         tap("a text where a number goes", json!({"page_size": "many"})).setting("page_size"),
         tap("a number out of range", json!({"page_size": -1})).setting("page_size"),
         tap("a text where a boolean goes", json!({"tls_verify": "perhaps"})).setting("tls_verify"),

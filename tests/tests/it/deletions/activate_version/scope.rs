@@ -99,7 +99,26 @@ fn faults_in_a_scope_are_2_and_named() {
         let rules = with(&config(&slapd, &json!({})), &json!({"mapping_rules": rules}));
         run(&rules, &[schema()]).exits(2).reports_setting(setting);
     }
-    run(&with(&config(&slapd, &json!({})), &json!({"process_activate_version": "yes"})), &[schema()])
+    run(&with(&config(&slapd, &json!({})), &json!({"process_activate_version": "perhaps"})), &[schema()])
         .exits(2)
         .reports_setting("process_activate_version");
+}
+
+#[test]
+fn what_has_no_value_of_the_attribute_that_match_compares_is_not_the_streams() {
+    let slapd = slapd();
+    slapd.ldapadd(format!(
+        "dn: uid=left,{USERS}\nobjectClass: inetOrgPerson\nuid: left\ncn: x\nsn: x\nemployeeNumber: 9\n"
+    ));
+    let config = config(
+        &slapd,
+        &json!({"match": "(employeeNumber={id})", "attribute_mapping": {"id": "employeeNumber", "name": ["cn", "sn"]},
+            "dn_template": format!("uid={{id}},{USERS}")}),
+    );
+    done(run(&config, &whole(&["z"]))).counts(&[("added", 1), ("deleted", 1)]);
+    // The people and the printer, which nobody numbered, stay.
+    assert_eq!(
+        left(&slapd),
+        "cn=printer dc=example ou=else ou=in ou=users uid=a uid=b uid=c uid=d uid=e uid=f uid=g uid=z"
+    );
 }
