@@ -231,7 +231,10 @@ impl Destination {
 
     async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let before = match &self.plan {
-            Some(plan) if plan.shows_before() => self.before(change, needs(change)).await?,
+            Some(plan) if plan.shows_before() => {
+                let names = needs(change).map(|names| to_ask(names, plan.telling().iter().copied()));
+                self.before(change, names).await?
+            }
             _ => None,
         };
         self.directory.apply_with(change, controls).await?;

@@ -124,6 +124,11 @@ impl PlanOutput {
         matches!(self.format, PlanFormat::Html | PlanFormat::Diff)
     }
 
+    /// Returns the attributes of a modified entry that the plan shows as well: the page says whom an entry is about.
+    pub fn telling(&self) -> &'static [&'static str] {
+        if self.format == PlanFormat::Html { &html::TELLING } else { &[] }
+    }
+
     /// Ends the plan. `complete`: the whole input was read.
     pub fn finish(&self, complete: bool) -> Result<(), LdifWriteError> {
         if self.format != PlanFormat::Html {

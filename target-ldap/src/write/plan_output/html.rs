@@ -10,11 +10,13 @@ use std::sync::Arc;
 use ldap_directory::Directory;
 use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 use maud::{Markup, html};
 use tempfile::SpooledTempFile;
 
 use self::row::{Part, Piece, Row};
+pub(super) use self::values::TELLING;
 use super::{PlannedChange, RefusedRecord};
 use crate::write::change_label::ChangeLabel;
 use crate::write::counts::{Counts, RecordOutcome};
@@ -119,10 +121,12 @@ impl Page {
                 }
             }
             Change::Modify { changes, .. } => {
+                self.introduce(at, before)?;
                 self.note(at, Part::Values);
                 self.lines(at, &values::modified(changes, before))?;
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
+                self.introduce(at, before)?;
                 let lines = values::renamed(dn, new_rdn, new_superior.as_deref());
                 for line in &lines {
                     self.note(at, if line.name == "parent" { Part::Parent } else { Part::Name });
@@ -136,6 +140,13 @@ impl Page {
             }
         }
         Ok(())
+    }
+
+    /// Says whom or what an entry is about, once, if its name does not.
+    fn introduce(&mut self, at: usize, before: Option<&Entry>) -> io::Result<()> {
+        let is_new = self.rows.get(at).is_some_and(|row| row.parts.is_empty());
+        let digest = before.filter(|_| is_new).map(values::digest);
+        digest.filter(|digest| !digest.0.is_empty()).map_or(Ok(()), |digest| self.block(at, &digest))
     }
 
     /// Adds a password that is set by an operation of its own.

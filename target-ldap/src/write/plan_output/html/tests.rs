@@ -201,3 +201,26 @@ fn an_undo_has_no_records_and_counts_its_changes() {
     assert_eq!(html.matches("data-kind=\"modified\"").count(), 1, "{html}");
     assert!(html.contains("<strong>1</strong> <span>renamed</span>"), "{html}");
 }
+
+#[test]
+fn a_row_says_once_whom_it_is_about() {
+    let mut page = Page::new(PlanHeader::default());
+    let attributes = vec![
+        Attribute::new("cn", all(&["Ann Example"])),
+        Attribute::new("title", all(&["Analyst"])),
+        Attribute::new("userPassword", all(&["secret"])),
+    ];
+    let before = Entry { dn: "uid=a,ou=p,dc=x".into(), attributes };
+    let label = label(1, true);
+    for change in
+        [modify("uid=a,ou=p,dc=x", "mail"), rename("uid=a,ou=p,dc=x", "uid=a", Some("ou=gone,dc=x"))]
+    {
+        let planned =
+            PlannedChange { change: &change, before: Some(&before), relaxed: false, label: Some(&label) };
+        page.change(&planned).unwrap();
+    }
+    let html = written(&mut page);
+    assert_eq!(html.matches("Ann Example").count(), 1, "{html}");
+    assert_eq!(html.matches("Analyst").count(), 1);
+    assert!(!html.contains("secret<"));
+}

@@ -13,7 +13,7 @@ use super::super::{HIDDEN, ValueChange, before_and_after, shown};
 /// The most values of an attribute that are shown; a group may have 50,000.
 pub(super) const MOST_VALUES: usize = 20;
 /// The attributes that say best whom or what an entry is about, in this order.
-const TELLING: [&str; 9] = [
+pub(in super::super) const TELLING: [&str; 9] = [
     "displayname",
     "cn",
     "mail",
