@@ -84,7 +84,7 @@ impl Trial {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("d.ldif");
         std::fs::write(&file, TREE).unwrap();
-        let directory = Directory::Ldif(LdifDirectory::open(&file, Access::Read).unwrap());
+        let directory = Directory::Ldif(LdifDirectory::open(&file, Access::WRITE).unwrap());
         let first = tree(&directory).await;
         Trial { folder, directory, first }
     }
