@@ -7,11 +7,18 @@ use std::fmt::Write as _;
 
 /// Returns whether a character controls a terminal or a reader instead of being visible: controls (U+0000 to U+001F, U+007F to
 /// U+009F), line and paragraph separators, directional formatting (Unicode Standard Annex 9, section 2), and characters without
-/// width that hide in a name: soft hyphens, zero-width spaces, tags (Unicode, general category Cf).
+/// width that hide in a name: soft hyphens, zero-width spaces, fillers, variation selectors, tags (Unicode, general category Cf and
+/// property Default_Ignorable_Code_Point), the blank pattern of Braille, and noncharacters.
 ///
 /// The joiners U+200C and U+200D are not among them: words of several scripts and emoji contain them.
 pub fn is_steering(c: char) -> bool {
     c.is_control()
+        || u32::from(c) & 0xfffe == 0xfffe
+        || matches!(
+            c,
+            '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}'
+                | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{13430}'..='\u{1343f}' | '\u{e0080}'..='\u{e0fff}'
+        )
         || matches!(
             c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -76,6 +83,7 @@ mod tests {
     fn steering_characters_are_escapes_and_others_stay() {
         for (text, expected) in [
             ("plain ~ text", "plain ~ text"),
+            ("ad\u{115f}min\u{fe0f}\u{e0100}", "ad\\u115fmin\\ufe0f\\udb40\\udd00"),
             ("Zoë \u{1f600} 山田", "Zoë \u{1f600} 山田"),
             ("a\u{1b}[2Jb\u{7f}\u{9b}1m", "a\\u001b[2Jb\\u007f\\u009b1m"),
             ("a\nb\tc\0", "a\\nb\\tc\\u0000"),

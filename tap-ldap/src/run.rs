@@ -244,7 +244,11 @@ fn check_files(args: &Args, values: &Map<String, Value>) -> Result<(), SettingsE
 fn read_state(path: Option<&str>) -> anyhow::Result<State> {
     let Some(path) = path else { return Ok(State::default()) };
     let text = file::read_text(Path::new(path)).map_err(|e| {
-        SettingsError::value("--state", format!("{path}: {e}"), "a file with the last STATE the tap printed")
+        SettingsError::value(
+            "--state",
+            format!("{path}: {e}"),
+            "a file with the last STATE that the loader printed (without a loader, the tap)",
+        )
     })?;
     // Some runners create the file before there is a STATE. It may also be what is left of one.
     if text.trim().is_empty() {
@@ -389,10 +393,13 @@ fn write_report(
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
     let directory = directory_settings::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
-    setting_names::check(config, &directory)?;
+    let doubtful_filters = setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
     match DirectoryContext::find(config, &directory, &base).await {
-        Ok(context) => Ok((directory, context)),
+        Ok(mut context) => {
+            context.doubtful_filters = doubtful_filters;
+            Ok((directory, context))
+        }
         Err(e) => Err(missing_base::explained(config, &directory, e.into()).await),
     }
 }

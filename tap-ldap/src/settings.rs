@@ -158,7 +158,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "allow_empty_streams",
         Kind::Boolean,
-        "Accept a whole read without records as complete: send its ACTIVATE_VERSION, and emit the deletions that `track_deletions` finds. By default an empty result deletes nothing, because a misspelled filter or a missing right also causes one.",
+        "Accept a whole read without records as complete: send its ACTIVATE_VERSION, and emit the deletions that `track_deletions` finds. By default an empty result deletes nothing, because a misspelled filter or a missing right also causes one. Neither does the result of a filter that asks for a class, an attribute or a comparison that the directory does not know, unless this is set.",
     )
     .of(Group::Deletions)
     .or("false"),

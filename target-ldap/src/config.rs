@@ -81,6 +81,15 @@ pub struct TargetConfig {
 }
 
 impl TargetConfig {
+    /// Returns the entries below which `max_deletes` and `max_changes` are a share: `default_base_dn`, else those of the rules'
+    /// scopes. Empty: the server's own base.
+    pub fn limit_bases(&self) -> Vec<&str> {
+        match &self.default_base_dn {
+            Some(base) => vec![base],
+            None => self.rules.values().filter_map(|rule| rule.scope_base.as_deref()).collect(),
+        }
+    }
+
     /// Returns the attributes that `match` compares, each once.
     pub fn matched_attributes(&self) -> Vec<String> {
         let mut names: Vec<String> = self

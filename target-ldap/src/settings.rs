@@ -151,7 +151,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "max_deletes",
         Kind::IntegerOrText,
-        "The most entries that a run may delete (or, with `on_delete`, move with their subtree or set values of): a number, or a percentage of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and fails (exit code 1). The input is read to its end first.",
+        "The most entries that a run may delete (or, with `on_delete`, move with their subtree or set values of): a number, or a percentage of the entries below `default_base_dn`, else those in the scopes of the rules (`scope_base`), else below the server's base, such as \"5%\". A run that would delete more writes nothing and fails (exit code 1). The input is read to its end first.",
     )
     .of(Group::Limits)
     .basic(),

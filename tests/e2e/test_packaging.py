@@ -1,5 +1,6 @@
 """packaging/: the script that systemd, cron and Kubernetes run, and the configurations of the manifests, against real servers."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -62,7 +63,7 @@ def test_the_state_is_kept_and_passed_on(pipeline, tmp_path, shell):
     assert json.loads((tmp_path / "state.json").read_text())["bookmarks"]["people"]["replication_key_value"].startswith("2026-02")
     assert (tmp_path / "copy.ldif").read_text().count("dn: uid=") == 2
     # The pipes are gone.
-    assert {path.name for path in tmp_path.iterdir()} == {"source.ldif", "copy.ldif", "tap.json", "target.json", "state.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"source.ldif", "copy.ldif", "tap.json", "target.json", "state.json", "state.json.lock"}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -152,3 +153,16 @@ def test_the_cron_jobs_configuration_mirrors(slapds, pipeline, tmp_path):
     run(*pipeline(tap, target | {"max_deletes": 1}), env={**ENVIRONMENT, **secrets})
     assert set(entries(copy)) == set(entries(source))
     assert list(tmp_path.glob("undo-*.ldif")) and (tmp_path / "state.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_two_runs_do_not_share_a_state(pipeline, tmp_path, shell):
+    """The second one ends at once, and leaves everything to the first."""
+    (tmp_path / "source.ldif").write_text(SUFFIX_LDIF)
+    command = pipeline({"server_url": f"ldif:{tmp_path}/source.ldif"}, {"server_url": f"ldif:{tmp_path}/copy.ldif"}, shell)
+    with open(tmp_path / "state.json.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(*command, code=75, env=ENVIRONMENT)
+    assert not (tmp_path / "copy.ldif").exists()
+    run(*command, env=ENVIRONMENT)
+    assert (tmp_path / "copy.ldif").exists()

@@ -119,7 +119,11 @@ const ROWS: &[Row] = &[
         "inappropriateAuthentication",
         "the entry of the bind DN has no password, or anonymous access is off",
     ),
-    row(49, "invalidCredentials", "check the bind DN and the password"),
+    row(
+        49,
+        "invalidCredentials",
+        "check the bind DN and the password; a locked account gives the same answer",
+    ),
     row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
     row(51, "busy", "try again later"),
     row(52, "unavailable", "try again later"),
@@ -277,7 +281,10 @@ mod tests {
 
     #[test]
     fn codes_have_name_text_and_advice() {
-        assert_eq!(describe(49, ""), "invalidCredentials (49); check the bind DN and the password");
+        assert_eq!(
+            describe(49, ""),
+            "invalidCredentials (49); check the bind DN and the password; a locked account gives the same answer"
+        );
         let other = describe(80, "internal\nerror");
         assert!(other.starts_with("other (80): internal error; "), "{other}");
         assert_eq!(name(4711), "unknown result code (4711)");

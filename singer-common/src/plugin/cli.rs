@@ -1,13 +1,16 @@
 //! The command line of both executables, and the frame of a run, from its configuration to its exit code.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use ldap_directory::text::printable_lines;
 use serde_json::{Value, json};
 
 pub use self::manual::{Example, Manual, STYLES, example, heading};
+use crate::operations::color;
 use crate::operations::error::{Class, Classified, full_text};
 use crate::operations::facts::{self, Facts};
 use crate::operations::logging::{self, LogFormat};
@@ -118,6 +121,25 @@ pub enum TestKind {
     Schema,
 }
 
+/// Prints a message of clap, colored as [`color::is_wanted`] says. It repeats arguments, which may contain control characters:
+/// then it is printed without colors, and they are escaped.
+fn print_clap(error: &clap::Error) {
+    let styled = error.render();
+    let plain = styled.to_string();
+    let is_terminal =
+        if error.use_stderr() { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let text = match printable_lines(&plain) {
+        Cow::Borrowed(_) if color::is_wanted(is_terminal) => styled.ansi().to_string(),
+        text => text.into_owned(),
+    };
+    // A reader that has gone is not an error.
+    let _ = if error.use_stderr() {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    };
+}
+
 /// Returns the process's environment. Variables that are not UTF-8 are skipped.
 pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
@@ -143,7 +165,7 @@ where
         Ok(args) => args,
         Err(e) => {
             // --help and --version are results, all others are usage errors; clap prints both.
-            let _ = e.print();
+            print_clap(&e);
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };

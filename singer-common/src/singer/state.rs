@@ -19,12 +19,12 @@ pub struct State {
 pub enum StateError {
     /// The file is not JSON.
     #[error(
-        "the state is not JSON ({0}); pass the last STATE value the tap printed, or leave --state out for a full run"
+        "the state is not JSON ({0}); pass the last STATE that the loader printed (without a loader, the tap), or leave --state out for a full run"
     )]
     NotJson(#[from] serde_json::Error),
     /// The JSON does not have the shape of a state.
     #[error(
-        "the state's {0}; pass the last STATE value the tap printed, or leave --state out for a full run"
+        "the state's {0}; pass the last STATE that the loader printed (without a loader, the tap), or leave --state out for a full run"
     )]
     Shape(&'static str),
     /// A bookmark is not valid.

@@ -1,5 +1,6 @@
 //! What is known about the directory of a run: its containers, classes and identity attributes, and passes over its DNs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
@@ -38,6 +39,8 @@ pub struct DirectoryContext {
     pub ids: IdentityAttributes,
     /// Whether whole reads are verified.
     pub verify: Verify,
+    /// The streams whose filters ask for something that the directory does not know.
+    pub doubtful_filters: BTreeSet<String>,
     /// Whether the base entry has [`HAS_SUBORDINATES`].
     reports_subordinates: bool,
     /// Read on first use; `None` if there are too many.
@@ -91,6 +94,7 @@ impl DirectoryContext {
             classes,
             ids,
             verify: config.verify,
+            doubtful_filters: BTreeSet::new(),
             reports_subordinates,
             non_leaf: OnceCell::new(),
             census: Mutex::default(),

@@ -22,16 +22,18 @@ struct Unknown {
     name: UnknownName,
 }
 
-/// Checks all names. Warns of those that may still be correct.
+/// Checks all names. Warns of those that may still be correct. Returns the streams whose filters ask for something that the
+/// directory does not know: what they do not find may be there all the same.
 ///
 /// # Errors
 /// Fails if a stream cannot be read as intended: for an unknown key, or an attribute with a spelling similar to a known one.
-pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), SettingsError> {
+pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<BTreeSet<String>, SettingsError> {
     let schema = directory.schema();
     let known = Known { schema, directory, names: KnownNames::new(directory) };
     if schema.coverage() == Coverage::BuiltIn && !matches!(directory, Directory::Ldif(_)) {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
+    let mut settings = BTreeSet::new();
     for Unknown { setting, name: unknown } in known.unknown(config)? {
         let hint = unknown.either().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let nearest = unknown.near.first();
@@ -42,6 +44,7 @@ pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), Set
             "the server's schema does not have"
         };
         tracing::warn!(setting, name, nearest, "`{setting}` asks for {what} `{name}`, which {place}{hint}");
+        settings.insert(setting);
     }
     for (setting, undefined) in known.undefined(config) {
         let Undefined { comparison, name, problem, expected } = &undefined;
@@ -51,8 +54,11 @@ pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), Set
             expected,
             "`{setting}`: no entry passes the comparison {comparison}, nor what negates it: {problem} (RFC 4511 section 4.5.1.7); expected: {expected}"
         );
+        settings.insert(setting);
     }
-    Ok(())
+    let streams = config.schemas.iter().enumerate();
+    let doubtful = streams.filter(|(n, _)| settings.contains(&format!("schemas[{n}].filter")));
+    Ok(doubtful.map(|(_, stream)| stream.name.clone()).collect())
 }
 
 /// What a name is needed for.

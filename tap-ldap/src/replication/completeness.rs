@@ -22,6 +22,8 @@ pub(crate) enum IncompleteReason {
     },
     /// The file says that it is not complete.
     File,
+    /// The filter asks for something that the directory does not know, such as a misspelled attribute.
+    Filter,
     /// The server refuses to list all DNs: entries below invisible parents would be missing.
     Unverified,
     /// Entries with invisible classes are in no stream: this stream may have had them.
@@ -52,6 +54,7 @@ impl IncompleteReason {
                 format!("{count} entries that the directory holds were not read{first}")
             }
             IncompleteReason::File => "the file is not whole".to_owned(),
+            IncompleteReason::Filter => "its filter asks for something that the directory does not know, so entries may be missing (allow_empty_streams: true takes it as it is)".to_owned(),
             IncompleteReason::Unverified => "the server refuses to list all names".to_owned(),
             IncompleteReason::HiddenClasses => {
                 "the bound user may not see the objectClass of some entries, which may be of this stream".to_owned()
@@ -76,7 +79,7 @@ pub(crate) struct Completeness {
 /// The settings about a read that is complete as far as can be known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CompletenessRules {
-    allow_empty: bool,
+    pub(super) allow_empty: bool,
     pub(super) activates: bool,
     max_shrink: Option<Shrink>,
     /// The records of the last complete read, if the bookmark has them.

@@ -24,6 +24,10 @@ pub(crate) fn conclude<W: Write>(
         completeness.add(IncompleteReason::File);
     }
     completeness.apply(&run.rules);
+    let is_doubtful = run.context.doubtful_filters.contains(&run.stream.tap_stream_id);
+    if is_doubtful && !run.rules.allow_empty && completeness.is_complete() {
+        completeness.add(IncompleteReason::Filter);
+    }
     for reason in &completeness.reasons {
         // One warning for the whole run was already logged for these.
         if matches!(

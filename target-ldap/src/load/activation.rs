@@ -292,8 +292,11 @@ impl<W: Write> Load<'_, W> {
         // Not an ancestor of another scope either: that would be deleted with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
         // Not an entry that a record waits for.
+        let kept = std::cell::Cell::new(0_u64);
         let is_gone = |key: &DnKey| {
-            !is_others(key) && !self.applier.claims().protects(key) && !self.scheduler.is_wanted(key)
+            let stays = self.applier.claims().protects(key) || self.scheduler.is_wanted(key);
+            kept.set(kept.get() + u64::from(stays));
+            !is_others(key) && !stays
         };
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
@@ -317,6 +320,11 @@ impl<W: Write> Load<'_, W> {
                 return None;
             }
         };
+        // The base itself is above the entries of the stream, and says nothing of them.
+        if !gone.is_empty() && kept.get() == 0 {
+            warn_of_no_deletion(&activation.stream, activation.line, &SkipReason::Elsewhere);
+            return None;
+        }
         // With a subtree deletion only the topmost entries are needed; else children are deleted first.
         let gone: Vec<(DnKey, String)> =
             if action.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };

@@ -175,6 +175,8 @@ impl<W: Write> Load<'_, W> {
             | (Task::Delete { filter: None, .. }, RecordOutcome::Unchanged) => {
                 claims.release((!work.by_version).then(|| work.claimant()).as_ref(), was);
             }
+            // Nothing was written: another record may have the DN, and nothing may delete what is there.
+            (Task::Upsert { .. }, RecordOutcome::Ignored) => claims.protect(&work.claimant(), was),
             // An entry that may not be renamed was written all the same.
             (Task::Upsert { .. }, _) => claims.claim(&work.claimant(), was),
             _ => {}

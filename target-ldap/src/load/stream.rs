@@ -80,7 +80,8 @@ impl StreamDefinition {
         in_file: Option<InFile>,
         outcome: Result<(Task, DnKey), LoadError>,
     ) -> MappedRecord {
-        let about = about(&self.key_properties, self.is_mirror_without_key, &record);
+        let is_secret = |name: &str| self.reject_schema.is_secret(name);
+        let about = about(&self.key_properties, self.is_mirror_without_key, &record, is_secret);
         let outcome = outcome.map_err(|error| error.of_key(&about));
         let identity = if outcome.is_err() && self.keeps_records {
             guarded(|| self.identity(&record)).ok().flatten()
@@ -155,8 +156,13 @@ pub(super) fn duplicate_property(property: &str) -> String {
     format!("property `{property}` is in the record twice, with values that differ; it must be there once")
 }
 
-/// Returns a record's key, for messages: `id=7`. For a mirror without a key, its DN as it is spelled.
-fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record) -> String {
+/// Returns a record's key, for messages: `id=7`. For a mirror without a key, its DN as it is spelled. Secret values are masked.
+fn about(
+    key_properties: &[String],
+    is_mirror_without_key: bool,
+    record: &Record,
+    is_secret: impl Fn(&str) -> bool,
+) -> String {
     let mut about = String::new();
     let name = is_mirror_without_key.then_some("dn");
     for name in key_properties.iter().map(String::as_str).chain(name) {
@@ -166,6 +172,7 @@ fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record
         about.push_str(name);
         about.push('=');
         match record.get(name) {
+            Some(_) if is_secret(name) => about.push_str("***"),
             Some(Value::String(text)) => about.push_str(text),
             Some(Value::Number(number)) => about.push_str(&number_text(number)),
             Some(other) => about.push_str(&other.to_string()),

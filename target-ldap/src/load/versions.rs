@@ -34,6 +34,11 @@ pub enum SkipReason {
         "the input broke off: records of the version came after it, and neither an ACTIVATE_VERSION nor a STATE after them"
     )]
     BrokenOff,
+    /// The entries of its records are all outside of the scope.
+    #[error(
+        "none of its records has an entry in the scope, so the scope is not the stream's; compare scope_base and scope_filter with dn_template"
+    )]
+    Elsewhere,
     /// The input was quiet within the version.
     #[error(
         "the version was carried out when the input was quiet, and what came before that is not known any more; set activate_when_quiet_seconds to more than the longest pause within a version"

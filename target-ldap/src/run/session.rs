@@ -293,11 +293,8 @@ impl Rehearsal<'_> {
             rejects = Some(RejectFile::open(file)?);
         }
         let tally = Arc::new(Tally::default());
-        // Whether a record would fail is certain only when it is written.
-        let directory = match &plan {
-            Some(_) => self.directory.clone().checked_preview(),
-            None => self.directory.clone().preview(),
-        };
+        // A record that the schema forbids is refused here as it is in the plan.
+        let directory = self.directory.clone().checked_preview();
         let destination = Destination::new(directory).with_plan(plan.clone()).with_tally(tally.clone());
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
@@ -305,8 +302,11 @@ impl Rehearsal<'_> {
             .with_progress(progress);
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
-            let base = self.config.default_base_dn.as_deref();
-            let used = self.config.guards.used(&tally, self.directory, base).await?;
+            let used = self.config.guards.used(&tally, self.directory, &self.config.limit_bases()).await?;
+            for limit in used.iter().filter(|limit| plan.is_none() && limit.allowed.is_some()) {
+                let (setting, used, allowed) = (limit.setting, limit.used, limit.allowed_text());
+                tracing::info!(setting, used, "{setting}: {used} of at most {allowed}");
+            }
             if let Some(plan) = &plan {
                 plan.limits(&used);
             }

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
 use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
 use singer_common::operations::error::{Class, Classified};
 use singer_common::operations::facts::Facts;
@@ -68,13 +69,13 @@ impl Guards {
         self,
         tally: &Tally,
         directory: &Directory,
-        base: Option<&str>,
+        bases: &[&str],
     ) -> anyhow::Result<[LimitUse; 2]> {
         let deletes = tally.deletes.load(Ordering::Relaxed);
         let changes = tally.changes.load(Ordering::Relaxed);
         let shares =
             [self.max_deletes, self.max_changes].iter().flatten().any(|l| matches!(l, Limit::Percent(_)));
-        let entries = if shares { count(directory, base).await? } else { 0 };
+        let entries = if shares { count_all(directory, bases).await? } else { 0 };
         let allowed = |limit: Option<Limit>| limit.map(|limit| (limit.of(entries), limit.text(entries)));
         Ok([
             LimitUse { setting: DELETES, used: deletes, allowed: allowed(self.max_deletes) },
@@ -126,16 +127,36 @@ pub fn check(limits: &[LimitUse]) -> Result<(), GuardError> {
     })
 }
 
-/// Returns the number of entries below the base, including the base.
-async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64> {
-    let Some(base) = base.or(directory.root_dse().default_base()) else {
+/// Returns the number of entries below the bases, or below the server's own base, including the bases.
+async fn count_all(directory: &Directory, bases: &[&str]) -> anyhow::Result<u64> {
+    let own = directory.root_dse().default_base().filter(|_| bases.is_empty());
+    let mut keys: Vec<(DnKey, &str)> = Vec::new();
+    for dn in bases.iter().copied().chain(own) {
+        keys.extend(DnKey::parse(dn, directory.schema()).ok().map(|key| (key, dn)));
+    }
+    if keys.is_empty() {
         return Err(SettingsError::value(
             "default_base_dn",
             "not set, and the server does not say which base max_deletes and max_changes are a share of",
             "the base, or numbers in place of percentages",
         )
         .into());
+    }
+    // A base below another one is counted with it.
+    let is_topmost = |key: &DnKey, at: usize| {
+        !keys.iter().enumerate().any(|(n, (other, _))| other.is_ancestor_of(key) || n < at && other == key)
     };
+    let mut entries = 0;
+    for (at, (key, dn)) in keys.iter().enumerate() {
+        if is_topmost(key, at) {
+            entries += count(directory, dn).await?;
+        }
+    }
+    Ok(entries)
+}
+
+/// Returns the number of entries below the base, including the base.
+async fn count(directory: &Directory, base: &str) -> anyhow::Result<u64> {
     let request = SearchRequest::new(base, Scope::Subtree, "(objectClass=*)", &["1.1"]);
     let mut attempts = None;
     loop {

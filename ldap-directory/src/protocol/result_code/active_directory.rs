@@ -97,7 +97,7 @@ mod tests {
         // Unknown numbers have the advice of the result code.
         for text in [bind("999"), bind("zzz"), "data".into(), "data ".into(), String::new()] {
             assert_eq!(advice(49, &text), None);
-            assert!(super::super::describe(49, &text).ends_with("; check the bind DN and the password"));
+            assert!(super::super::describe(49, &text).ends_with("; a locked account gives the same answer"));
         }
         for (code, text, says) in [
             (53, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0", "encrypted"),

@@ -105,7 +105,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     let again = ids_again(file);
     warn_of_later_runs(file, &reading.header);
     let (rehearsed, tally) = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
-    let used = config.guards.used(&tally, &directory, config.default_base_dn.as_deref()).await?;
+    let used = config.guards.used(&tally, &directory, &config.limit_bases()).await?;
     if !args.dry_run {
         guard::check(&used)?;
     }

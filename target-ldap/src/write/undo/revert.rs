@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ldap_directory::change::Change;
 use ldap_directory::dn;
 use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
 use ldap_directory::time::generalized::GeneralizedTime;
 use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
@@ -83,6 +84,11 @@ fn is_refusal(error: &DirectoryError) -> bool {
     matches!(error, DirectoryError::Operation { .. })
 }
 
+/// Whether an entry cannot be deleted because others are below it.
+fn has_subordinates(error: &DirectoryError) -> bool {
+    error.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF)
+}
+
 impl Reverter<'_> {
     /// Undoes all changes.
     pub async fn run(&mut self) -> anyhow::Result<Report> {
@@ -92,6 +98,8 @@ impl Reverter<'_> {
         let mut objections: BTreeMap<usize, String> = BTreeMap::new();
         // Entries that did not exist before, whose DNs are taken, possibly by others of the run.
         let mut waiting: Vec<(usize, String, String)> = Vec::new();
+        // Entries that the run added, with entries of the run below them that are undone later: their depth first.
+        let mut parents = Vec::new();
         for place in (0..self.entities.steps.len()).rev() {
             let Some(step) = self.entities.steps.get(place).cloned() else { continue };
             if self.skip.contains(&step.entity) {
@@ -134,6 +142,10 @@ impl Reverter<'_> {
                         report.outcomes.insert(step.number, RevertOutcome::TakenBack);
                         set(&mut at, step.entity, At::InEffect);
                     }
+                    // Two records made the same parent at once: entries below it may be in the journal before it.
+                    Err((false, e)) if note.of == ChangeKind::Add && has_subordinates(&e) => {
+                        parents.push((key(&note.dn, self.schema()).depth(), step, note, back));
+                    }
                     Err((is_begun, e)) if is_refusal(&e) => {
                         if is_begun || now == At::InEffect {
                             report.in_part.insert(step.entity);
@@ -161,6 +173,17 @@ impl Reverter<'_> {
                 waiting.push((step.entity, note.dn, difference));
             } else {
                 self.leave(&mut report, step.entity, difference);
+            }
+        }
+        parents.sort_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
+        for (_, step, note, back) in parents {
+            match self.take_back(&note, &back, &mut report).await {
+                Ok(()) => _ = report.outcomes.insert(step.number, RevertOutcome::TakenBack),
+                Err((_, e)) if is_refusal(&e) => {
+                    report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
+                    report.outcomes.insert(step.number, RevertOutcome::Refused);
+                }
+                Err((_, e)) => return Err(e.into()),
             }
         }
         for (entity, dn, difference) in waiting {
@@ -197,6 +220,8 @@ impl Reverter<'_> {
     }
 
     fn leave(&self, report: &mut Report, entity: usize, difference: String) {
+        let unlike = "it is neither as the run left it nor as it was before; a later run may have changed it";
+        let difference = if difference.is_empty() { unlike.to_owned() } else { difference };
         let steps = self.entities.steps_of.get(entity).into_iter().flatten();
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();

@@ -79,6 +79,27 @@ fn a_typo_in_a_filter_deletes_nothing() {
 }
 
 #[test]
+fn a_typo_within_a_filter_that_finds_something_deletes_nothing() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let config = |filter: &str, more: &Value| {
+        let stream = json!({"name": "users", "base_dn": PEOPLE, "filter": filter});
+        with(&with(&tap_config(&slapd), &json!({"schemas": [stream]})), more)
+    };
+    let typo = "(|(employeType=staff)(objectClass=person))";
+    let read = run(&config(typo, &json!({})), None).succeeds();
+    assert!(!read.records(None).is_empty());
+    assert_eq!((activated(&read).len(), warnings(&read, "users")), (0, 1), "{}", read.stderr);
+    assert_eq!(lines(&read).last().unwrap()["incomplete_streams"], 1);
+    // Asked for; and no typo.
+    for (filter, more) in [
+        (typo, json!({"allow_empty_streams": true})),
+        ("(|(employeeType=staff)(objectClass=person))", json!({})),
+    ] {
+        assert_eq!(activated(&run(&config(filter, &more), None).succeeds()).len(), 1, "{filter}");
+    }
+}
+
+#[test]
 fn an_empty_answer_is_no_deletion_with_an_index_of_keys() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     for method in ["FULL_TABLE", "INCREMENTAL"] {

@@ -12,6 +12,8 @@ use super::super::{HIDDEN, ValueChange, before_and_after, shown};
 
 /// The most values of an attribute that are shown; a group may have 50,000.
 pub(super) const MOST_VALUES: usize = 20;
+/// The most changed values of an attribute that are shown: whoever approves a plan has to see them.
+pub(super) const MOST_CHANGED: usize = 5_000;
 /// The attributes that say best whom or what an entry is about, in this order.
 pub(in super::super) const TELLING: [&str; 9] = [
     "displayname",
@@ -53,19 +55,24 @@ pub(super) struct Line {
 pub(super) struct Side {
     pub(super) values: Vec<Value>,
     pub(super) total: usize,
+    /// The number of changed values that are not shown.
+    pub(super) hidden_changes: usize,
 }
 
 impl Side {
     /// Returns a side with one value.
     pub(super) fn one(text: String, kind: ValueKind) -> Side {
-        Side { values: vec![Value { text, kind }], total: 1 }
+        Side { values: vec![Value { text, kind }], total: 1, hidden_changes: 0 }
     }
 
     fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: ValueKind) {
         for value in values {
             self.total += 1;
-            if self.values.len() < MOST_VALUES {
+            let most = if kind == ValueKind::Stays { MOST_VALUES } else { MOST_CHANGED };
+            if self.values.len() < most {
                 self.values.push(Value { text: shown(name, value), kind });
+            } else if kind != ValueKind::Stays {
+                self.hidden_changes += 1;
             }
         }
     }
@@ -155,8 +162,11 @@ fn values(side: &Side) -> Markup {
             all => {
                 ul.values {
                     @for one in all { li { (value(one)) } }
-                    @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
-                        li.quiet { "and " (count(more)) " more" }
+                    @if side.hidden_changes > 0 {
+                        li { strong { "and " (count(side.hidden_changes)) " more changed values: see the plan as LDIF" } }
+                    }
+                    @if let Some(more) = side.total.checked_sub(side.values.len() + side.hidden_changes).filter(|more| *more > 0) {
+                        li.quiet { "and " (count(more)) " more, unchanged" }
                     }
                 }
             }

@@ -122,3 +122,23 @@ fn what_has_no_value_of_the_attribute_that_match_compares_is_not_the_streams() {
         "cn=printer dc=example ou=else ou=in ou=users uid=a uid=b uid=c uid=d uid=e uid=f uid=g uid=z"
     );
 }
+
+#[test]
+fn a_scope_into_which_no_record_falls_is_not_emptied() {
+    let slapd = slapd();
+    let elsewhere = config(&slapd, &json!({"dn_template": format!("uid={{id}},ou=else,{BASE}")}));
+    let output = done(run(&elsewhere, &whole(&["z"]))).counts(&[("added", 1), ("deleted", 0)]);
+    output.reports(&json!({"stream": "users", "level": "warning"}));
+    assert!(left(&slapd).contains("uid=a uid=b uid=c"));
+}
+
+#[test]
+fn a_share_is_one_of_the_entries_in_the_scopes() {
+    let slapd = slapd();
+    // Half of the ten entries below ou=users, or more than half of those of the whole directory.
+    let limited = with(&config(&slapd, &json!({})), &json!({"max_deletes": "45%"}));
+    run(&limited, &whole(&["a"])).exits(1).reports_setting("max_deletes");
+    let wide = with(&limited, &json!({"default_base_dn": BASE}));
+    let output = run(&wide, &whole(&["a"])).exits(0).counts(&[("deleted", 5)]);
+    output.logs(&json!({"setting": "max_deletes", "used": 5}));
+}

@@ -87,3 +87,16 @@ fn a_name_that_a_record_no_longer_asks_for_is_still_its_own() {
         assert!(tree[&format!("uid=x,ou=a,{BASE}")]["employeenumber"].contains(b"1".as_slice()));
     }
 }
+
+#[test]
+fn a_record_that_may_not_be_written_takes_no_name() {
+    let file = File::new(&[("a", "old", "2")]);
+    let found = json!({"match": "(employeeNumber={id})", "operations": {"create": false},
+        "attribute_mapping": {"uid": "uid", "name": ["cn", "sn"]}});
+    let config = file.config(&json!({"mapping_rules": {"p": rule("a", &found)}}));
+    // Nobody has the number 1, and nobody is made of it.
+    run(&config, &[schema("p"), record("p", "1", "free"), record("p", "2", "free")])
+        .exits(0)
+        .counts(&[("ignored", 1), ("renamed", 1)]);
+    assert_eq!(file.uids(), set(&["free"]));
+}
