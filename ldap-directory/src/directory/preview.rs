@@ -190,12 +190,28 @@ impl PreviewDirectory {
         }
         let dn = change.dn();
         let before = self.changed.read(dn, WHOLE)?;
-        self.changed.apply_with(change, controls)?;
-        let Some(after) = self.changed.read(dn, WHOLE)? else { return Ok(()) };
         let vendor = self.below.root_dse().vendor;
-        let brought = conformance::brought(self.schema(), vendor, before.as_ref(), &after);
+        let mut brought = Vec::new();
+        match self.changed.apply_with(change, controls) {
+            // Servers check the schema first: no parent is made for an entry that they refuse.
+            Err(e) if e.is_no_such_object() => {
+                if let Change::Add(entry) = change {
+                    brought = conformance::brought(self.schema(), vendor, None, entry);
+                }
+                if brought.is_empty() {
+                    return Err(e);
+                }
+            }
+            applied => {
+                applied?;
+                let Some(after) = self.changed.read(dn, WHOLE)? else { return Ok(()) };
+                brought = conformance::brought(self.schema(), vendor, before.as_ref(), &after);
+                if !brought.is_empty() {
+                    self.changed.apply(&as_it_was(change, before.as_ref()))?;
+                }
+            }
+        }
         let Some(first) = brought.first() else { return Ok(()) };
-        self.changed.apply(&as_it_was(change, before.as_ref()))?;
         let operation = if before.is_some() { "modify" } else { "add" };
         let all: Vec<String> = brought.iter().map(ToString::to_string).collect();
         Err(DirectoryError::Operation {

@@ -217,3 +217,23 @@ fn certificates_go_as_openldap_wants_them() {
         assert_eq!(slapd.dump()[&dn]["usercertificate;binary"], [der.clone()].into());
     }
 }
+
+#[test]
+fn no_parent_is_planned_for_an_entry_that_is_refused() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let rule = json!({"dn_template": format!("uid={{id}},ou=new,{}", slapd.suffix()), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"id": "uid", "name": ["cn", "sn"]}});
+    let config = with(
+        &target_config(&slapd),
+        &json!({"mapping_rules": {"p": rule}, "on_error": "skip",
+        "reject_file": scratch().path().join("rejects.jsonl")}),
+    );
+    let text = json!({"type": ["null", "string"]});
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"],
+        "schema": {"properties": {"id": text, "name": text}}});
+    let record = |name: Value| json!({"type": "RECORD", "stream": "p", "record": {"id": "a", "name": name}});
+    for (name, changes) in [(Value::Null, 0), (json!("Ann"), 2)] {
+        let plan = Run::target(&config).messages(&[schema.clone(), record(name)]).arg("--dry-run").run();
+        assert_eq!(plan.stdout_text().matches("changetype: add").count(), changes, "{}", plan.stdout_text());
+    }
+}
