@@ -63,9 +63,10 @@ fn assert_shows(text: &str, shown: &str, instead: impl Fn(char) -> Option<char>)
 }
 
 /// What must not come through, by Unicode's own lists (`UnicodeData.txt`: Cc, Zl, Zp, and Cf but for what is seen or joins;
-/// `PropList.txt`: `Bidi_Control`). A list of its own: the code is checked against it.
+/// `PropList.txt`: `Bidi_Control`; `DerivedCoreProperties.txt`: `Default_Ignorable_Code_Point`, but for the joiners; noncharacters; the
+/// blank pattern of Braille). A list of its own: the code is checked against it.
 fn steers(c: char) -> bool {
-    const RANGES: [(u32, u32); 16] = [
+    const RANGES: [(u32, u32); 29] = [
         (0x0, 0x1f),
         (0x7f, 0x9f),
         (0xad, 0xad),
@@ -82,7 +83,20 @@ fn steers(c: char) -> bool {
         (0x1_bca0, 0x1_bca3),
         (0x1_d173, 0x1_d17a),
         (0xe_0000, 0xe_007f),
+        (0x34f, 0x34f),
+        (0x115f, 0x1160),
+        (0x17b4, 0x17b5),
+        (0x180b, 0x180d),
+        (0x180f, 0x180f),
+        (0x2800, 0x2800),
+        (0x3164, 0x3164),
+        (0xfdd0, 0xfdef),
+        (0xfe00, 0xfe0f),
+        (0xffa0, 0xffa0),
+        (0xfffe, 0xffff),
+        (0x1_3430, 0x1_343f),
+        (0xe_0080, 0xe_0fff),
     ];
     let n = u32::from(c);
-    RANGES.iter().any(|(first, last)| (*first..=*last).contains(&n))
+    n & 0xfffe == 0xfffe || RANGES.iter().any(|(first, last)| (*first..=*last).contains(&n))
 }

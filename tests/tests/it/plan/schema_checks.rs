@@ -221,12 +221,13 @@ fn certificates_go_as_openldap_wants_them() {
 #[test]
 fn no_parent_is_planned_for_an_entry_that_is_refused() {
     let slapd = Slapd::start(SlapdOptions::with_users());
+    let folder = scratch();
     let rule = json!({"dn_template": format!("uid={{id}},ou=new,{}", slapd.suffix()), "object_classes": ["inetOrgPerson"],
         "attribute_mapping": {"id": "uid", "name": ["cn", "sn"]}});
     let config = with(
         &target_config(&slapd),
         &json!({"mapping_rules": {"p": rule}, "on_error": "skip",
-        "reject_file": scratch().path().join("rejects.jsonl")}),
+        "reject_file": folder.path().join("rejects.jsonl")}),
     );
     let text = json!({"type": ["null", "string"]});
     let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"],
