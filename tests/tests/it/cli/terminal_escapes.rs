@@ -1,6 +1,6 @@
 //! Terminal escapes: no value from a directory, a record or a file name reaches the terminal as a control sequence.
 
-use ldap_tests::run::{Output, Run};
+use ldap_tests::run::{Output, Program, Run};
 use ldap_tests::server::scratch;
 use serde_json::{Value, json};
 
@@ -136,5 +136,16 @@ fn a_catalog_and_a_report_of_a_check_steer_no_terminal() {
     for args in [&["--test"][..], &["doctor"]] {
         let run = args.iter().fold(Run::bare(ldap_tests::run::Program::Tap), |run, arg| run.arg(*arg));
         calm("a check", &run.file("--config", &config).run().stdout_text());
+    }
+}
+
+#[test]
+fn a_message_about_an_argument_steers_no_terminal() {
+    for argument in ["--\u{1b}]0;pwn\u{7}", "x\u{202e}", "--config=\u{1b}[2J"] {
+        for program in [Program::Tap, Program::Target] {
+            let output = Run::bare(program).arg(argument).run().exits(2);
+            let text = output.stderr.to_string();
+            assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+        }
     }
 }
