@@ -158,6 +158,7 @@ FOLLOWED = {
     "guides/rotate-a-password.md": Case({"ldap://ldap.example.com": source}),
     "guides/upgrade.md": Case(),
     "guides/hr-to-openldap.md": Case({"ldaps://ldap.example.com": with_ppolicy}),
+    "guides/hr-from-csv.md": Case({"ldap://ldap.example.com": destination}, programs=("tap",)),
     "guides/mirror.md": Case({"ldap://old.example.com": source, "ldap://new.example.com": destination}),
     "guides/ldif.md": Case({"ldap://ldap.example.com": source, "ldap://new.example.com": destination}),
     "guides/openldap.md": Case({"ldap://ldap.example.com": openldap_as_in_the_page}, then=three_records),
