@@ -71,7 +71,7 @@ def source(**options):
 
 def destination(**options):
     """A slapd with empty units and the account."""
-    return {"ldif": EMPTY, "database": MANAGE, **options}
+    return {"ldif": EMPTY, "database": MANAGE} | options
 
 
 def openldap_as_in_the_page():
@@ -81,8 +81,9 @@ def openldap_as_in_the_page():
 
 
 def with_ppolicy():
-    """A slapd with the overlay as in the page."""
-    return destination(modules="moduleload ppolicy\n", overlays=conf("guides/hr-to-openldap.md", 0))
+    """A slapd with the overlay and the ACLs as in the page."""
+    page = "guides/hr-to-openldap.md"
+    return destination(database=conf(page, 1) + conf(page, 2) + MANAGE, modules="moduleload ppolicy\n", overlays=conf(page, 0))
 
 
 class Served:
