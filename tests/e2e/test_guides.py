@@ -148,7 +148,7 @@ def with_tls():
 FOLLOWED = {
     README: Case(),
     "tutorials/first-session.md": Case({"ldaps://ldap.example.com": with_tls}, secrets=("mistyped", PASSWORD)),
-    "tutorials/first-load.md": Case(postgres=True),
+    "tutorials/first-load.md": Case({"ldap://ldap.example.com": source}, postgres=True),
     "tutorials/first-accounts.md": Case(),
     "guides/postgresql.md": Case({"ldap://ldap.example.com": source}, postgres=True),
     "guides/duckdb.md": Case({"ldap://ldap.example.com": source}),
@@ -278,7 +278,7 @@ def test_page(page, slapds, work, tmp_path, request):
             replaced[url] = started[-1].tls_url
     if case.postgres:
         postgres = request.getfixturevalue("postgres")
-        postgres.query("drop schema if exists ldap cascade")
+        postgres.query("drop schema if exists ldap, directory cascade")
         replaced |= {"PGPORT=5432": f"PGPORT={postgres.port}", '"port": 5432': f'"port": {postgres.port}'}
     replaced |= {"/srv/ldap": str(work)} | case.replaced
     ran = follow(DOCS / page, work, replaced, environment(tmp_path, case.programs), case.secrets)
