@@ -134,6 +134,14 @@ def schedules_are_whole(folder):
     line = (folder / "ldap-load.cron").read_text().splitlines()[-1].split(None, 6)
     assert len(line) == 7 and all(re.fullmatch(r"[\d*/,-]+", field) for field in line[:5]), line
     assert line[5] == "etl" and line[6].split()[1].endswith("/load.sh"), line
+    path, line = (folder / "meltano.cron").read_text().splitlines()
+    fields = line.split(None, 6)
+    assert path.startswith("PATH=") and fields[5] == "etl" and all(re.fullmatch(r"[\d*/,-]+", field) for field in fields[:5]), line
+    # As cron does it: a shell that has hardly a variable.
+    few = {"PATH": f"{BIN}:{MELTANO.parent}:/usr/bin:/bin", "HOME": str(folder), "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    (folder / "meltano.log").unlink()
+    run("sh", "-c", fields[6], env=few, cwd="/")
+    assert "Run completed" in (folder / "meltano.log").read_text()
     dag = ast.parse((folder / "ldap_load.py").read_text())
     calls = {node.func.id: {k.arg: k.value for k in node.keywords} for node in ast.walk(dag) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert {"DAG", "BashOperator"} <= calls.keys(), calls
