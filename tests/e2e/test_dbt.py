@@ -41,7 +41,19 @@ def test_names_and_models(dbt):
     # The fixture has built and tested all; here only that it did.
     results = json.loads((dbt.project / "target" / "run_results.json").read_text())["results"]
     passed = {r["unique_id"].split(".")[2] for r in results if r["status"] == "pass"}
-    assert {"names_are_parsed", "names_compare", "models_are_normalised", "the_list_is_there"} <= passed, passed
+    assert {"groups_have_members", "names_are_parsed", "names_compare", "models_are_normalised", "the_list_is_there"} <= passed, passed
+
+
+def test_groups_without_a_member_column_fail(dbt):
+    """As loaded with the columns of a tap where `member` was not selected: the models are empty, and a test says so."""
+    models = ["build", "--select", "stg_ldap__groups", "ldap_memberships", "groups_have_members"]
+    try:
+        failed = dbt(*models, "--vars", "{ldap_groups_table: raw_users}", code=1)
+        results = json.loads((dbt.project / "target" / "run_results.json").read_text())["results"]
+        status = {r["unique_id"].split(".")[2]: r["status"] for r in results}
+        assert status["ldap_memberships"] == "success" and status["groups_have_members"] == "fail", failed.stdout
+    finally:
+        dbt(*models)
 
 
 def test_a_model_becomes_singer_messages(dbt):

@@ -71,7 +71,7 @@ def source(**options):
 
 def destination(**options):
     """A slapd with empty units and the account."""
-    return {"ldif": EMPTY, "database": MANAGE, **options}
+    return {"ldif": EMPTY, "database": MANAGE} | options
 
 
 def openldap_as_in_the_page():
@@ -81,8 +81,9 @@ def openldap_as_in_the_page():
 
 
 def with_ppolicy():
-    """A slapd with the overlay as in the page."""
-    return destination(modules="moduleload ppolicy\n", overlays=conf("guides/hr-to-openldap.md", 0))
+    """A slapd with the overlay and the ACLs as in the page."""
+    page = "guides/hr-to-openldap.md"
+    return destination(database=conf(page, 1) + conf(page, 2) + MANAGE, modules="moduleload ppolicy\n", overlays=conf(page, 0))
 
 
 class Served:
@@ -133,6 +134,14 @@ def schedules_are_whole(folder):
     line = (folder / "ldap-load.cron").read_text().splitlines()[-1].split(None, 6)
     assert len(line) == 7 and all(re.fullmatch(r"[\d*/,-]+", field) for field in line[:5]), line
     assert line[5] == "etl" and line[6].split()[1].endswith("/load.sh"), line
+    path, line = (folder / "meltano.cron").read_text().splitlines()
+    fields = line.split(None, 6)
+    assert path.startswith("PATH=") and fields[5] == "etl" and all(re.fullmatch(r"[\d*/,-]+", field) for field in fields[:5]), line
+    # As cron does it: a shell that has hardly a variable.
+    few = {"PATH": f"{BIN}:{MELTANO.parent}:/usr/bin:/bin", "HOME": str(folder), "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    (folder / "meltano.log").unlink()
+    run("sh", "-c", fields[6], env=few, cwd="/")
+    assert "Run completed" in (folder / "meltano.log").read_text()
     dag = ast.parse((folder / "ldap_load.py").read_text())
     calls = {node.func.id: {k.arg: k.value for k in node.keywords} for node in ast.walk(dag) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert {"DAG", "BashOperator"} <= calls.keys(), calls
@@ -147,7 +156,7 @@ def with_tls():
 FOLLOWED = {
     README: Case(),
     "tutorials/first-session.md": Case({"ldaps://ldap.example.com": with_tls}, secrets=("mistyped", PASSWORD)),
-    "tutorials/first-load.md": Case(postgres=True),
+    "tutorials/first-load.md": Case({"ldap://ldap.example.com": source}, postgres=True),
     "tutorials/first-accounts.md": Case(),
     "guides/postgresql.md": Case({"ldap://ldap.example.com": source}, postgres=True),
     "guides/duckdb.md": Case({"ldap://ldap.example.com": source}),
@@ -158,6 +167,7 @@ FOLLOWED = {
     "guides/rotate-a-password.md": Case({"ldap://ldap.example.com": source}),
     "guides/upgrade.md": Case(),
     "guides/hr-to-openldap.md": Case({"ldaps://ldap.example.com": with_ppolicy}),
+    "guides/hr-from-csv.md": Case({"ldap://ldap.example.com": destination}, programs=("tap",)),
     "guides/mirror.md": Case({"ldap://old.example.com": source, "ldap://new.example.com": destination}),
     "guides/ldif.md": Case({"ldap://ldap.example.com": source, "ldap://new.example.com": destination}),
     "guides/openldap.md": Case({"ldap://ldap.example.com": openldap_as_in_the_page}, then=three_records),
@@ -276,7 +286,7 @@ def test_page(page, slapds, work, tmp_path, request):
             replaced[url] = started[-1].tls_url
     if case.postgres:
         postgres = request.getfixturevalue("postgres")
-        postgres.query("drop schema if exists ldap cascade")
+        postgres.query("drop schema if exists ldap, directory cascade")
         replaced |= {"PGPORT=5432": f"PGPORT={postgres.port}", '"port": 5432': f'"port": {postgres.port}'}
     replaced |= {"/srv/ldap": str(work)} | case.replaced
     ran = follow(DOCS / page, work, replaced, environment(tmp_path, case.programs), case.secrets)
