@@ -26,7 +26,7 @@ use crate::load::rejects::RejectFile;
 use crate::load::{Load, LoadProgress, requirements};
 use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
-use crate::write::guard::{self, GuardError, Tally};
+use crate::write::guard::{self, GuardError, LimitUse, Tally};
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 use crate::write::undo::{Undo, recovery};
 
@@ -303,7 +303,8 @@ impl Rehearsal<'_> {
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
             let used = self.config.guards.used(&tally, self.directory, &self.config.limit_bases()).await?;
-            for limit in used.iter().filter(|limit| plan.is_none() && limit.allowed.is_some()) {
+            let is_told = |limit: &&LimitUse| limit.allowed.is_some() && !limit.is_exceeded();
+            for limit in used.iter().filter(|limit| plan.is_none() && is_told(limit)) {
                 let (setting, used, allowed) = (limit.setting, limit.used, limit.allowed_text());
                 tracing::info!(setting, used, "{setting}: {used} of at most {allowed}");
             }
