@@ -36,6 +36,7 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::doubles::Doubles;
 use crate::discovery::missing_base;
 use crate::discovery::setting_names;
+use crate::discovery::shortfalls;
 use crate::output::Output;
 use crate::output::batches::Batches;
 use crate::output::rewrite::Rewriter;
@@ -392,7 +393,7 @@ fn write_report(
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
     let directory = directory_settings::open(&config.directory, Access::Read).await?;
-    warn_of_shortfalls(&directory);
+    shortfalls::warn(&directory);
     let doubtful_filters = setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
     match DirectoryContext::find(config, &directory, &base).await {
@@ -402,21 +403,6 @@ async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext
         }
         Err(e) => Err(missing_base::explained(config, &directory, e.into()).await),
     }
-}
-
-/// Warns if a file says that it is not complete.
-fn warn_of_shortfalls(directory: &Directory) {
-    let shortfalls = directory.shortfalls();
-    let Some(first) = shortfalls.first() else { return };
-    let more = match shortfalls.len() {
-        1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
-    };
-    tracing::warn!(
-        shortfalls = shortfalls.len(),
-        "{} is not whole: {first}{more}; what is there is read, no ACTIVATE_VERSION is sent and nothing is deleted downstream",
-        directory.location()
-    );
 }
 
 /// Returns the base DN: that of the settings, or the server's only one.
