@@ -38,12 +38,13 @@ fn classes_and_attributes_that_the_destination_does_not_know_are_named() {
     // Ahead of the first write: where the run is rehearsed.
     let output = Run::target(&config).arg("--dry-run").messages(&messages()).run().exits(1);
     output.says(ATTRIBUTES).says(CLASSES);
+    // The rehearsal refuses what the plan refuses: the run would end at that record.
     let limited = with(&config, &json!({"max_changes": 2}));
     Run::target(&limited)
         .messages(&messages())
         .run()
         .exits(1)
-        .reports_setting("max_changes")
+        .reports_code(21)
         .reports(&json!({"stream": "all"}));
     assert_untouched(&slapd, &before);
 
