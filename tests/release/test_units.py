@@ -108,6 +108,6 @@ def test_settings_of_the_manifests_exist(path):
     """The configurations have no password, and no setting that the executables do not know. (tests/e2e/test_packaging.py runs them.)"""
     data = next(o for o in yaml.safe_load_all(path.read_text()) if o["kind"] == "ConfigMap")["data"]
     for program, name in (("tap-ldap", "tap.json"), ("target-ldap", "target.json")):
-        known = set(re.findall(r"(?m)^\| `(\w+)`", (ROOT / f"docs/reference/{program}.md").read_text()))
+        known = set(re.findall(r'<a id="(\w+)"></a>', (ROOT / f"docs/reference/{program}.md").read_text()))
         settings = json.loads(data[name])
         assert set(settings) <= known and "bind_password" not in settings
