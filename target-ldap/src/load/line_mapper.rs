@@ -334,9 +334,11 @@ impl LineMapper {
         warnings.retain(|warning| self.logged.insert(warning.text.clone()));
         let key_kind = key_kind(&message.key_properties, mapping.is_mirror(), self.config.dn_rewrite.len());
         let is_mirror_without_key = message.key_properties.is_empty() && mapping.is_mirror();
+        let reject_schema = Arc::new(RejectSchema::new(message, mapping.secret_properties()));
         let stream = Arc::new(StreamDefinition {
             name: message.stream.as_str().into(),
-            reject_schema: Arc::new(RejectSchema::new(message, mapping.secret_properties())),
+            has_secret_key: message.key_properties.iter().any(|name| reject_schema.is_secret(name)),
+            reject_schema,
             naming_properties: mapping.naming_properties(),
             mapping,
             validator,

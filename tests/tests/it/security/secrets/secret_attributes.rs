@@ -159,3 +159,32 @@ fn base64_of(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)
 }
+
+#[test]
+fn a_secret_that_is_the_key_of_its_stream_is_masked_wherever_a_record_is_named() {
+    let folder = scratch();
+    let path = |name: &str| folder.path().join(name);
+    let rule = json!({"dn_template": "uid={id},dc=example,dc=test", "object_classes": ["account"],
+        "attribute_mapping": {"id": "uid"}});
+    let config = json!({"server_url": format!("ldif:{}", path("copy.ldif").display()), "secret_attributes": ["ssn"],
+        "on_error": "skip", "reject_file": path("rejects.jsonl"), "mapping_rules": {"p": rule}});
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["ssn"], "schema": {"properties": {
+        "ssn": {"type": "string"}, "id": {"type": ["null", "string"]}}}});
+    let record =
+        |id: Value| json!({"type": "RECORD", "stream": "p", "record": {"ssn": "SSN-12345", "id": id}});
+    let messages = [schema, record(json!("ann")), record(Value::Null)];
+    for plan in ["ldif", "diff", "json", "html"] {
+        let output = Run::target(&config)
+            .messages(&messages)
+            .arg("--dry-run")
+            .arg("--plan-format")
+            .arg(plan)
+            .run()
+            .exits(4);
+        let shown = format!("{}{}", output.stdout_text(), output.stderr);
+        assert!(shown.contains("ssn=***") && !shown.contains("SSN-12345"), "{plan}: {shown}");
+    }
+    let output = Run::target(&config).messages(&messages).run().exits(4);
+    let rejects = std::fs::read_to_string(path("rejects.jsonl")).unwrap();
+    assert!(!output.stderr.to_string().contains("SSN-12345") && !rejects.contains("SSN-12345"), "{rejects}");
+}
