@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::ldif::LdifDirectory;
+use ldap_directory::ldif::{LdifDirectory, LdifRules};
 use ldap_directory::{Access, Directory};
 use proptest::prelude::*;
 use singer_common::operations::file::{JOURNAL, with_suffix};
@@ -310,5 +310,32 @@ fn in_a_journal_a_change_that_was_refused_is_void() {
         let text = std::fs::read_to_string(with_suffix(&path, ".killed")).unwrap();
         assert_eq!(text.matches("\nchangetype: ").count(), 1);
         assert!(!text.contains("changetype: delete") && !text.contains("cn=one"), "{text}");
+    });
+}
+
+/// Two records made the same parent at once: what is below it was announced before the parent that was made.
+#[test]
+fn a_parent_that_the_journal_has_behind_its_children_goes_after_them() {
+    block_on(async {
+        let trial = Trial::new().await;
+        trial.directory.set_ldif_rules(LdifRules { takes_orphans: true, ..LdifRules::default() });
+        let path = trial.names().path();
+        let undo = Undo::create(&path, &trial.directory, false).unwrap();
+        let add = |dn: &str, class: &str, name: &str, value: &str| {
+            let attributes =
+                vec![Attribute::new("objectClass", octets(&[class])), Attribute::new(name, octets(&[value]))];
+            Change::Add(Entry { dn: dn.into(), attributes })
+        };
+        let changes = [
+            add("cn=below,ou=n,ou=m,dc=x", "device", "cn", "below"),
+            add("ou=n,ou=m,dc=x", "organizationalUnit", "ou", "n"),
+            add("ou=m,dc=x", "organizationalUnit", "ou", "m"),
+        ];
+        let undo = trial.make(undo, &changes).await;
+        undo.committed().unwrap();
+        undo.finish(&trial.names(), &trial.directory).await.unwrap();
+        let report = trial.take_back(&path).await;
+        assert!(report.refused.is_empty(), "{report:?}");
+        assert_eq!(tree(&trial.directory).await, trial.first);
     });
 }
