@@ -337,7 +337,12 @@ impl LineMapper {
         let reject_schema = Arc::new(RejectSchema::new(message, mapping.secret_properties()));
         let stream = Arc::new(StreamDefinition {
             name: message.stream.as_str().into(),
-            has_secret_key: message.key_properties.iter().any(|name| reject_schema.is_secret(name)),
+            secret_keys: message
+                .key_properties
+                .iter()
+                .filter(|name| reject_schema.is_secret(name))
+                .cloned()
+                .collect(),
             reject_schema,
             naming_properties: mapping.naming_properties(),
             mapping,

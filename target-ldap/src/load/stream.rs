@@ -53,8 +53,8 @@ pub(super) struct StreamDefinition {
     pub(super) above: Mutex<Above>,
     pub(super) keeps_records: bool,
     pub(super) key_kind: KeyKind,
-    /// Whether a property of the key is secret.
-    pub(super) has_secret_key: bool,
+    /// The properties of the key that are secret.
+    pub(super) secret_keys: BTreeSet<String>,
     /// Whether its SCHEMA has `_sdc_deleted_at`.
     pub(super) has_deletion_marker: bool,
 }
@@ -82,7 +82,7 @@ impl StreamDefinition {
         in_file: Option<InFile>,
         outcome: Result<(Task, DnKey), LoadError>,
     ) -> MappedRecord {
-        let is_secret = |name: &str| self.has_secret_key && self.reject_schema.is_secret(name);
+        let is_secret = |name: &str| self.secret_keys.contains(name);
         let about = about(&self.key_properties, self.is_mirror_without_key, &record, is_secret);
         let outcome = outcome.map_err(|error| error.of_key(&about));
         let identity = if outcome.is_err() && self.keeps_records {
