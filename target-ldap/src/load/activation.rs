@@ -292,12 +292,10 @@ impl<W: Write> Load<'_, W> {
         // Not an ancestor of another scope either: that would be deleted with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
         // Not an entry that a record waits for.
-        let kept = std::cell::Cell::new(0_u64);
         let is_gone = |key: &DnKey| {
-            let stays = self.applier.claims().protects(key) || self.scheduler.is_wanted(key);
-            kept.set(kept.get() + u64::from(stays));
-            !is_others(key) && !stays
+            !is_others(key) && !self.applier.claims().protects(key) && !self.scheduler.is_wanted(key)
         };
+        let has_records = self.applier.key(base).is_ok_and(|base| self.applier.claims().protects(&base));
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
             signal = self.stop.wait() => return Some(signal),
@@ -320,8 +318,7 @@ impl<W: Write> Load<'_, W> {
                 return None;
             }
         };
-        // The base itself is above the entries of the stream, and says nothing of them.
-        if !gone.is_empty() && kept.get() == 0 {
+        if !gone.is_empty() && !has_records {
             warn_of_no_deletion(&activation.stream, activation.line, &SkipReason::Elsewhere);
             return None;
         }

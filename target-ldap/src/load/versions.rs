@@ -36,7 +36,7 @@ pub enum SkipReason {
     BrokenOff,
     /// The entries of its records are all outside of the scope.
     #[error(
-        "none of its records has an entry in the scope, so the scope is not the stream's; compare scope_base and scope_filter with dn_template"
+        "no record of the run has an entry below its scope_base, so the scope is not the stream's; compare scope_base with dn_template"
     )]
     Elsewhere,
     /// The input was quiet within the version.
