@@ -4,7 +4,7 @@
 //! whenever the input was quiet for long enough. A tap may announce a version before its records, and again for each part of
 //! them. Until then STATE after the announcement is held back, so that a run that ends early loses no deletion.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ pub(super) struct Activations {
     pub(super) versions: Versions,
     /// Entries that a version does not have, to be submitted for deletion.
     pub(super) absent: VecDeque<AbsentEntry>,
+    /// The bases of the scopes of streams, until a record has an entry below; then `None`.
+    unreached: BTreeMap<String, Option<DnKey>>,
     /// Streams of which a version was announced, whatever came of it.
     announced_streams: BTreeSet<String>,
     /// Streams for which the warning about a missing `scope_base` was logged.
@@ -86,6 +88,26 @@ impl Activations {
                 activation.is_open = true;
             }
         }
+    }
+
+    /// Notes the entry of a record: whether it is in the scope of its stream.
+    pub(super) fn note_entry(&mut self, stream: &str, key: &DnKey, base: impl FnOnce() -> Option<DnKey>) {
+        match self.unreached.get_mut(stream) {
+            Some(None) => {}
+            Some(unreached) if unreached.as_ref().is_some_and(|base| key.is_within(base)) => {
+                *unreached = None
+            }
+            Some(_) => {}
+            None => {
+                let base = base().filter(|base| !key.is_within(base));
+                self.unreached.insert(stream.to_owned(), base);
+            }
+        }
+    }
+
+    /// Whether a record of the stream had an entry in its scope.
+    fn has_reached(&self, stream: &str) -> bool {
+        self.unreached.get(stream).is_some_and(Option::is_none)
     }
 
     /// Notes a STATE.
@@ -295,7 +317,9 @@ impl<W: Write> Load<'_, W> {
         let is_gone = |key: &DnKey| {
             !is_others(key) && !self.applier.claims().protects(key) && !self.scheduler.is_wanted(key)
         };
-        let has_records = self.applier.key(base).is_ok_and(|base| self.applier.claims().protects(&base));
+        // An entry that `match` found may be in the scope, and its record's DN not.
+        let has_records = self.activations.has_reached(&activation.stream)
+            || self.applier.key(base).is_ok_and(|base| self.applier.claims().protects(&base));
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
             signal = self.stop.wait() => return Some(signal),

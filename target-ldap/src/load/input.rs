@@ -129,6 +129,8 @@ impl<W: Write> Load<'_, W> {
             if self.config.process_activate_version {
                 self.activations.versions.count_record(name, version);
                 self.activations.note_record(name, version);
+                let base = || stream.mapping.extent().and_then(|extent| self.applier.key(&extent.base).ok());
+                self.activations.note_entry(name, &key, base);
             }
             self.consider_prefetch(name, &task, &key);
         }
