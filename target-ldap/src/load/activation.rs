@@ -95,7 +95,7 @@ impl Activations {
         match self.unreached.get_mut(stream) {
             Some(None) => {}
             Some(unreached) if unreached.as_ref().is_some_and(|base| key.is_within(base)) => {
-                *unreached = None
+                *unreached = None;
             }
             Some(_) => {}
             None => {
