@@ -7,7 +7,6 @@
 //! - [`census`], [`non_leaf`], `tally`, [`gaps`]: which DNs exist, so that no entry is missed.
 //! - [`sample`], [`catalog`], [`membership`]: what occurs in a stream, and its catalog entry.
 //! - `setting_names`, `missing_base`: names in the settings that the directory does not have.
-//! - `shortfalls`: what a file says of itself, if it is not whole.
 //! - `replication_keys`: the keys that servers maintain, and how they grow.
 //! - [`doubles`]: values that several entries have, for the report.
 //! - [`dn`]: DNs that a server sent.
@@ -27,7 +26,6 @@ pub mod non_leaf;
 pub(crate) mod replication_keys;
 pub mod sample;
 pub(crate) mod setting_names;
-pub(crate) mod shortfalls;
 pub mod source;
 pub mod streams;
 pub(crate) mod tally;

@@ -36,7 +36,6 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::doubles::Doubles;
 use crate::discovery::missing_base;
 use crate::discovery::setting_names;
-use crate::discovery::shortfalls;
 use crate::output::Output;
 use crate::output::batches::Batches;
 use crate::output::rewrite::Rewriter;
@@ -393,7 +392,6 @@ fn write_report(
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
     let directory = directory_settings::open(&config.directory, Access::Read).await?;
-    shortfalls::warn(&directory);
     let doubtful_filters = setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
     match DirectoryContext::find(config, &directory, &base).await {

@@ -174,7 +174,8 @@ const OWN: &[Setting] = &[
         Kind::IntegerOrText,
         "How much smaller than the last complete read of a stream a whole read may be: a number of entries, or a share such as `\"50%\"`. A smaller read deletes nothing: no ACTIVATE_VERSION and no deletions by `track_deletions`. The count is kept in the bookmark, so the STATE must be passed to the next run, for FULL_TABLE as well. Default: no limit; a read of less than half of the last one is a warning, if the last one is known and had at least 20 entries.",
     )
-    .of(Group::Deletions),
+    .of(Group::Deletions)
+    .holds_back(),
     Setting::new(
         "batch_config",
         Kind::Object,

@@ -94,7 +94,8 @@ const OWN: &[Setting] = &[
         Kind::Integer { min: 0, max: i64::MAX },
         "With `on_error: skip`: the most records that a run may reject. With one more the run fails (exit code 1), and STATE stays before that record.",
     )
-    .of(Group::Rejects),
+    .of(Group::Rejects)
+    .holds_back(),
     Setting::new(
         "validate_records",
         Kind::Boolean,
@@ -133,6 +134,7 @@ const OWN: &[Setting] = &[
         "Write nothing: read the directory and print the plan on stdout, as `--dry-run` does. No STATE is printed.",
     )
     .of(Group::PlanAndUndo)
+    .holds_back()
     .basic()
     .or("false"),
     Setting::new(
@@ -141,6 +143,7 @@ const OWN: &[Setting] = &[
         "The file for LDIF that undoes the run: `target-ldap undo FILE` checks each entry first, `ldapmodify` does not. The file name may contain `{run_id}` (the start of the run and its ID in the log) and `{date}`: then each run has its own file. A dry run does not write it.",
     )
     .of(Group::PlanAndUndo)
+    .holds_back()
     .basic(),
     Setting::new(
         "undo_keep",
@@ -154,13 +157,15 @@ const OWN: &[Setting] = &[
         "The most entries that a run may delete (or, with `on_delete`, move with their subtree or set values of): a number, or a percentage of the entries below `default_base_dn`, else those in the scopes of the rules (`scope_base`), else below the server's base, such as \"5%\". A run that would delete more writes nothing and fails (exit code 1). The input is read to its end first.",
     )
     .of(Group::Limits)
+    .holds_back()
     .basic(),
     Setting::new(
         "max_changes",
         Kind::IntegerOrText,
         "The most changes of any kind that a run may make; otherwise as `max_deletes`.",
     )
-    .of(Group::Limits),
+    .of(Group::Limits)
+    .holds_back(),
     Setting::new(
         "assert_unchanged",
         Kind::Boolean,

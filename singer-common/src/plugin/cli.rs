@@ -176,7 +176,7 @@ where
     let options =
         logging::LogOptions { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
     if let Err(problem) = logging::init(manual.name, &manual.modules, options, &variables()) {
-        let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
+        print_clap(&A::command().error(clap::error::ErrorKind::InvalidValue, problem));
         return ExitCode::from(Class::Config.exit_code());
     }
     let command = common(&args).command.as_ref().and_then(Commands::common);

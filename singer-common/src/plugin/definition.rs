@@ -40,8 +40,20 @@ pub struct PluginCommand {
 /// Words in names of settings that are written in capitals.
 const CAPITALS: &[&str] = &["ca", "dn", "id", "ldif", "otlp", "ssl", "tls", "url", "uuid"];
 
+/// Returns all files of a plugin below `meltano/`, each with its path and content: the definition, the short definition, and the
+/// lock file of the sample project. `command` regenerates them.
+pub fn files(about: &About, plugin: &Plugin, command: &str) -> [(String, String); 3] {
+    let (folder, variant) = (format!("{}/{}", plugin.kind, about.name), plugin.variant);
+    let full = format!("{variant}.yml");
+    [
+        (format!("{folder}/{full}"), yaml(about, plugin, command)),
+        (format!("{folder}/short.yml"), short_yaml(about, plugin, &full, command)),
+        (format!("project/plugins/{}/{}--{variant}.lock", plugin.kind, about.name), lock(about, plugin)),
+    ]
+}
+
 /// Returns the definition as YAML. `command` regenerates the file.
-pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
+fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
     let mut out = format!("# Generated from the table of settings: `{command}` writes it anew.\n");
     let Value::Object(definition) = definition(about, plugin) else { return out };
     for (key, value) in definition {
@@ -61,7 +73,7 @@ pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
 }
 
 /// Returns the definition as a Meltano project's lock file: `plugins/extractors/tap-ldap--variant.lock`.
-pub fn lock(about: &About, plugin: &Plugin) -> String {
+fn lock(about: &About, plugin: &Plugin) -> String {
     let mut lock = Map::new();
     lock.insert("plugin_type".into(), plugin.kind.into());
     if let Value::Object(definition) = definition(about, plugin) {
@@ -75,7 +87,7 @@ pub fn lock(about: &About, plugin: &Plugin) -> String {
 
 /// Returns a short definition as YAML, for `meltano add --from-ref`: Meltano copies it into `meltano.yml`.
 /// It has the settings that a new user needs, without defaults: the executable has them. `full` is the file with all settings.
-pub fn short_yaml(about: &About, plugin: &Plugin, full: &str, command: &str) -> String {
+fn short_yaml(about: &About, plugin: &Plugin, full: &str, command: &str) -> String {
     let mut out = format!(
         "# Generated from the table of settings: `{command}` writes it anew.\n# The settings that a new user needs; all of them are in {full}.\n"
     );

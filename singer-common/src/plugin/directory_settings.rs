@@ -59,14 +59,40 @@ struct Raw {
     secret_attributes: Vec<String>,
 }
 
-/// Opens a directory, and adds the secret attributes of its configuration and schema to the rule of this run.
+/// Opens a directory, and adds the secret attributes of its configuration and schema to the rule of this run. Warns if a file says
+/// that it is not complete.
 ///
 /// # Errors
 /// As [`Directory::open`].
 pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
     let directory = Directory::open(config, access).await?;
     learn(&directory);
+    warn_of_shortfalls(&directory, access);
     Ok(directory)
+}
+
+fn warn_of_shortfalls(directory: &Directory, access: Access) {
+    let shortfalls = directory.shortfalls();
+    let Some(first) = shortfalls.first() else { return };
+    let more = match shortfalls.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    // A value that was cut would be kept.
+    let consequence = match access {
+        Access::Read => {
+            "what is there is read, no ACTIVATE_VERSION is sent and nothing is deleted downstream"
+        }
+        Access::Write(_) => {
+            "the run takes it for the directory as it is, and writes it anew: look at its end first"
+        }
+    };
+    tracing::warn!(
+        setting = "server_url",
+        shortfalls = shortfalls.len(),
+        "{} is not whole: {first}{more}; {consequence}",
+        directory.location()
+    );
 }
 
 /// Resolves the settings of a directory. `fallback` is used if no server is set. Warnings are for the log.

@@ -23,10 +23,6 @@ pub use shared::SHARED;
 
 use config_file::read_object;
 
-/// The settings that hold a run back. A misspelled one is an error, not a warning: the run would go on without it.
-const GUARDS: [&str; 7] =
-    ["dry_run", "max_changes", "max_deletes", "max_rejects", "max_shrink", "require_tls", "undo_file"];
-
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -46,6 +42,8 @@ pub struct Setting {
     pub group: Option<Group>,
     /// Whether the short definition for Meltano has the setting: a new user needs it.
     pub basic: bool,
+    /// Whether the setting holds a run back. A misspelled one is an error, not a warning: the run would go on without it.
+    pub holds_back: bool,
     /// One or two sentences: meaning, unit, scope.
     pub description: &'static str,
 }
@@ -62,6 +60,7 @@ impl Setting {
             flext: "",
             group: None,
             basic: false,
+            holds_back: false,
             description,
         }
     }
@@ -77,6 +76,13 @@ impl Setting {
     #[must_use]
     pub const fn basic(mut self) -> Self {
         self.basic = true;
+        self
+    }
+
+    /// Returns the row, marked as one that holds a run back.
+    #[must_use]
+    pub const fn holds_back(mut self) -> Self {
+        self.holds_back = true;
         self
     }
 
@@ -259,9 +265,11 @@ impl Table {
                     .flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()))
                     .collect();
                 let near = nearest(&key, known.iter().copied());
-                if let Some(guard) = near.filter(|near| GUARDS.contains(near)) {
+                if let Some(near) =
+                    near.filter(|near| self.find(near).is_some_and(|setting| setting.holds_back))
+                {
                     let problem = "unknown, and close to a setting that holds a run back";
-                    return Err(SettingsError::value(key, problem, format!("`{guard}`")).near(Some(guard)));
+                    return Err(SettingsError::value(key, problem, format!("`{near}`")).near(Some(near)));
                 }
                 warnings.push(unknown_key("", &key, known.into_iter()));
             }

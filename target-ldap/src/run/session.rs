@@ -93,7 +93,6 @@ impl<'a> Session<'a> {
         }
         let directory =
             directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-        warn_of_shortfalls(&directory);
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.
@@ -225,19 +224,6 @@ fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Resu
         }
         (result, Ok(())) => result,
     }
-}
-
-/// Warns if the destination is a file that says that it is not complete: a value that was cut would be kept, and what the file
-/// lacks is added as if it were new.
-fn warn_of_shortfalls(directory: &Directory) {
-    let shortfalls = directory.shortfalls();
-    let Some(first) = shortfalls.first() else { return };
-    tracing::warn!(
-        setting = "server_url",
-        shortfalls = shortfalls.len(),
-        "{} is not whole: {first}; the run takes it for the directory as it is, and writes it anew: look at its end first",
-        directory.location()
-    );
 }
 
 /// Returns the files that only this run may write, by setting.

@@ -72,6 +72,7 @@ pub const SHARED: &[Setting] = &[
         "Refuse to send a password in clear text to a host that is not loopback. `false` logs a warning instead.",
     )
     .of(Group::Tls)
+    .holds_back()
     .or("false"),
     Setting::new("connect_timeout_seconds", SECONDS, "The timeout of the host name lookup, of TCP for each address, and of TLS and the bind together. If an address does not answer, the next one is tried.")
         .of(Group::Retries)

@@ -141,7 +141,7 @@ fn a_catalog_and_a_report_of_a_check_steer_no_terminal() {
 
 #[test]
 fn a_message_about_an_argument_steers_no_terminal() {
-    for argument in ["--\u{1b}]0;pwn\u{7}", "x\u{202e}", "--config=\u{1b}[2J"] {
+    for argument in ["--\u{1b}]0;pwn\u{7}", "x\u{202e}", "--config=\u{1b}[2J", "--log-level=\u{1b}[2J"] {
         for program in [Program::Tap, Program::Target] {
             let output = Run::bare(program).arg(argument).run().exits(2);
             let text = output.stderr.to_string();
