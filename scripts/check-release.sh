@@ -21,18 +21,9 @@ missing=$(printf '%s\n' 'buildah buildah' 'busybox-static /usr/share/doc/busybox
       *) command -v "$sign" >/dev/null || echo "$package" ;;
     esac
   done)
-if [ -n "$missing" ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "check-release: missing: ${missing//$'\n'/ }; install them, or what they are called there, with your system's package manager" >&2
-    exit 1
-  fi
-  sudo=
-  [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get -q update
-  # Without quotes: a list of packages.
-  # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
-fi
+# Without quotes: a list of packages.
+# shellcheck disable=SC2086
+scripts/install-packages.sh check-release $missing
 
 tools=${CARGO_TARGET_DIR:-target}/release-tools
 scripts/install-venv.sh tests/release/requirements.txt "$tools"

@@ -14,21 +14,16 @@ missing=
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="python3 python3-venv"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 if [ -n "$missing" ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "install-e2e: missing: $missing; install them, or what they are called there, with your system's package manager" >&2
-    exit 1
-  fi
   sudo=
   [ "$(id -u)" -eq 0 ] || sudo=sudo
   # Debian starts a cluster of its own otherwise (postgresql-common reads this when the package is configured).
-  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+  if command -v apt-get >/dev/null && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     $sudo mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' | $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
   fi
-  $sudo apt-get -q update
   # Without quotes: a list of packages.
   # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -q install -y --no-install-recommends -o Dpkg::Options::=--force-confold $missing
+  "$(dirname "$0")/install-packages.sh" install-e2e $missing
 fi
 
 for group; do

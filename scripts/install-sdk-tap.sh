@@ -16,17 +16,8 @@ missing=$(printf '%s\n' 'libldap2-dev /usr/include/ldap.h' 'libsasl2-dev /usr/in
     set -- $sign
     [ -e "$1" ] || printf '%s ' "$package"
   done)
-if [ -n "$missing" ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "install-sdk-tap: missing: $missing; install them, or what they are called there, with your system's package manager" >&2
-    exit 1
-  fi
-  sudo=
-  [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get -q update
-  # Without quotes: a list of packages.
-  # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
-fi
+# Without quotes: a list of packages.
+# shellcheck disable=SC2086
+"$(dirname "$0")/install-packages.sh" install-sdk-tap $missing
 
 exec "$(dirname "$0")/install-venv.sh" "$requirements" "$dir"

@@ -14,14 +14,7 @@ fi
 
 # Debian divides Python: without this package an environment would come without pip.
 if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-  if ! command -v apt-get >/dev/null; then
-    echo "install-venv: python3 with its modules venv and ensurepip is missing; install it with your system's package manager" >&2
-    exit 1
-  fi
-  sudo=
-  [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get -q update
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3 python3-venv
+  "$(dirname "$0")/install-packages.sh" install-venv python3 python3-venv
 fi
 
 echo "install-venv: installing $requirements into $dir"
