@@ -27,17 +27,17 @@ RELEASE = $${CARGO_TARGET_DIR:-target}/release
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
 
-build: ## build both executables, optimised: target/release/tap-ldap and target-ldap
-	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
+build: ## build the executables, optimised: target/release/tap-ldap, target-ldap and ldap-service
+	$(CARGO) build --locked --release -p tap-ldap -p target-ldap -p ldap-service
 
-wheels: ## both executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
+wheels: ## the executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
 	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" "$(WHEEL_PROFILE)" "$(WHEEL_FEATURES)"
 
 deb: wheels ## the Debian package singer-ldap, into target/deb
 	scripts/build-deb.sh "$${CARGO_TARGET_DIR:-target}/$(HOST)/$(WHEEL_PROFILE)" "$${CARGO_TARGET_DIR:-target}/deb"
 
-static: ## both executables linked statically (Linux), for the container
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile $(STATIC_PROFILE) -p tap-ldap -p target-ldap --target $(HOST) \
+static: ## the executables linked statically (Linux), for the container
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile $(STATIC_PROFILE) -p tap-ldap -p target-ldap -p ldap-service --target $(HOST) \
 		--target-dir "$${CARGO_TARGET_DIR:-target}/static"
 
 container: static ## the image singer-ldap as an OCI archive, into target/container (needs buildah)
@@ -57,8 +57,8 @@ demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
 docs: ## write anew what comes from the tables of settings: docs/reference/*-ldap.md, the manual pages, the completions, Meltano's definitions
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	@set -e; for name in tap-ldap target-ldap; do \
+	$(CARGO) build --locked -p tap-ldap -p target-ldap -p ldap-service
+	@set -e; for name in tap-ldap target-ldap ldap-service; do \
 		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/reference/$$name.md; \
 		rm -rf $$name/wheel/data/share; \
 		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
