@@ -241,6 +241,7 @@ fn what_is_down_expired_or_wrong_is_named_and_how_far_it_went() {
             let run = match program {
                 Program::Tap => Run::tap(&changed),
                 Program::Target => Run::target(&changed),
+                Program::Service => unreachable!("it has no --test"),
             };
             let output = run.arg("--test").run().exits(3);
             assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

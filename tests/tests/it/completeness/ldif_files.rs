@@ -32,6 +32,55 @@ fn a_file_need_not_hold_the_parents_of_its_entries() {
     Run::tap(&with(&config, &json!({"base_dn": "ou=other,dc=x"}))).run().exits(2).reports_setting("base_dn");
 }
 
+/// Nobody is bound to a file, and it has no rights.
+#[test]
+fn a_file_that_lacks_something_does_not_speak_of_rights() {
+    let dir = scratch();
+    let with_id = |n: u8| format!("entryUUID: 00000000-0000-0000-0000-0000000000{n:02x}\n\n");
+    let domain = "dn: dc=x\nobjectClass: domain\ndc: x\n".to_owned();
+    let first = person("cn=a,dc=x").trim_end().to_owned() + "\n";
+    let some = domain.clone() + &with_id(1) + &first + &with_id(2) + &person("cn=b,dc=x");
+    let key = json!({"schemas": [{"name": "all", "key_properties": ["entryUUID"]}]});
+    let log = json!({"schemas": [{"name": "all", "replication_method": "LOG_BASED"}]});
+    let incremental = json!({"schemas": [{"name": "all", "replication_method": "INCREMENTAL"}]});
+    let by_time = json!({"schemas": [{"name": "all", "replication_method": "INCREMENTAL", "replication_key": "modifyTimestamp"}]});
+    let stamped = some.replace("sn: s\nentryUUID", "sn: s\nmodifyTimestamp: 20240101000000Z\nentryUUID");
+    for (text, more, code) in [
+        (&some, json!({"base_dn": "dc=other"}), 2),
+        (&some, json!({"schemas": [{"name": "all", "base_dn": "dc=other"}]}), 2),
+        (&some, key, 1),
+        (&some, json!({}), 0),
+        (&some, log, 2),
+        (&some, incremental, 2),
+        (&stamped, by_time, 2),
+    ] {
+        let output = Run::tap(&with(&file(dir.path(), text), &more)).run().exits(code);
+        for word in ["bound user", "the right to", "the server"] {
+            assert!(!output.stderr.contains(word), "{more}: {word}: {}", output.stderr);
+        }
+        let doctor = Run::tap(&with(&file(dir.path(), text), &more)).arg("doctor").run();
+        assert!(!doctor.stdout_text().contains("bound user"), "{}", doctor.stdout_text());
+    }
+}
+
+#[test]
+fn an_attribute_that_a_file_spells_in_several_ways_has_the_first_of_them() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + person("cn=a,dc=x").trim_end()
+        + "\nacmePlain: x\nacmeBin:: /w==\n\n"
+        + person("cn=b,dc=x").trim_end()
+        + "\nACMEPLAIN: y\nACMEBIN:: /w==\n\n";
+    for attributes in [json!(["ACMEPLAIN", "ACMEBIN"]), json!(["acmeplain", "acmebin"]), json!(["acmeplain", "CN", "ACMEBIN"]), json!([])] {
+        let schema = json!({"schemas": [{"name": "all", "filter": "(objectClass=inetOrgPerson)", "attributes": attributes}]});
+        let output = Run::tap(&with(&file(dir.path(), &text), &schema)).run().succeeds();
+        for record in output.records(None) {
+            let names: Vec<&String> = record.as_object().unwrap().keys().filter(|n| n.to_lowercase().starts_with("acme")).collect();
+            assert_eq!(names, ["acmeBin", "acmePlain"], "{attributes}");
+        }
+    }
+}
+
 #[test]
 fn several_contexts_of_a_file_are_all_read() {
     let dir = scratch();

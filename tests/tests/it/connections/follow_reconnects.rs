@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
 
-fn follower(fake: &Fake) -> Run {
+pub(super) fn follower(fake: &Fake) -> Run {
     let config = json!({"server_url": fake.uri(), "base_dn": SUFFIX, "retry_attempts": 0, "operation_timeout_seconds": 5,
         "retry_max_wait_seconds": 1, "follow": true,
         "schemas": [{"name": "all", "replication_method": "LOG_BASED", "attributes": ["uid"]}]});

@@ -185,3 +185,37 @@ fn messages_that_lead_nowhere_put_nothing_off() {
         assert!(stderr.contains("operation_timeout_seconds"), "{manner:?}: {stderr}");
     }
 }
+
+/// A server that permits nobody to read without a bind.
+struct Refusing(u8);
+
+impl Role for Refusing {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        let id = request.id;
+        Some(match &request.operation {
+            Operation::Search(search) if search.base.is_empty() && search.scope == Scope::Base => {
+                vec![
+                    message(id, entry("", &texts(&[("namingContexts", BASE)])), &[]),
+                    message(id, result(5, 0, ""), &[]),
+                ]
+            }
+            Operation::Search(_) => vec![message(id, result(5, self.0, ""), &[])],
+            _ => vec![message(id, result(1, 0, ""), &[])],
+        })
+    }
+}
+
+#[test]
+fn what_an_anonymous_user_may_not_read_is_a_matter_of_bind_dn() {
+    // noSuchObject, insufficientAccessRights (389 DS, ApacheDS), inappropriateAuthentication.
+    for code in [32, 50, 48] {
+        let fake = Fake::start(Refusing(code));
+        for more in [json!({}), json!({"schemas": [{"name": "all"}]}), json!({"discover_by": "object_class"})] {
+            let config = json!({"server_url": fake.uri(), "retry_attempts": 0});
+            Run::tap(&crate::support::with(&config, &more)).run().exits(2).reports_setting("bind_dn");
+        }
+        // Whoever is bound needs the right, and not another setting.
+        let bound = json!({"server_url": fake.uri(), "retry_attempts": 0, "bind_dn": "cn=x", "bind_password": "y"});
+        assert_eq!(Run::tap(&bound).run().code, 1, "{code}");
+    }
+}

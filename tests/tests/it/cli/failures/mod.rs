@@ -179,6 +179,7 @@ fn each_mistake_is_named_with_a_way_out() {
             (false, _) => json!({"server_url": "ldif:{dir}/tree.ldif"}),
             (true, Program::Tap) => tap_config(&slapd),
             (true, Program::Target) => target_config(&slapd),
+            (true, Program::Service) => unreachable!("it is not in the table"),
         };
         let output = failure.run(dir.path(), &base);
         assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
