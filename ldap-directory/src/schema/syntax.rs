@@ -131,7 +131,15 @@ const FILETIMES: &[&str] = &[
 const UUIDS: &[&str] = &["entryuuid"];
 const GUIDS: &[&str] =
     &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
-const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
+const SIDS: &[&str] = &[
+    "objectsid",
+    "sidhistory",
+    "securityidentifier",
+    "tokengroups",
+    "tokengroupsglobalanduniversal",
+    "tokengroupsnogcacceptable",
+    "ms-ds-creatorsid",
+];
 
 /// A value that violates its syntax. It does not contain the value, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
