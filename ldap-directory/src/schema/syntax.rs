@@ -211,6 +211,16 @@ impl ValueKind {
         }
     }
 
+    /// Returns why a value has no JSON, as the end of a sentence on the value.
+    pub fn flaw(self) -> &'static str {
+        match self {
+            ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
+                "is not a time that RFC 3339 has (years 1 to 9999, second 60 only where a leap second may be)"
+            }
+            _ => "does not follow its syntax",
+        }
+    }
+
     /// Appends a value as JSON.
     ///
     /// # Errors

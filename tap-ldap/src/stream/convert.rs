@@ -370,8 +370,10 @@ impl<'a> Converter<'a> {
         for column in &self.columns {
             if column.bad_values > 0 {
                 warnings.push(format!(
-                    "{} value(s) of `{}` do not follow its syntax and are null",
-                    column.bad_values, column.name
+                    "{} value(s) of `{}` are null: a value {}",
+                    column.bad_values,
+                    column.name,
+                    column.kind.flaw()
                 ));
             }
             if column.surplus_entries > 0 {
