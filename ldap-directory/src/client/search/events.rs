@@ -22,6 +22,14 @@ impl LdapSearch {
                 ),
                 outcome_unknown: false,
             }),
+            Event::NotText { dn, description } => Err(DirectoryError::Protocol {
+                operation: OPERATION,
+                dn,
+                reason: format!(
+                    "the entry has an attribute with the name `{description}`, which is not UTF-8 (RFC 4512 section 1.4); correct it on the server, or name the attributes to read (`attributes`)"
+                ),
+                outcome_unknown: false,
+            }),
             Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
             Event::Reference(urls) => {
                 if self.directory.config().referrals == Referrals::Fail {
