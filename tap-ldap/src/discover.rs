@@ -90,11 +90,8 @@ fn warn_of_dn_keys(streams: &[CatalogEntry], samples: &[Sample], ids: &IdentityA
     };
     let (stream, without_id) = (stream.stream.as_str(), sample.without_id);
     let first = sample.first_without_id.as_deref().unwrap_or_default();
-    let advice = if is_file {
-        "Export the entries with it"
-    } else {
-        "Give the bound user the right to read it there"
-    };
+    let advice =
+        if is_file { "Export the entries with it" } else { "Give the bound user the right to read it there" };
     tracing::warn!(
         stream,
         without_id,

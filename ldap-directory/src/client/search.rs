@@ -115,6 +115,11 @@ enum Event {
     },
     /// An entry with too many attributes.
     TooMany(String),
+    /// An entry with an attribute description that is not UTF-8, escaped.
+    NotText {
+        dn: String,
+        description: String,
+    },
     /// A message of the search that is not well-formed.
     Malformed,
 }

@@ -107,6 +107,24 @@ impl Shared {
 }
 
 impl LdifDirectory {
+    /// Does the same as [`Self::open`]. A pipe waits for its writer on another thread, so that dropping the future ends the waiting.
+    pub(crate) async fn open_interruptibly(path: &Path, access: Access) -> Result<Self, DirectoryError> {
+        if std::fs::metadata(path).is_ok_and(|there| there.is_file()) {
+            return Self::open(path, access);
+        }
+        let owned = path.to_owned();
+        match tokio::task::spawn_blocking(move || Self::open(&owned, access)).await {
+            Ok(opened) => opened,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The program ends.
+                Err(stopped) => {
+                    Err(DirectoryError::lost("read", path.display().to_string(), stopped.to_string()))
+                }
+            },
+        }
+    }
+
     /// Reads a file. Content records are entries; change records are applied.
     ///
     /// # Errors

@@ -200,7 +200,11 @@ impl<R: BufRead> LdifReader<R> {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    return Err(LdifError { line: self.lines.number + 1, dn: None, kind: LdifErrorKind::Io(error) });
+                    return Err(LdifError {
+                        line: self.lines.number + 1,
+                        dn: None,
+                        kind: LdifErrorKind::Io(error),
+                    });
                 }
             }
             let mut text = self.lines.text.as_slice();
@@ -307,7 +311,8 @@ impl<R: BufRead> Iterator for LdifReader<R> {
                 Ok(Parsed::Trailer(trailer)) => self.dump.trailer(self.record_line(), trailer),
                 Ok(Parsed::Record(record)) => {
                     if let Record::Entry(entry) = &record {
-                        self.dump.entry(self.raw.lines.first().map_or(self.lines.number, |l| l.number), entry);
+                        self.dump
+                            .entry(self.raw.lines.first().map_or(self.lines.number, |l| l.number), entry);
                     }
                     return Some(Ok(record));
                 }

@@ -16,9 +16,7 @@ fn needs_bind(code: u32) -> bool {
     const INAPPROPRIATE_AUTHENTICATION: u32 = 48;
     matches!(
         code,
-        STRONGER_AUTH_REQUIRED
-            | INAPPROPRIATE_AUTHENTICATION
-            | result_code::INSUFFICIENT_ACCESS_RIGHTS
+        STRONGER_AUTH_REQUIRED | INAPPROPRIATE_AUTHENTICATION | result_code::INSUFFICIENT_ACCESS_RIGHTS
     )
 }
 
@@ -38,7 +36,8 @@ pub(crate) async fn explained(
         _ => None,
     });
     if let Some((dn, code)) = refused.filter(|_| is_anonymous) {
-        let problem = format!("not set, and {}: `{dn}` cannot be read without a bind", result_code::name(code));
+        let problem =
+            format!("not set, and {}: `{dn}` cannot be read without a bind", result_code::name(code));
         return SettingsError::value("bind_dn", problem, BIND).into();
     }
     let absent = error.chain().filter_map(|e| e.downcast_ref()).find_map(|e| match e {

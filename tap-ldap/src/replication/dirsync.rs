@@ -25,6 +25,7 @@ use crate::replication::conclude::conclude;
 use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
+use crate::replication::recovery::recover;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::stream_run::new_version;
 use crate::replication::{full, moved_out, witness};
@@ -122,8 +123,7 @@ impl<'a> DirSyncStream<'a> {
                 attempts = None;
             }
             self.is_restore_checked = false;
-            let error: DirectoryError = error.downcast()?;
-            output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+            recover(&self.run.context.directory, error, &mut attempts, output).await?;
         }
     }
 

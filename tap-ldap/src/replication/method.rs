@@ -148,8 +148,7 @@ pub async fn method(
                 return refuse("replication_key", problem, keys_instead(context, &key));
             }
             if !is_change_key && !schema.has_ordering(&key) {
-                let problem =
-                    format!("`{key}` has no ORDERING rule: its values cannot be compared");
+                let problem = format!("`{key}` has no ORDERING rule: its values cannot be compared");
                 return refuse("replication_key", problem, keys_instead(context, ""));
             }
             Ok(Method::Incremental { key })

@@ -35,10 +35,7 @@ pub struct Paging {
 
 impl Paging {
     /// Returns a server with so many entries below its naming context, and this limit.
-    pub fn new(
-        count: usize,
-        limit: impl Fn(Asked) -> Option<(usize, u8)> + Send + Sync + 'static,
-    ) -> Paging {
+    pub fn new(count: usize, limit: impl Fn(Asked) -> Option<(usize, u8)> + Send + Sync + 'static) -> Paging {
         Paging {
             count,
             limit: Box::new(limit),

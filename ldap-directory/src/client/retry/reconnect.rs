@@ -338,8 +338,7 @@ fn probe() -> Vec<u8> {
 /// Returns whether a base search has its entry, by the result code of its end. Some servers report the size limit of one entry as soon as
 /// it is reached.
 fn is_complete(code: u32, found: &Entry) -> bool {
-    code == result_code::SUCCESS
-        || code == result_code::SIZE_LIMIT_EXCEEDED && !found.attributes.is_empty()
+    code == result_code::SUCCESS || code == result_code::SIZE_LIMIT_EXCEEDED && !found.attributes.is_empty()
 }
 
 fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryError {

@@ -181,7 +181,8 @@ impl LdapSearch {
         }
         if size == 0 {
             // Other searches were answered without pages only; this one may have them.
-            let is_limit = matches!(code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED);
+            let is_limit =
+                matches!(code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED);
             return (self.is_unpaged_by_others && is_limit && !self.refusal.is_again)
                 .then_some(self.growth.configured());
         }

@@ -159,7 +159,9 @@ impl LdapSearch {
                 self.update_recalls();
                 Ok(true)
             }
-            code if !result_code::may_be_retried(code, &result.text) && self.ask_again(code, &result.text) => {
+            code if !result_code::may_be_retried(code, &result.text)
+                && self.ask_again(code, &result.text) =>
+            {
                 Ok(true)
             }
             code => Err(DirectoryError::Operation {

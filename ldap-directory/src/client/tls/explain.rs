@@ -19,7 +19,10 @@ pub(crate) fn explain(error: &Error) -> String {
         }
         Error::AlertReceived(alert) => alert_received(*alert),
         Error::PeerIncompatible(why) => {
-            format!("TLS: the server is not compatible ({}); TLS 1.2 at least is needed", words(&format!("{why:?}")))
+            format!(
+                "TLS: the server is not compatible ({}); TLS 1.2 at least is needed",
+                words(&format!("{why:?}"))
+            )
         }
         Error::InvalidMessage(why) => format!(
             "TLS: the server's answer is not TLS ({}); does it speak TLS on this port?",
@@ -181,7 +184,8 @@ mod tests {
     #[test]
     fn no_message_has_a_name_of_the_library() {
         let other = |name: &str| {
-            let error: Arc<dyn std::error::Error + Send + Sync> = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(name));
+            let error: Arc<dyn std::error::Error + Send + Sync> =
+                Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(name));
             Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(error)))
         };
         let errors = [

@@ -13,7 +13,8 @@ pub(super) struct Lines<R> {
     pub(super) number: u64,
     /// Whether the last line has no end.
     pub(super) is_unended: bool,
-    /// Whether a line ended in CR alone. Before, CRs and a LF are one line end: a program may convert the line ends of Windows twice.
+    /// Whether the last line ended in CR alone. Otherwise, CRs and a LF are one line end: a program may convert the line ends of Windows
+    /// twice.
     is_classic: bool,
     /// Empty lines to return before the next one.
     empty: u32,
@@ -59,6 +60,8 @@ impl<R: BufRead> Lines<R> {
             self.input.consume(end + 1);
             if is_cr {
                 self.after_cr()?;
+            } else {
+                self.is_classic = false;
             }
             self.is_unended = false;
             self.number += 1;
@@ -73,6 +76,7 @@ impl<R: BufRead> Lines<R> {
             match self.peek()? {
                 Some(b'\n') => {
                     self.input.consume(1);
+                    self.is_classic = false;
                     return Ok(());
                 }
                 Some(b'\r') if !self.is_classic => {
@@ -124,6 +128,7 @@ mod tests {
             ("a\r\r\rb\r", vec!["a", "", "", "b"]),
             ("a\rb\r\rc\nd\n\ne\r\n\r\nf\rg", vec!["a", "b", "", "c", "d", "", "e", "", "f", "g"]),
             ("a\rb\r\r\nc\n", vec!["a", "b", "", "c"]),
+            ("a\rb\nc\r\r\n\r\r\nd\r", vec!["a", "b", "c", "", "d"]),
             ("\r\n\r", vec!["", ""]),
             ("", vec![]),
         ] {

@@ -17,6 +17,7 @@ use crate::discovery::source::Source;
 use crate::discovery::{containers, dn};
 use crate::output::Output;
 use crate::replication::container_renames;
+use crate::replication::recovery::recover;
 use crate::replication::stream_run::StreamRun;
 
 /// Reads what changed since the bookmark, or everything if there is no usable bookmark.
@@ -107,8 +108,7 @@ impl ContentSyncStream<'_> {
             match self.ask_position(output).await {
                 Ok(position) => return Ok(position),
                 Err(error) => {
-                    let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+                    recover(&self.run.context.directory, error, &mut attempts, output).await?;
                 }
             }
         }
@@ -170,8 +170,7 @@ impl ContentSyncStream<'_> {
                     if self.cookie != before {
                         attempts = None;
                     }
-                    let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+                    recover(&self.run.context.directory, error, &mut attempts, output).await?;
                 }
             }
         }

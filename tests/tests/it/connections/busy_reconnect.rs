@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ldap_tests::fake::ber::octets;
-use ldap_tests::fake::provider::{
-    Provider, SUFFIX, SYNC_REQUEST, boolean, changed, done, info, sync_done,
-};
+use ldap_tests::fake::provider::{Provider, SUFFIX, SYNC_REQUEST, boolean, changed, done, info, sync_done};
 use ldap_tests::fake::{Fake, Operation, Request, Role, Scope};
 use ldap_tests::run::{Output, Run};
 use rustix::process::Signal;
@@ -50,7 +48,8 @@ impl Role for Restarting {
             }
             *before -= 1;
         }
-        let is_root = matches!(&request.operation, Operation::Search(s) if s.base.is_empty() && s.scope == Scope::Base);
+        let is_root =
+            matches!(&request.operation, Operation::Search(s) if s.base.is_empty() && s.scope == Scope::Base);
         match times.as_mut() {
             Some(left) if is_root && *left > 0 => {
                 *left -= 1;
@@ -66,7 +65,8 @@ fn is_synchronization(request: &Request) -> bool {
 }
 
 fn is_sub(request: &Request) -> bool {
-    !is_synchronization(request) && matches!(&request.operation, Operation::Search(s) if s.scope == Scope::Sub)
+    !is_synchronization(request)
+        && matches!(&request.operation, Operation::Search(s) if s.scope == Scope::Sub)
 }
 
 #[test]

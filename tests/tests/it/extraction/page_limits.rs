@@ -41,7 +41,9 @@ fn said<'o>(output: &'o Output, level: &str) -> Vec<&'o Value> {
 /// The tap made these pages larger: none of what they lead to is for the user to mend.
 #[test]
 fn a_page_that_the_tap_enlarged_and_the_server_ends_is_read_in_pages_of_the_configured_size() {
-    for (sent, code) in [(300, 4), (300, 11), (1500, 53), (300, 2), (300, 3), (0, 3), (0, 12), (1, 80), (0, 50)] {
+    for (sent, code) in
+        [(300, 4), (300, 11), (1500, 53), (300, 2), (300, 3), (0, 3), (0, 12), (1, 80), (0, 50)]
+    {
         let limit = move |asked: Asked| asked.size.filter(|size| *size > 1000).map(|_| (sent, code));
         let server = Fake::start(Paging::new(3_600, limit).slow(LONG));
         let output = Run::tap(&config(&server, 4)).run().succeeds();
@@ -123,7 +125,8 @@ fn a_server_without_pages_is_read_unpaged_and_that_is_said_once() {
 /// Smaller pages do not change a limit for all pages together (OpenLDAP: `size.prtotal`).
 #[test]
 fn a_limit_for_all_pages_together_is_an_error() {
-    let limit = |asked: Asked| asked.size.filter(|size| asked.from + size > 1_500).map(|_| (1500 - asked.from, 4));
+    let limit =
+        |asked: Asked| asked.size.filter(|size| asked.from + size > 1_500).map(|_| (1500 - asked.from, 4));
     let server = Fake::start(Paging::new(2_000, limit));
     let output = Run::tap(&config(&server, 4)).run().exits(1).reports_code(4);
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
@@ -133,7 +136,8 @@ fn a_limit_for_all_pages_together_is_an_error() {
 #[test]
 fn a_server_that_sends_more_than_a_sample_asks_for_is_read_over_one_connection() {
     let server = Fake::start(Paging::new(400, |_| None).generous());
-    for more in [json!({}), json!({"schemas": [], "base_dn": SUFFIX}), json!({"discovery_sample_size": 100})] {
+    for more in [json!({}), json!({"schemas": [], "base_dn": SUFFIX}), json!({"discovery_sample_size": 100})]
+    {
         let output = Run::tap(&with(&config(&server, 1), &more)).run().succeeds();
         let names: BTreeSet<String> = output.records(None).iter().map(|r| r["dn"].to_string()).collect();
         assert_eq!(names.len(), 401);

@@ -118,7 +118,9 @@ fn without_pages_a_server_is_read_unpaged() {
 fn a_limit_of_389_for_a_page_is_met_by_smaller_pages() {
     let server = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &people(150, PEOPLE)));
     let reader = server.reader_dn();
-    server.ldapmodify(format!("dn: {reader}\nchangetype: modify\nadd: nsPagedSizeLimit\nnsPagedSizeLimit: 20\n"));
+    server.ldapmodify(format!(
+        "dn: {reader}\nchangetype: modify\nadd: nsPagedSizeLimit\nnsPagedSizeLimit: 20\n"
+    ));
     for connections in [4, 1] {
         let as_reader = json!({"bind_dn": reader, "bind_password": READER_PASSWORD, "connection_pool_size": connections,
             "schemas": [{"name": "all", "base_dn": PEOPLE}]});

@@ -140,6 +140,7 @@ fn crlf_and_a_last_line_without_its_end_are_read() {
 fn every_line_end_of_a_file_is_one() {
     let dir = scratch();
     let file = dir.path().join("mixed.ldif");
+    let config = json!({"server_url": format!("ldif:{}", file.display())});
     let classic = "dn: dc=x\robjectClass: domain\rdc: x\rdescription: fold\r ed\r\rdn: cn=a,dc=x\robjectClass: device\rcn: a\r\r";
     let unix = "dn: cn=b,dc=x\nobjectClass: device\ncn: b\n\n";
     let windows = unix.replace('\n', "\r\n").replace("cn=b", "cn=c").replace("cn: b", "cn: c");
@@ -154,16 +155,18 @@ fn every_line_end_of_a_file_is_one() {
         (vec![&twice, classic], 3),
     ] {
         let text = parts.concat();
-        for text in [text.clone(), text.replace("dn: dc=x\r", &format!("# {}\rdn: dc=x\r", "-".repeat(70_000)))] {
+        for text in
+            [text.clone(), text.replace("dn: dc=x\r", &format!("# {}\rdn: dc=x\r", "-".repeat(70_000)))]
+        {
             std::fs::write(&file, text).unwrap();
-            let output = Run::tap(&from_file(&file)).run().succeeds();
+            let output = Run::tap(&config).run().succeeds();
             assert_eq!(output.records(None).len(), count, "{parts:?}: {}", output.stderr);
             let domain = output.records(None).into_iter().find(|r| r["dn"] == "dc=x").unwrap();
             assert_eq!(domain["description"].to_string().trim_matches(['[', ']']), "\"folded\"");
         }
     }
     std::fs::write(&file, classic.to_owned() + "dn: cn=e,dc=x\robjectClass: device\rcn e\r").unwrap();
-    Run::tap(&from_file(&file)).run().reports_line(12);
+    Run::tap(&config).run().reports_line(12);
 }
 
 #[test]

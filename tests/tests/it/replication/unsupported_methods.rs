@@ -52,10 +52,7 @@ fn log_based_where_there_is_no_log() {
 #[test]
 fn following_without_a_log_is_refused_before_anything_is_read() {
     let directory = Directory::start(Kind::OpenLdap);
-    for stream in [
-        json!({"name": "all"}),
-        json!({"name": "all", "replication_method": "INCREMENTAL"}),
-    ] {
+    for stream in [json!({"name": "all"}), json!({"name": "all", "replication_method": "INCREMENTAL"})] {
         let config = with(&tap_config(&directory), &json!({"follow": true, "schemas": [stream]}));
         let output = ldap_tests::run::Run::tap(&config).run().exits(2).reports_setting("follow");
         no_panic(&output);
