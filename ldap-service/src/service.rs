@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// What logins remember.
+    pub login: Login,
+    /// Sessions of people in browsers.
+    pub sessions: Sessions,
 }
 
 impl Service {
@@ -31,9 +37,10 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let _ = earlier;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory }))
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
+        Ok(Arc::new(Self { config, directory, login, sessions }))
     }
 }
 
