@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::config::{CertificateMatch, Scope};
 use crate::error::ApiError;
+use crate::login::User;
 use crate::service::{Client, Current, Service};
 
 /// A caller whose identity is proven.
@@ -17,6 +18,8 @@ pub struct Caller {
     pub name: String,
     /// What the caller may do.
     pub scopes: Vec<Scope>,
+    /// The user that a JWT belongs to: looked up, and enabled. `None` for a program.
+    pub user: Option<Box<User>>,
 }
 
 impl Caller {
@@ -66,7 +69,7 @@ fn by_api_token(service: &Service, token: &str) -> Option<Caller> {
         service.config.api_tokens.iter().fold(None, |found, known| {
             if bool::from(known.sha256.ct_eq(&hash)) { Some(known) } else { found }
         })?;
-    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone() })
+    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone(), user: None })
 }
 
 async fn by_jwt(_service: &Service, _token: &str) -> Result<Caller, ApiError> {
@@ -80,7 +83,7 @@ fn by_certificate(service: &Service, client: &Client) -> Option<Caller> {
         CertificateMatch::Subject(subject) => is_same_dn(subject, &shown.subject),
     };
     let found = service.config.client_certificates.iter().find(|known| fits(&known.certificate))?;
-    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone() })
+    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone(), user: None })
 }
 
 /// Whether two DNs are the same, by the standard schema.
