@@ -23,7 +23,7 @@ pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersCon
 const LONGEST_OPERATION: Duration = Duration::from_secs(60);
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often an operation is tried again while a caller waits.
+/// How often an operation is tried again while a caller waits; without an attempt, a lost connection would stay lost.
 const MOST_ATTEMPTS: u32 = 2;
 
 /// The service's configuration.
@@ -204,7 +204,7 @@ impl Config {
         let mut directory = directory_config(values, None, warnings)?;
         directory.operation_timeout = directory.operation_timeout.min(LONGEST_OPERATION);
         directory.retry_max_wait = directory.retry_max_wait.min(LONGEST_PAUSE);
-        directory.retry_attempts = directory.retry_attempts.min(MOST_ATTEMPTS);
+        directory.retry_attempts = directory.retry_attempts.clamp(1, MOST_ATTEMPTS);
         let limits = parts::object::<Limits>(values, "limits", Limits::KEYS)?.unwrap_or_default();
         limits.check()?;
         directory.connect_timeout = directory.connect_timeout.min(limits.request_time() / 2);
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn settings(more: Value) -> Map<String, Value> {
+    fn settings(more: &Value) -> Map<String, Value> {
         let resolved = crate::settings::TABLE.resolve(&[], &std::collections::BTreeMap::new()).unwrap();
         let mut values = resolved.values;
         values.insert("server_url".into(), json!("ldap://localhost"));
@@ -250,17 +250,17 @@ mod tests {
         values
     }
 
-    fn fault(more: Value) -> String {
+    fn fault(more: &Value) -> String {
         let error = Config::from_settings(&settings(more), &mut Vec::new()).unwrap_err();
         match error {
             SettingsError::Value { setting, .. } => setting,
-            other => other.to_string(),
+            other @ SettingsError::File { .. } => other.to_string(),
         }
     }
 
     #[test]
     fn defaults_are_those_of_the_documentation() {
-        let config = Config::from_settings(&settings(json!({})), &mut Vec::new()).unwrap();
+        let config = Config::from_settings(&settings(&json!({})), &mut Vec::new()).unwrap();
         assert_eq!(config.limits.count, 1000);
         assert_eq!(config.login.max_failures, 3);
         assert!(config.auth_enabled);
@@ -289,13 +289,13 @@ mod tests {
                 "jwt.algorithms[0]",
             ),
             (
-                json!({"api_tokens": [{"name": "a", "scopes": ["scim.raed"], "sha256": "00"}]}),
+                json!({"api_tokens": [{"name": "a", "scopes": ["scim.raed"], "sha256": "ab".repeat(32)}]}),
                 "api_tokens[0].scopes[0]",
             ),
             (json!({"roles": [{"role": "admin", "groups": ["cn=a"]}]}), "groups"),
             (json!({"listen": "localhost"}), "listen"),
         ] {
-            assert_eq!(fault(more.clone()), setting, "{more}");
+            assert_eq!(fault(&more), setting, "{more}");
         }
     }
 }
