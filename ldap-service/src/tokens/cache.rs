@@ -201,3 +201,200 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::super::attacks::Signer;
+    use super::super::jwk::Judgement;
+    use super::super::jws::Unverified;
+    use super::*;
+    use jsonwebtoken::Algorithm;
+    use serde_json::json;
+
+    const PAUSE: Duration = Duration::from_millis(400);
+    const SHORT: Pauses = Pauses {
+        unknown: PAUSE,
+        first_failure: Duration::from_millis(100),
+        longest_failure: Duration::from_millis(200),
+        age: Duration::from_secs(3600),
+    };
+
+    /// An issuer that counts, and that can be changed or out of order.
+    #[derive(Default)]
+    struct Idp {
+        fetches: AtomicUsize,
+        is_down: AtomicBool,
+        keys: Mutex<Vec<Signer>>,
+    }
+
+    impl Idp {
+        fn with(signer: Signer) -> Arc<Self> {
+            let idp = Self::default();
+            idp.keys.lock().unwrap().push(signer);
+            Arc::new(idp)
+        }
+
+        fn source(self: &Arc<Self>) -> impl Fn() -> Result<KeySet, String> + Send + Sync + 'static {
+            let idp = self.clone();
+            move || {
+                idp.fetches.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(50));
+                if idp.is_down.load(Ordering::SeqCst) {
+                    return Err("down".to_owned());
+                }
+                let keys: Vec<_> = idp.keys.lock().unwrap().iter().map(Signer::jwk).collect();
+                KeySet::parse(json!({"keys": keys}).to_string().as_bytes())
+            }
+        }
+
+        fn cache(self: &Arc<Self>) -> Arc<KeyCache> {
+            Arc::new(KeyCache::new(self.source(), SHORT))
+        }
+
+        fn count(&self) -> usize {
+            self.fetches.load(Ordering::SeqCst)
+        }
+
+        /// A token of a key, by its position or, beyond the end, of none of them.
+        fn token(&self, kid: &str) -> String {
+            let header = json!({"kid": kid});
+            self.keys.lock().unwrap()[0].token(&header, &json!({}))
+        }
+    }
+
+    /// What [`super::super::Tokens::verify`] does with the cache: the judgement, and when to ask again.
+    async fn judge(cache: &KeyCache, token: &str) -> (Judgement, Option<Duration>) {
+        let token = Unverified::parse(token, &[Algorithm::ES256]).unwrap();
+        let found = cache.current().map_or(Judgement::Unknown, |keys| keys.judge(&token));
+        if found != Judgement::Unknown {
+            return (found, None);
+        }
+        let answer = cache.fetch(|keys| keys.judge(&token) != Judgement::Unknown).await;
+        (answer.keys.map_or(Judgement::Unknown, |keys| keys.judge(&token)), answer.retry_after)
+    }
+
+    fn storm(
+        idp: &Arc<Idp>,
+        cache: &Arc<KeyCache>,
+    ) -> Vec<tokio::task::JoinHandle<(Judgement, Option<Duration>)>> {
+        let begin = |n: usize| {
+            let (cache, token) = (cache.clone(), idp.token(&format!("random-{n}")));
+            tokio::spawn(async move {
+                // Some arrive while a fetch runs, and some after it.
+                tokio::time::sleep(Duration::from_micros(200 * n as u64)).await;
+                judge(&cache, &token).await
+            })
+        };
+        (0..1000).map(begin).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn trap_22_one_fetch_for_a_thousand_requests_with_random_kids() {
+        assert_eq!(Pauses::default().unknown, Duration::from_secs(60));
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        // Without keys yet, then with keys.
+        let cold = Arc::new(KeyCache::new(idp.source(), Pauses::default()));
+        for task in storm(&idp, &cold) {
+            assert_eq!(task.await.unwrap(), (Judgement::Unknown, None));
+        }
+        assert_eq!(idp.count(), 1);
+        let warm = Arc::new(KeyCache::new(idp.source(), Pauses::default()));
+        assert_eq!(judge(&warm, &idp.token("one")).await.0, Judgement::Verified);
+        assert_eq!(idp.count(), 2);
+        for task in storm(&idp, &warm) {
+            assert_eq!(task.await.unwrap(), (Judgement::Unknown, None));
+        }
+        assert_eq!(idp.count(), 3);
+        assert_eq!(judge(&warm, &idp.token("one")).await.0, Judgement::Verified);
+    }
+
+    #[tokio::test]
+    async fn trap_22_keys_are_fetched_again_for_an_unknown_one() {
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        let cache = idp.cache();
+        let first = idp.token("one");
+        assert_eq!(judge(&cache, &first).await.0, Judgement::Verified);
+        // A rotation right after the first use is found at once.
+        idp.keys.lock().unwrap().insert(0, Signer::new("two", Algorithm::ES256));
+        let second = idp.token("two");
+        assert_eq!(judge(&cache, &second).await.0, Judgement::Verified);
+        assert_eq!(judge(&cache, &first).await.0, Judgement::Verified);
+        assert_eq!(idp.count(), 2);
+        // The next one within the pause is not, and after the pause is.
+        idp.keys.lock().unwrap().insert(0, Signer::new("three", Algorithm::ES256));
+        let third = idp.token("three");
+        assert_eq!(judge(&cache, &third).await, (Judgement::Unknown, None));
+        assert_eq!(idp.count(), 2);
+        tokio::time::sleep(PAUSE).await;
+        assert_eq!(judge(&cache, &third).await.0, Judgement::Verified);
+        assert_eq!(idp.count(), 3);
+    }
+
+    #[tokio::test]
+    async fn trap_22_an_issuer_that_fails_is_no_wrong_token() {
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        let cache = idp.cache();
+        idp.is_down.store(true, Ordering::SeqCst);
+        // No keys: it cannot be judged, and the issuer is not asked for each request.
+        for _ in 0..20 {
+            let (judgement, retry_after) = judge(&cache, &idp.token("one")).await;
+            assert_eq!((judgement, retry_after.is_some()), (Judgement::Unknown, true));
+        }
+        assert_eq!(idp.count(), 1);
+        idp.is_down.store(false, Ordering::SeqCst);
+        tokio::time::sleep(SHORT.first_failure).await;
+        assert_eq!(judge(&cache, &idp.token("one")).await, (Judgement::Verified, None));
+        assert_eq!(idp.count(), 2);
+        // Known keys go on; a key that is not known cannot be judged.
+        idp.is_down.store(true, Ordering::SeqCst);
+        let (judgement, retry_after) = judge(&cache, &idp.token("two")).await;
+        assert_eq!((judgement, retry_after.is_some()), (Judgement::Unknown, true));
+        assert_eq!(judge(&cache, &idp.token("one")).await, (Judgement::Verified, None));
+        let (_, retry_after) = judge(&cache, &idp.token("three")).await;
+        assert!(retry_after.is_some_and(|after| after <= PAUSE));
+        assert_eq!(idp.count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawn_key_ends() {
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        let cache = KeyCache::new(idp.source(), Pauses { age: Duration::from_millis(100), ..SHORT });
+        let token = idp.token("one");
+        assert_eq!(judge(&cache, &token).await.0, Judgement::Verified);
+        idp.keys.lock().unwrap()[0] = Signer::new("two", Algorithm::ES256);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        // In the background: this one still has the earlier keys.
+        assert_eq!(judge(&cache, &token).await.0, Judgement::Verified);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(judge(&cache, &token).await.0, Judgement::Unknown);
+    }
+
+    #[tokio::test]
+    async fn keys_stay_over_a_reload_and_are_fetched_again() {
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        let cache = idp.cache();
+        let token = idp.token("one");
+        assert_eq!(judge(&cache, &token).await.0, Judgement::Verified);
+        idp.is_down.store(true, Ordering::SeqCst);
+        let reloaded = cache.continued(idp.source());
+        assert_eq!(judge(&reloaded, &token).await.0, Judgement::Verified);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(idp.count(), 2);
+        assert_eq!(judge(&reloaded, &token).await.0, Judgement::Verified);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_does_not_end_the_fetch() {
+        let idp = Idp::with(Signer::new("one", Algorithm::ES256));
+        let cache = idp.cache();
+        let token = idp.token("one");
+        let left = tokio::time::timeout(Duration::from_millis(5), judge(&cache, &token)).await;
+        assert!(left.is_err());
+        assert_eq!(judge(&cache, &token).await.0, Judgement::Verified);
+        assert_eq!(idp.count(), 1);
+    }
+}

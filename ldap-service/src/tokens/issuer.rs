@@ -156,3 +156,183 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsErro
     let all = all.map_err(|e| wrong(e.to_string()))?;
     if all.is_empty() { Err(wrong("no certificate in it".to_owned())) } else { Ok(all) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use jsonwebtoken::Algorithm;
+    use serde_json::json;
+
+    use super::super::attacks::Signer;
+    use super::*;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+
+    /// An issuer that gives each path its answer, as text with `{base}` for its own URL.
+    fn issuer(answers: &[(&'static str, String)]) -> Issuer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let answers: Vec<_> =
+            answers.iter().map(|(path, text)| (*path, text.replace("{base}", &base))).collect();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut first = String::new();
+                reader.read_line(&mut first).unwrap();
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|octets| octets > 2) {
+                    line.clear();
+                }
+                let path = first.split(' ').nth(1).unwrap_or_default();
+                let answer = answers.iter().find(|(known, _)| *known == path);
+                let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned();
+                let _ = stream.write_all(answer.map_or(missing, |(_, text)| text.clone()).as_bytes());
+                if path == "/slow" {
+                    // An octet at a time, for ever.
+                    while stream.write_all(b" ").is_ok() {
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                }
+            }
+        });
+        Issuer::new(&config(&base)).unwrap()
+    }
+
+    fn config(issuer: &str) -> JwtConfig {
+        JwtConfig {
+            issuer: issuer.to_owned(),
+            audience: "a".to_owned(),
+            algorithms: vec![Algorithm::ES256],
+            username_claim: "sub".to_owned(),
+            leeway_seconds: 0,
+            jwks_url: None,
+            ca_file: None,
+        }
+    }
+
+    fn body(text: &str) -> String {
+        format!("{OK}\r\n{text}")
+    }
+
+    fn moved(to: &str) -> String {
+        format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    }
+
+    fn keys() -> String {
+        body(&json!({"keys": [Signer::new("one", Algorithm::ES256).jwk()]}).to_string())
+    }
+
+    fn discovery(jwks_uri: &str) -> (&'static str, String) {
+        (WELL_KNOWN, body(&json!({"issuer": "{base}", "jwks_uri": jwks_uri}).to_string()))
+    }
+
+    #[test]
+    fn keys_are_found_by_the_discovery_document() {
+        assert_eq!(issuer(&[discovery("{base}/keys"), ("/keys", keys())]).fetch().unwrap().len(), 1);
+        // A redirection within the issuer.
+        let answers = [
+            discovery("{base}/old"),
+            ("/old", moved("/older")),
+            ("/older", moved("{base}/keys")),
+            ("/keys", keys()),
+        ];
+        assert_eq!(issuer(&answers).fetch().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_issuer_is_believed_about_itself_alone() {
+        let other = issuer(&[("/keys", keys())]).issuer;
+        let document = |issuer: &str| {
+            (WELL_KNOWN, body(&json!({"issuer": issuer, "jwks_uri": "{base}/keys"}).to_string()))
+        };
+        let with_keys = |answer: (&'static str, String)| vec![answer, ("/keys", keys())];
+        for (name, answers) in [
+            ("another issuer", with_keys(document("https://idp.example.com"))),
+            ("a slash more", with_keys(document("{base}/"))),
+            (
+                "an issuer that is a list",
+                with_keys((WELL_KNOWN, body(r#"{"issuer": ["{base}"], "jwks_uri": "{base}/keys"}"#))),
+            ),
+            (
+                "two issuers",
+                with_keys((
+                    WELL_KNOWN,
+                    body(r#"{"issuer": "x", "issuer": "{base}", "jwks_uri": "{base}/keys"}"#),
+                )),
+            ),
+            ("no document", vec![("/keys", keys())]),
+            ("not JSON", with_keys((WELL_KNOWN, body("<html>")))),
+            ("jwks_uri without TLS", vec![discovery("http://idp.example.com/keys")]),
+            ("jwks_uri to a file", vec![discovery("file:///etc/passwd")]),
+            ("jwks_uri with a password", vec![discovery("https://a:b@idp.example.com/keys")]),
+            ("jwks_uri that is no URL", vec![discovery("keys")]),
+            (
+                "redirected elsewhere",
+                vec![discovery("{base}/old"), ("/old", moved(&format!("{other}/keys")))],
+            ),
+            (
+                "redirected elsewhere, without scheme",
+                vec![discovery("{base}/old"), ("/old", moved(other.strip_prefix("http:").unwrap()))],
+            ),
+            ("discovery redirected elsewhere", vec![(WELL_KNOWN, moved(&format!("{other}{WELL_KNOWN}")))]),
+            ("redirected in a circle", vec![discovery("{base}/old"), ("/old", moved("/old"))]),
+            (
+                "a large answer",
+                vec![discovery("{base}/keys"), ("/keys", format!("{}{}", keys(), " ".repeat(600 * 1024)))],
+            ),
+            ("an error", vec![discovery("{base}/keys"), ("/keys", keys().replace("200 OK", "500 Oh"))]),
+            ("no keys", vec![discovery("{base}/keys"), ("/keys", body(r#"{"keys": []}"#))]),
+        ] {
+            let issuer = issuer(&answers);
+            let reason = issuer.fetch().unwrap_err();
+            // What the document says is refused before anything else is asked.
+            let is_refused_early = reason.starts_with(&format!("{}{WELL_KNOWN}", issuer.issuer));
+            let names_keys =
+                ["/keys", "/old"].iter().any(|path| reason.starts_with(&format!("{}{path}", issuer.issuer)));
+            assert!(is_refused_early != names_keys, "{name}: {reason}");
+            assert!(is_refused_early || !name.starts_with("jwks_uri"), "{name}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_slow_issuer_is_given_up() {
+        let began = Instant::now();
+        let answers = [discovery("{base}/slow"), ("/slow", format!("{OK}\r\n{{"))];
+        assert!(issuer(&answers).fetch().is_err());
+        assert!(began.elapsed() < LONGEST + Duration::from_secs(2));
+    }
+
+    #[test]
+    fn an_issuer_elsewhere_does_not_lead_to_this_machine() {
+        for (text, is_local) in [
+            ("http://localhost:8080", true),
+            ("http://127.0.0.9", true),
+            ("https://[::1]/x", true),
+            ("https://idp.example.com", false),
+            ("https://127.0.0.1.example.com", false),
+            ("https://localhost.example.com", false),
+        ] {
+            assert_eq!(is_loopback(&provider_url(text).unwrap()), is_local, "{text}");
+        }
+        for text in [
+            "http://idp.example.com",
+            "http://127.0.0.1.example.com",
+            "ftp://a",
+            "https://",
+            "https://u:p@a",
+            "//a",
+            "a",
+            "",
+            "https://a#b",
+            "http://localhost@a",
+            "http://[::1",
+            "http://10.0.0.1",
+        ] {
+            assert!(provider_url(text).is_err(), "{text}");
+        }
+    }
+}
