@@ -5,7 +5,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
 
+mod auth;
 mod docs;
 mod health;
 
@@ -39,12 +40,29 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
     let mut document = Document::openapi();
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-    let _has_login = config.is_none_or(|config| config.auth_enabled);
-    OpenApiRouter::with_openapi(document)
+    let basic = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());
+    let session = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+        "ldap_session",
+        "The cookie of the login page; over TLS its name is __Host-ldap_session",
+    )));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("basic", basic);
+    components.add_security_scheme("session", session);
+    let has_login = config.is_none_or(|config| config.auth_enabled);
+    let router = OpenApiRouter::with_openapi(document)
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::report))
-        .routes(routes!(health::metrics))
+        .routes(routes!(health::metrics));
+    if !has_login {
+        return router;
+    }
+    router
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::forward::forward))
+        .routes(routes!(auth::page::get, auth::page::post))
+        .routes(routes!(auth::page::logout))
 }
 
 /// Returns the router of a configuration.

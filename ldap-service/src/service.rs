@@ -3,18 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use ldap_directory::dn::DnKey;
 use singer_common::plugin::settings::SettingsError;
 
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::gate::Gate;
+use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -27,6 +31,12 @@ pub struct Service {
     pub gate: Gate,
     /// Whether the directory answers.
     pub readiness: Readiness,
+    /// What logins remember.
+    pub login: Login,
+    /// Sessions of people in browsers.
+    pub sessions: Sessions,
+    /// The tokens of the identity provider, if they are accepted.
+    pub tokens: Option<Tokens>,
 }
 
 impl Service {
@@ -35,10 +45,14 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let _ = earlier;
+        let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
+        let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
-        Ok(Arc::new(Self { config, directory, gate, readiness: Readiness::default() }))
+        let readiness = Readiness::default();
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens }))
     }
 }
 
@@ -152,8 +166,12 @@ pub struct Client {
 pub struct PeerCertificate {
     /// The subject, as a DN (RFC 4514).
     pub subject: String,
+    /// The subject, in the form in which DNs compare; `None` if it is empty.
+    pub subject_key: Option<DnKey>,
     /// The fingerprint.
     pub sha256: [u8; 32],
+    /// When it expires. A connection may outlast that.
+    pub not_after: SystemTime,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Client {
