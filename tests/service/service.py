@@ -16,6 +16,8 @@ from slapd import die_with_parent, free_port
 
 # Bearer tokens of the tests, by name.
 SCOPES = ["login", "search", "scim.read", "scim.write", "ldif.read", "ldif.write", "plugin", "health"]
+# No limit, for a setting that has none.
+MANY = 1000000
 PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|fatal runtime error|internal error: entered unreachable")
 
 
@@ -55,8 +57,9 @@ def configuration(directory, folder, **settings):
             {"role": "{cn}", "below": f"ou=roles,{suffix}"},
         ],
         # High: a test that is about throttling sets its own. One client makes all requests here.
-        "login": {"max_failures": 4, "window_seconds": 900, "per_address_per_minute": 1000000, "session_minutes": 480},
+        "login": {"max_failures": 4, "window_seconds": 900, "per_address_per_minute": MANY, "session_minutes": 480},
         "api_tokens": tokens,
+        "write": {"mapping_rules": {"users": {}, "groups": {}}, "max_deletes": 100000, "undo_dir": str(pathlib.Path(folder) / "undo")},
         **settings,
     }
     return {name: value for name, value in config.items() if value is not None}
