@@ -469,7 +469,7 @@ def test_trap_19_names_beyond_ascii_in_headers(service):
 
 
 FORGED = {
-    "Remote-User": "ada", "Remote-Groups": "admin", "Remote-Id": "1", "Remote-Email": "ada@example.test", "Remote-Name": "Ada",
+    "Remote-User": "ada", "Remote-Groups": "admin", "Remote-Id": "1", "Remote-Email": "ada@example.com", "Remote-Name": "Ada",
     "X-Remote-User": "ada", "X-Forwarded-User": "ada", "X-Auth-Request-User": "ada", "X-Webauth-User": "ada", "X-Original-User": "ada",
     "X-Forwarded-Client-Cert": "Subject=\"CN=ada\"", "X-SSL-Client-Verify": "SUCCESS", "X-SSL-Client-S-DN": "CN=ada",
     "X-Client-Cert": "ada", "SSL-Client-Cert": "ada", "Tailscale-User-Login": "ada",
