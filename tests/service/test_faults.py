@@ -338,7 +338,7 @@ def test_reload_keeps_what_must_not_be_forgotten(openldap, services):
     service.secrets.add(WRONG)
     while service.login("eve", WRONG).status_code != 429:
         pass
-    service.client.post("/login", data={"username": "ada", "password": people.ADA.password})
+    service.form_login("ada", people.ADA.password)
     assert service.client.get("/api/v1/auth/me").status_code == 200
     config = dict(service.config)
     service.configure({**config, "limits": {"count": 7}})
@@ -450,6 +450,19 @@ def test_idle_connections_do_not_hold_a_stop(openldap, services):
     service.process = None
     for s in sockets:
         s.close()
+
+
+def test_wrong_logins_do_not_stop_others(openldap, services):
+    """An answer of 401 takes its time, and must not take a permit of `limits.concurrent` for as long."""
+    service = services(openldap, limits={"concurrent": 4}, login=UNLIMITED)
+    service.secrets.add(WRONG)
+    load = Load(service.url, {"unknown": lambda client, n: client.post(
+        "/api/v1/auth/login", json={"username": f"absent-{n}", "password": WRONG})}, threads=60)
+    time.sleep(1)
+    times = [timed(service) for _ in range(20)]
+    statuses = load.stop()
+    assert set(statuses["unknown"]) <= {401, 503}, statuses
+    assert sorted(times)[len(times) // 2] < 0.5, times
 
 
 def test_more_requests_than_the_service_takes(openldap, services):

@@ -86,8 +86,8 @@ def test_trap_01_an_empty_password_is_not_sent(openldap, services, password):
     if not password:
         assert openldap.binds() == before
         assert forward(service, basic("ada", "")).status_code == 401
-        assert service.client.post("/login", data={"username": "ada", "password": ""}).status_code in (200, 400, 401, 422)
-        assert not service.client.cookies
+        assert service.form_login("ada", "").status_code in (400, 401, 422)
+        assert service.client.get("/api/v1/auth/me").status_code == 401
         assert openldap.binds() == before
 
 
@@ -336,7 +336,8 @@ def test_trap_10_an_outage_is_no_wrong_password(openldap, services):
         thread.join()
     assert not unanswered, unanswered[:5]
     assert set(statuses["right"]) == {200, 503}, statuses
-    assert set(statuses["wrong"]) == {401, 503}, statuses
+    # Refusals take their time: none of them may have met the outage.
+    assert 401 in statuses["wrong"] and set(statuses["wrong"]) <= {401, 503}, statuses
 
 
 def test_trap_10_a_directory_that_does_not_answer(openldap, services):
@@ -443,8 +444,8 @@ def test_trap_19_a_role_whose_name_would_be_two(openldaps, services, name):
     service = services(openldaps(more=[odd]))
     answer = forward(service, basic("eve", people.EVE.password))
     if answer.status_code == 200:
-        listed = re.split(r"[,;\s|]", answer.headers["remote-groups"])
-        assert "admin" not in listed, answer.headers
+        listed = [role.strip() for role in answer.headers["remote-groups"].split(",")]
+        assert "admin" not in listed and len(listed) == 1, answer.headers
         assert answer.headers["remote-user"] == "eve"
     else:
         assert answer.status_code not in (401,), answer.text
@@ -509,10 +510,10 @@ def test_trap_20_forwarded_headers_count_from_trusted_proxies_only(services, sha
         if nonsense.isprintable():
             assert address(trusted, {"X-Forwarded-For": nonsense}) in ("127.0.0.1",)
     # Nor does a host from outside choose where a login leads.
-    form = {"username": "ada", "password": people.ADA.password}
-    for service in (untrusted, trusted):
-        answer = service.client.post("/login", data=form, headers={"X-Forwarded-Host": "evil.example.test", "Origin": "http://evil.example.test"})
-        assert "evil" not in answer.headers.get("location", "")
+    evil = {"X-Forwarded-Host": "evil.example.test", "X-Forwarded-Server": "evil.example.test", "Forwarded": "host=evil.example.test"}
+    answer = untrusted.form_login("ada", people.ADA.password, "http://evil.example.test/", headers=evil)
+    assert answer.status_code in (302, 303), answer.text
+    assert "evil" not in answer.headers["location"]
 
 
 def test_trap_25_passwords_beyond_ascii(openldap, services):
@@ -538,5 +539,5 @@ def test_trap_25_passwords_beyond_ascii(openldap, services):
     # A colon belongs to the password.
     assert forward(service, basic("colon", people.COLON.password)).status_code == 200
     # The form for people sends UTF-8, too.
-    service.client.post("/login", data={"username": "emile", "password": emile.password})
-    assert service.client.cookies
+    assert service.form_login("emile", emile.password).status_code in (302, 303)
+    assert service.client.get("/api/v1/auth/me").json()["user"]["username"] == "emile"
