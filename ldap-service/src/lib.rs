@@ -5,8 +5,9 @@
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts.
 //! 3. [`directory`] opens the directory in the background.
-//! 4. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
-//! 5. [`routes`] is the table of routes, and [`server`] the listener.
+//! 4. [`search`] answers searches, and keeps those that are open between two pages.
+//! 5. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
+//! 6. [`routes`] is the table of routes, and [`server`] the listener.
 //!
 //! [`run`] is the command line, and [`init`] its questions.
 
@@ -18,6 +19,7 @@ pub mod init;
 pub mod metrics;
 pub mod routes;
 pub mod run;
+pub mod search;
 pub mod server;
 pub mod service;
 pub mod settings;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::search::cursors::{CursorKey, Cursors};
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// The searches that are open between two pages.
+    pub cursors: Cursors,
 }
 
 impl Service {
@@ -31,10 +34,28 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let _ = earlier;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory }))
+        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
+        Ok(Arc::new(Self { config, directory, cursors }))
     }
+}
+
+/// Returns the key of cursors: of `login.session_key_file`, so that those from before a restart are known, though not open any more; else
+/// that of the earlier generation, or a random one.
+fn cursor_key(config: &Config, earlier: Option<&Service>) -> Result<CursorKey, SettingsError> {
+    if let Some(file) = &config.login.session_key_file {
+        return CursorKey::of_file(file).map_err(|e| {
+            let problem = format!("{}: {e}", file.display());
+            SettingsError::value("login.session_key_file", problem, "a file with 32 octets or more")
+        });
+    }
+    if let Some(earlier) = earlier {
+        return Ok(earlier.cursors.key().clone());
+    }
+    CursorKey::random().map_err(|e| {
+        let expected = "random numbers of the system, for keys";
+        SettingsError::value("(random numbers)", e.to_string(), expected)
+    })
 }
 
 /// The state of the process. Cheap to clone.
