@@ -279,19 +279,19 @@ struct Checks<'a> {
 
 impl Checks<'_> {
     /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
-    fn is_secret(&self, name: &str) -> bool {
+    fn compares_secret(&self, name: &str) -> bool {
         let is_type = |t: &&ldap_directory::schema::AttributeType| {
             t.names.iter().any(|name| self.secrets.contains(name)) || self.secrets.contains(&t.oid)
         };
-        self.secrets.contains(name)
-            || self.secrets.contains(self.schema.canonical_name(name))
+        self.is_secret(name)
             || self.schema.attribute_types().iter().filter(is_type).any(|t| self.schema.is_subtype(&t.oid, name))
     }
 
-    fn refuse_secret(&self, member: &str, name: &str) -> Result<(), ApiError> {
-        if !self.is_secret(name) {
-            return Ok(());
-        }
+    fn is_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name) || self.secrets.contains(self.schema.canonical_name(name))
+    }
+
+    fn refuse_secret(member: &str, name: &str) -> Result<(), ApiError> {
         let detail = format!("`{member}`: `{}` is secret: it is neither shown nor compared", base_type(name));
         Err(ApiError::bad_request("secret_attribute", detail)
             .with("member", member.into())
@@ -318,7 +318,9 @@ impl Checks<'_> {
                     .with("member", "filter".into())
                     .with("attribute", name.into()));
             }
-            self.refuse_secret("filter", name)?;
+            if self.compares_secret(name) {
+                return Self::refuse_secret("filter", name);
+            }
             self.unknown("filter", name)?;
         }
         if compares_all(filter) {
@@ -354,7 +356,10 @@ impl Checks<'_> {
                             .with("member", "attributes".into())
                             .with("attribute", name.as_str().into()));
                     }
-                    self.refuse_secret("attributes", name)?;
+                    // Of a supertype's subtypes, the secret ones are left out of the answer.
+                    if self.is_secret(name) {
+                        Self::refuse_secret("attributes", name)?;
+                    }
                     self.unknown("attributes", name)?;
                     requested.push(name.clone());
                     named.push(self.schema.spell(name));
