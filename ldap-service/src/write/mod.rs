@@ -1,6 +1,6 @@
 //! Every change of the directory: through target-ldap's rules, a plan, guards and an undo file.
 //!
-//! A [`Writer`] is made of the settings `write.*`, `users.*` and `groups.*` ([`WriteConfig`]). Each of its methods takes an open
+//! A [`Writer`] is made of the settings `write.*`, `users.*` and `groups.*`. Each of its methods takes an open
 //! [`Directory`] and does, in this order:
 //!
 //! 1. **Map** the record by the rule of its kind (`write.mapping_rules.users` or `.groups`, target-ldap's form). A key that the
@@ -21,19 +21,31 @@
 //! `member`), `password` (clear text), and `active` (boolean). A property that is null or an empty list removes the attribute; one
 //! that is absent leaves it alone. Binary values are base64.
 
-use std::sync::Arc;
-
-use ldap_directory::Directory;
 use ldap_directory::change::Change;
 use ldap_directory::filter::Filter;
-use serde_json::{Map, Value};
-use singer_common::plugin::settings::SettingsError;
 
-pub mod config;
+mod attributes;
+mod change_set;
+mod entries;
 pub mod error;
+mod fence;
+mod guard;
+mod locks;
+mod plan;
+mod refusal;
+pub mod rules;
+mod upsert;
+mod values;
+mod writer;
 
-pub use config::{ScopeConfig, WriteConfig};
 pub use error::{WriteError, WriteErrorKind};
+pub use writer::{WriteState, Writer};
+
+#[allow(unused_imports, reason = "for the import of LDIF")]
+pub(crate) use self::{
+    attributes::Guarded, change_set::ChangeSet, fence::{Fence, Territory}, guard::Reservation, locks::of_dn,
+    refusal::of_directory,
+};
 
 /// The most writes in progress at once.
 pub const IN_FLIGHT: usize = 32;
@@ -112,6 +124,20 @@ pub enum Effect {
     Unchanged,
 }
 
+impl Effect {
+    /// Returns the word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Effect::Added => "added",
+            Effect::Modified => "modified",
+            Effect::Renamed => "renamed",
+            Effect::Deleted => "deleted",
+            Effect::Moved => "moved",
+            Effect::Unchanged => "unchanged",
+        }
+    }
+}
+
 /// The result of a write.
 #[derive(Debug, Clone)]
 pub struct WriteOutcome {
@@ -127,77 +153,4 @@ pub struct WriteOutcome {
     pub plan: String,
     /// The undo file, as a path relative to `write.undo_dir`. `None` if nothing was changed.
     pub undo_file: Option<String>,
-}
-
-/// What outlives a reload of the settings: the locks of entries, and the writes in progress. One for the process.
-#[derive(Debug, Default)]
-pub struct WriteState {}
-
-/// The way of every change. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Writer {
-    inner: Arc<WriteConfig>,
-}
-
-impl Writer {
-    /// Returns a writer. `state` is that of the writer before a reload of the settings.
-    ///
-    /// # Errors
-    /// A rule is not valid, or `write.undo_dir` is not a folder that can be written.
-    pub fn new(config: WriteConfig, state: Arc<WriteState>) -> Result<Writer, SettingsError> {
-        let _ = state;
-        Ok(Writer { inner: Arc::new(config) })
-    }
-
-    /// Adds an entry, or changes an existing one to be as the record says. Attributes that the record does not have are left
-    /// alone.
-    ///
-    /// # Errors
-    /// The record is not valid, the entry is protected, a value is taken, a guard or the server refuses, or the undo file cannot
-    /// be written. [`WriteErrorKind::OutcomeUnknown`]: the change may have been made.
-    pub async fn upsert(
-        &self,
-        directory: &Directory,
-        kind: ResourceKind,
-        record: Map<String, Value>,
-        subject: Subject,
-        options: WriteOptions,
-    ) -> Result<WriteOutcome, WriteError> {
-        let _ = (&self.inner, directory, kind, record, subject, options);
-        Err(WriteError::new(WriteErrorKind::Internal, "not implemented yet"))
-    }
-
-    /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.
-    ///
-    /// # Errors
-    /// As [`Self::upsert`]. An entry with others below it is [`WriteErrorKind::NotEmpty`] unless the rule says `tree`.
-    pub async fn delete(
-        &self,
-        directory: &Directory,
-        kind: ResourceKind,
-        entry: EntryRef,
-        options: WriteOptions,
-    ) -> Result<WriteOutcome, WriteError> {
-        let _ = (directory, kind, entry, options);
-        Err(WriteError::new(WriteErrorKind::Internal, "not implemented yet"))
-    }
-
-    /// Adds and removes single values of one existing entry, without reading the others: for groups of 50,000 members.
-    ///
-    /// `changes` are [`Change::Modify`] of this entry. A value to be added that exists, and a value to be removed that does not,
-    /// are left out. An attribute of the rule's DN, `objectClass`, and secret or operational attributes are refused.
-    ///
-    /// # Errors
-    /// As [`Self::upsert`].
-    pub async fn apply(
-        &self,
-        directory: &Directory,
-        kind: ResourceKind,
-        entry: EntryRef,
-        changes: Vec<Change>,
-        options: WriteOptions,
-    ) -> Result<WriteOutcome, WriteError> {
-        let _ = (directory, kind, entry, changes, options);
-        Err(WriteError::new(WriteErrorKind::Internal, "not implemented yet"))
-    }
 }

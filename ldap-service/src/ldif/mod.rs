@@ -1,0 +1,1 @@
+//! LDIF export and import.
