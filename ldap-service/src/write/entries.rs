@@ -28,6 +28,20 @@ impl EntryId {
     pub fn filter(&self) -> Filter {
         Filter::equality(self.attribute.clone(), self.value.clone())
     }
+
+    /// Returns whether an entry is protected by the directory itself: on Active Directory, its own accounts.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn is_protected_by_directory(
+        directory: &Directory,
+        dn: &str,
+    ) -> Result<bool, DirectoryError> {
+        if directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Ok(false);
+        }
+        Ok(directory.read(dn, &CRITICAL).await?.is_some_and(|entry| is_critical(&entry)))
+    }
 }
 
 fn no_such(entry: &EntryRef) -> WriteError {
@@ -93,20 +107,6 @@ pub(crate) async fn locate(
 fn is_critical(entry: &Entry) -> bool {
     let is = |name: &str, value: &str| entry.first_text(name).is_some_and(|v| v.eq_ignore_ascii_case(value));
     is("isCriticalSystemObject", "TRUE") || is("adminCount", "1")
-}
-
-/// Returns whether an entry is protected by the directory itself: on Active Directory, its own accounts.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) async fn is_protected_by_directory(
-    directory: &Directory,
-    dn: &str,
-) -> Result<bool, DirectoryError> {
-    if directory.root_dse().vendor != Vendor::ActiveDirectory {
-        return Ok(false);
-    }
-    Ok(directory.read(dn, &CRITICAL).await?.is_some_and(|entry| is_critical(&entry)))
 }
 
 /// Checks that an entry matches a condition.

@@ -1,6 +1,11 @@
 //! Why nothing was written, or not everything.
 
 use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::ApiError;
 
 /// The kind of a failure: it determines the HTTP status and the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,3 +134,22 @@ impl fmt::Display for WriteError {
 }
 
 impl std::error::Error for WriteError {}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = ApiError::new(status, error.kind.code(), error.detail);
+        answer.scim_type = error.kind.scim_type();
+        answer.retry_after = error.retry_after.map(Duration::from_secs);
+        if let Some(attribute) = error.attribute {
+            answer = answer.with("attribute", attribute.into());
+        }
+        if let Some(code) = error.result_code {
+            answer = answer.with("result_code", code.into());
+        }
+        if let Some(undo_file) = error.undo_file {
+            answer = answer.with("undo_file", undo_file.into());
+        }
+        answer
+    }
+}

@@ -5,7 +5,7 @@
 //! it, and so that two processes with one folder share it.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -66,6 +66,17 @@ impl DeleteGuard {
                 let error = WriteError::new(WriteErrorKind::DeletesUsedUp, detail);
                 Err(WriteError { retry_after: Some(retry_after), ..error })
             }
+        }
+    }
+
+    /// Returns why so many deletions would be refused now, without counting them.
+    pub(crate) async fn objection(&self, count: u64) -> Option<WriteError> {
+        match self.reserve(count).await {
+            Ok(reservation) => {
+                self.release(reservation, count).await;
+                None
+            }
+            Err(error) => Some(error),
         }
     }
 
