@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use singer_common::plugin::settings::SettingsError;
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::write::Writer;
 
@@ -26,6 +26,10 @@ pub struct Service {
     pub directory: DirectoryHandle,
     /// The way of every change.
     pub writer: Writer,
+    /// How much may be at work at once.
+    pub gate: Gate,
+    /// Whether the directory answers.
+    pub readiness: Readiness,
 }
 
 impl Service {
@@ -37,7 +41,30 @@ impl Service {
         let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
         let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory, writer }))
+        let gate = Gate::new(&config.limits);
+        Ok(Arc::new(Self { config, directory, writer, gate, readiness: Readiness::default() }))
+    }
+}
+
+/// Whether the directory answers, as it was found out within the last second.
+#[derive(Debug, Default)]
+pub struct Readiness(tokio::sync::Mutex<Option<(Instant, bool)>>);
+
+impl Readiness {
+    /// How long a result counts.
+    const AGE: Duration = Duration::from_secs(1);
+
+    /// Returns the last result, or finds out a new one. Those who ask meanwhile wait for the same.
+    pub async fn get<F: Future<Output = bool>>(&self, find_out: impl FnOnce() -> F) -> bool {
+        let mut last = self.0.lock().await;
+        if let Some((when, is_ready)) = *last
+            && when.elapsed() < Self::AGE
+        {
+            return is_ready;
+        }
+        let is_ready = find_out().await;
+        *last = Some((Instant::now(), is_ready));
+        is_ready
     }
 }
 
@@ -51,20 +78,16 @@ struct AppState {
     metrics: Metrics,
     started: Instant,
     stopping: AtomicBool,
-    /// A permit for each request at work.
-    permits: Semaphore,
 }
 
 impl App {
     /// Returns the state with its first generation.
     pub fn new(service: Arc<Service>) -> Self {
-        let permits = Semaphore::new(service.config.limits.concurrent);
         Self(Arc::new(AppState {
             current: ArcSwap::new(service),
             metrics: Metrics::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            permits,
         }))
     }
 
@@ -96,11 +119,6 @@ impl App {
     /// Whether the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Returns the permits for requests at work.
-    pub fn permits(&self) -> &Semaphore {
-        &self.0.permits
     }
 }
 

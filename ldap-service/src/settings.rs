@@ -4,7 +4,7 @@ use singer_common::plugin::about::About;
 use singer_common::plugin::settings::{Group, Kind, Setting, Table};
 
 /// The settings of `ldap-service`.
-pub const TABLE: Table = Table { prefix: "LDAP_SERVICE", own: OWN };
+pub const TABLE: Table = Table { prefix: "LDAP_SERVICE", own: OWN, without: &[Group::StreamMaps] };
 
 /// What `ldap-service --about` prints.
 pub const ABOUT: About = About {
