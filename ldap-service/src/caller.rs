@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::config::{CertificateMatch, Scope};
 use crate::error::ApiError;
+use crate::login::{Login, User};
 use crate::service::{Client, Current, Service};
 use crate::tokens::Subject;
 
@@ -20,6 +21,8 @@ pub struct Caller {
     pub name: String,
     /// What the caller may do.
     pub scopes: Vec<Scope>,
+    /// The user that a JWT belongs to: looked up, and enabled. `None` for a program.
+    pub user: Option<Box<User>>,
 }
 
 impl Caller {
@@ -79,7 +82,7 @@ fn by_api_token(service: &Service, token: &str) -> Option<Caller> {
         service.config.api_tokens.iter().fold(None, |found, known| {
             if bool::from(known.sha256.ct_eq(&hash)) { Some(known) } else { found }
         })?;
-    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone() })
+    Some(Caller { name: found.name.clone(), scopes: found.scopes.clone(), user: None })
 }
 
 async fn by_jwt(service: &Service, client: &Client, token: &str) -> Result<Caller, ApiError> {
@@ -87,18 +90,13 @@ async fn by_jwt(service: &Service, client: &Client, token: &str) -> Result<Calle
     let certificate = client.certificate.as_ref().map(|shown| &shown.sha256);
     let claims = tokens.verify(token, certificate).await?;
     match claims.subject {
-        Subject::Client(name) => Ok(Caller { name, scopes: claims.scopes }),
+        Subject::Client(name) => Ok(Caller { name, scopes: claims.scopes, user: None }),
         Subject::User(name) => {
-            let mut scopes = scopes_of_user(service, &name).await?;
-            scopes.extend(claims.scopes);
-            Ok(Caller { name, scopes })
+            let user = Login::user_of_name(&service.config, &service.directory, &name).await?;
+            let scopes = [claims.scopes, user.scopes.clone()].concat();
+            Ok(Caller { name: user.username.clone(), scopes, user: Some(Box::new(user)) })
         }
     }
-}
-
-/// Returns the scopes of an enabled user's roles. No user is known yet.
-async fn scopes_of_user(_service: &Service, _name: &str) -> Result<Vec<Scope>, ApiError> {
-    std::future::ready(Err(ApiError::unauthorized())).await
 }
 
 fn by_certificate(service: &Service, client: &Client) -> Option<Caller> {
@@ -119,5 +117,5 @@ fn by_certificate(service: &Service, client: &Client) -> Option<Caller> {
         let subject = shown.subject.escape_debug().to_string();
         tracing::info!(subject, "no element of client_certificates has the certificate of `{subject}`");
     }
-    found.map(|found| Caller { name: found.name.clone(), scopes: found.scopes.clone() })
+    found.map(|found| Caller { name: found.name.clone(), scopes: found.scopes.clone(), user: None })
 }

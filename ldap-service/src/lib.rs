@@ -5,7 +5,8 @@
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts.
 //! 3. [`directory`] opens the directory in the background.
-//! 4. [`tokens`] verifies the JWTs of an identity provider.
+//! 4. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep;
+//!    [`tokens`] verifies the JWTs of an identity provider.
 //! 5. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
 //! 6. [`routes`] is the table of routes, and [`server`] the listener.
 //!
@@ -16,10 +17,12 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod init;
+pub mod login;
 pub mod metrics;
 pub mod routes;
 pub mod run;
 pub mod server;
 pub mod service;
+pub mod sessions;
 pub mod settings;
 pub mod tokens;

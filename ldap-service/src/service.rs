@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 
 /// One generation of the service.
@@ -25,6 +27,10 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// What logins remember.
+    pub login: Login,
+    /// Sessions of people in browsers.
+    pub sessions: Sessions,
     /// The tokens of the identity provider, if they are accepted.
     pub tokens: Option<Tokens>,
 }
@@ -35,10 +41,12 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
         let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory, tokens }))
+        Ok(Arc::new(Self { config, directory, login, sessions, tokens }))
     }
 }
 
