@@ -3,18 +3,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use ldap_directory::dn::DnKey;
 use singer_common::plugin::settings::SettingsError;
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::gate::Gate;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
@@ -27,6 +27,10 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// How much may be at work at once.
+    pub gate: Gate,
+    /// Whether the directory answers.
+    pub readiness: Readiness,
     /// What logins remember.
     pub login: Login,
     /// Sessions of people in browsers.
@@ -46,7 +50,31 @@ impl Service {
         let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
         let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory, login, sessions, tokens }))
+        let gate = Gate::new(&config.limits);
+        let readiness = Readiness::default();
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens }))
+    }
+}
+
+/// Whether the directory answers, as it was found out within the last second.
+#[derive(Debug, Default)]
+pub struct Readiness(tokio::sync::Mutex<Option<(Instant, bool)>>);
+
+impl Readiness {
+    /// How long a result counts.
+    const AGE: Duration = Duration::from_secs(1);
+
+    /// Returns the last result, or finds out a new one. Those who ask meanwhile wait for the same.
+    pub async fn get<F: Future<Output = bool>>(&self, find_out: impl FnOnce() -> F) -> bool {
+        let mut last = self.0.lock().await;
+        if let Some((when, is_ready)) = *last
+            && when.elapsed() < Self::AGE
+        {
+            return is_ready;
+        }
+        let is_ready = find_out().await;
+        *last = Some((Instant::now(), is_ready));
+        is_ready
     }
 }
 
@@ -60,20 +88,16 @@ struct AppState {
     metrics: Metrics,
     started: Instant,
     stopping: AtomicBool,
-    /// A permit for each request at work.
-    permits: Semaphore,
 }
 
 impl App {
     /// Returns the state with its first generation.
     pub fn new(service: Arc<Service>) -> Self {
-        let permits = Semaphore::new(service.config.limits.concurrent);
         Self(Arc::new(AppState {
             current: ArcSwap::new(service),
             metrics: Metrics::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            permits,
         }))
     }
 
@@ -105,11 +129,6 @@ impl App {
     /// Whether the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Returns the permits for requests at work.
-    pub fn permits(&self) -> &Semaphore {
-        &self.0.permits
     }
 }
 

@@ -599,7 +599,8 @@ def test_a_certificate_that_expires_on_an_open_connection(services, shared_openl
     run(tool("oidc", "python"), "-c", SHORT_LIVED, tls.ca.certificate, tls.ca.key, short, 4)
     context = httpx.create_ssl_context(verify=tls.service.config["listen_cert_file"], trust_env=False)
     context.load_cert_chain(short)
-    with httpx.Client(base_url=tls.service.url, verify=context, trust_env=False) as client:
+    limits = httpx.Limits(keepalive_expiry=60)
+    with httpx.Client(base_url=tls.service.url, verify=context, trust_env=False, limits=limits) as client:
         assert client.get(HEALTH).status_code == 200
         time.sleep(5)
         # The same connection: a new handshake would fail.
