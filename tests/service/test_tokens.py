@@ -5,14 +5,16 @@ import concurrent.futures
 import hashlib
 import hmac
 import json
+import re
 import subprocess
+import textwrap
 import time
 
 import httpx
 import issuers
 import people
 import pytest
-from conftest import SERVICE, TOOLS, run, tool
+from conftest import ROOT, SERVICE, TOOLS, run, tool
 from service import SCOPES, bearer, configuration
 
 AUDIENCE = "ldap-service"
@@ -350,8 +352,10 @@ def test_api_tokens_as_the_guide_makes_them(services, shared_openldap, tmp_path)
     file = tmp_path / "hr.sha256"
 
     def make():
-        script = f'TOKEN=$(openssl rand -hex 32); printf %s "$TOKEN" | sha256sum > {file}; echo "$TOKEN"'
-        return run("sh", "-c", script).stdout.strip()
+        page = (ROOT / "docs" / "guides" / "tokens.md").read_text()
+        script = textwrap.dedent(re.search(r"```sh\n( *umask.*?)```", page, re.S).group(1))
+        run("sh", "-ec", script, cwd=tmp_path)
+        return (tmp_path / "hr.token").read_text().strip()
 
     first = make()
     service = services(shared_openldap, api_tokens=[{"name": "hr", "sha256_file": str(file), "scopes": ["health"]}])
