@@ -168,7 +168,7 @@ mod tests {
     use jsonwebtoken::Algorithm;
     use serde_json::json;
 
-    use super::super::attacks::Signer;
+    use super::super::testing::Signer;
     use super::*;
 
     const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
