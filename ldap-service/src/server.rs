@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -13,7 +12,6 @@ use singer_common::operations::signals::Stop;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
 use crate::service::App;
 
 mod idle;
@@ -22,6 +20,7 @@ pub mod tls;
 
 use idle::IdleTimeout;
 use request::Peer;
+pub use request::Routes;
 use tls::Acceptor;
 
 /// The longest time that requests in progress have after a signal. The process ends after 10 seconds in any case.
@@ -35,20 +34,14 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// The pause when no further connection can be accepted (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until a signal stops the process. Requests in progress are finished.
-///
-/// # Errors
-/// The address cannot be listened at.
+/// Serves until a signal stops the process. Requests in progress are finished. `routes` is replaced by a reload.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     acceptor: Option<Acceptor>,
-    table: impl Fn(&Config) -> Router + Send + 'static,
-    mut reload: tokio::sync::mpsc::Receiver<()>,
+    routes: Routes,
     mut stop: Stop,
-    load: impl Fn(&App, Option<&Acceptor>) -> bool + Send,
 ) {
-    let mut routes = table(&app.current().config);
     let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -56,12 +49,6 @@ pub async fn serve(
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
             _ = stop.wait() => break,
-            Some(()) = reload.recv() => {
-                if load(&app, acceptor.as_ref()) {
-                    routes = table(&app.current().config);
-                }
-                continue;
-            }
         };
         let Ok(permit) = permit else { break };
         tokio::select! {
@@ -75,11 +62,6 @@ pub async fn serve(
                 }
             },
             _ = stop.wait() => break,
-            Some(()) = reload.recv() => {
-                if load(&app, acceptor.as_ref()) {
-                    routes = table(&app.current().config);
-                }
-            }
         }
     }
     app.stop();
@@ -93,12 +75,28 @@ pub async fn serve(
     }
 }
 
+/// A connection in the metrics, for as long as this exists.
+struct Counted(App);
+
+impl Counted {
+    fn begin(app: &App) -> Self {
+        app.metrics().connections.inc();
+        Self(app.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics().connections.dec();
+    }
+}
+
 /// Serves a connection in a task of its own.
 fn accept(
     stream: TcpStream,
     app: &App,
     acceptor: Option<Acceptor>,
-    routes: Router,
+    routes: Routes,
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) {
@@ -108,7 +106,7 @@ fn accept(
     let app = app.clone();
     tokio::spawn(async move {
         let _permit = permit;
-        app.metrics().connections.inc();
+        let _counted = Counted::begin(&app);
         let stream = IdleTimeout::new(stream, IDLE_TIME);
         match acceptor {
             None => {
@@ -123,7 +121,6 @@ fn accept(
                 Err(reason) => tracing::debug!(%address, "TLS: {reason}"),
             },
         }
-        app.metrics().connections.dec();
     });
 }
 
@@ -131,7 +128,7 @@ async fn connection<S>(
     stream: S,
     peer: Peer,
     app: &App,
-    routes: Router,
+    routes: Routes,
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

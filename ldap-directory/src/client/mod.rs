@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use self::authenticate::BindConnections;
 use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
@@ -28,6 +29,7 @@ use crate::secret::{Secret, SecretAttributes};
 use crate::write_control::{self, WriteControl};
 
 mod addresses;
+mod authenticate;
 pub mod change_notices;
 mod connect;
 mod connection;
@@ -40,6 +42,7 @@ pub mod probe;
 mod published_schema;
 mod referral;
 mod retry;
+mod schema;
 mod search;
 mod shared_connection;
 #[cfg(test)]
@@ -47,6 +50,7 @@ mod tests;
 pub mod tls;
 
 pub use crate::protocol::entry::WireEntry;
+pub use authenticate::{Authentication, PasswordState, Refusal};
 pub use retry::Attempts;
 pub use search::LdapSearch;
 
@@ -72,7 +76,8 @@ const NAMED_UNREADABLE: usize = 10;
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
 ///
 /// Most programs use it through [`Directory`](crate::Directory). It has operations that a file does not:
-/// [`sync_connection`](Self::sync_connection), [`change_notices`](Self::change_notices), [`who_am_i`](Self::who_am_i).
+/// [`authenticate`](Self::authenticate), [`sync_connection`](Self::sync_connection), [`change_notices`](Self::change_notices),
+/// [`who_am_i`](Self::who_am_i).
 ///
 /// ```no_run
 /// use ldap_directory::client::LdapDirectory;
@@ -96,6 +101,8 @@ struct Shared {
     link: RwLock<Arc<ActiveServer>>,
     /// Connections for streaming searches.
     pool: Pool,
+    /// Connections for binds of users.
+    binds: Arc<BindConnections>,
     config: DirectoryConfig,
     /// With [`Access::Read`], nothing is changed. Then change numbers may be compared between runs, so that not every server may take over.
     access: Access,
@@ -187,6 +194,7 @@ impl LdapDirectory {
             shared: Arc::new(Shared {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
+                binds: BindConnections::new(config),
                 config: config.clone(),
                 access,
                 replacing: tokio::sync::Mutex::default(),
@@ -453,6 +461,7 @@ impl LdapDirectory {
     /// Unbinds and closes all connections.
     pub async fn close(self) {
         self.pool().close().await;
+        self.shared.binds.close().await;
         self.session().close().await;
     }
 }
