@@ -39,7 +39,6 @@ pub mod fuzzing;
 mod large;
 mod pool;
 pub mod probe;
-mod published_schema;
 mod referral;
 mod retry;
 mod schema;
