@@ -116,8 +116,11 @@ pub fn asked(request: &Request) -> Asked {
     of_page().unwrap_or(Asked { size: None, from: 0 })
 }
 
-fn entry_at(n: usize) -> (String, Vec<(String, Vec<Vec<u8>>)>) {
-    let texts = |pairs: &[(&str, &str)]| -> Vec<(String, Vec<Vec<u8>>)> {
+/// The attributes of an entry, each with its values.
+type Attributes = Vec<(String, Vec<Vec<u8>>)>;
+
+fn entry_at(n: usize) -> (String, Attributes) {
+    let texts = |pairs: &[(&str, &str)]| -> Attributes {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), vec![value.as_bytes().to_vec()])).collect()
     };
     match n {
