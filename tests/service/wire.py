@@ -37,7 +37,7 @@ class Wire:
     def __init__(self, url):
         self.host, port = url.removeprefix("ldap://").rstrip("/").split(":")
         self.port = int(port)
-        self.requests, self.sockets, self.lock = [], [], threading.Lock()
+        self.requests, self.sockets, self.lock = [], {}, threading.Lock()
         self.cut_answers_to = None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"ldap://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -53,7 +53,7 @@ class Wire:
                 return
             number += 1
             with self.lock:
-                self.sockets += [client, server]
+                self.sockets[number] = (client, server)
             cut = threading.Event()
             threading.Thread(target=self._requests, args=(number, client, server, cut), daemon=True).start()
             threading.Thread(target=self._answers, args=(client, server, cut), daemon=True).start()
@@ -94,10 +94,11 @@ class Wire:
                 pass
             one.close()
 
-    def close_all(self):
-        """Ends all connections, as a server does with idle ones."""
+    def close_all(self, bound_as=None):
+        """Ends all connections, as a server does with idle ones; or those on which a DN was bound."""
         with self.lock:
-            sockets, self.sockets = self.sockets, []
+            chosen = {n for n, _, dn in self.requests if dn == bound_as} if bound_as else set(self.sockets)
+            sockets = [one for n in chosen for one in self.sockets.pop(n, ())]
         self._close(*sockets)
 
     def binds(self, dn=None):
