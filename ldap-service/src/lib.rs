@@ -1,2 +1,25 @@
-//! skeleton
+//! `ldap-service`: login, forward authentication, SCIM 2.0, search and LDIF over an LDAP directory, by HTTP.
+//!
+//! In the order of imports; a module imports only those before it (`singer-common/tests/layers.rs`).
+//!
+//! 1. [`settings`] is the table of all settings, and [`config`] what they say.
+//! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts.
+//! 3. [`directory`] opens the directory in the background.
+//! 4. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
+//! 5. [`scim`] is SCIM without HTTP.
+//! 6. [`routes`] is the table of routes, and [`server`] the listener.
+//!
+//! [`run`] is the command line, and [`init`] its questions.
+
+pub mod caller;
+pub mod config;
+pub mod directory;
+pub mod error;
+pub mod init;
+pub mod metrics;
+pub mod routes;
+pub mod run;
 pub mod scim;
+pub mod server;
+pub mod service;
+pub mod settings;

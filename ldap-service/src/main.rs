@@ -1,1 +1,5 @@
-fn main() {}
+//! The executable `ldap-service`.
+
+fn main() -> std::process::ExitCode {
+    ldap_service::run::main()
+}

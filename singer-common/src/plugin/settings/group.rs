@@ -35,6 +35,16 @@ pub enum Group {
     Retries,
     /// Logs, metrics and traces.
     Metrics,
+    /// The address and the certificate of the service, and the proxies in front of it.
+    Listener,
+    /// The users, groups and roles that the service knows.
+    People,
+    /// Logins and sessions.
+    Login,
+    /// Programs that may call the service.
+    Callers,
+    /// Changes that the service makes.
+    Writes,
 }
 
 impl Group {
@@ -56,6 +66,11 @@ impl Group {
         Group::Throughput,
         Group::Retries,
         Group::Metrics,
+        Group::Listener,
+        Group::People,
+        Group::Login,
+        Group::Callers,
+        Group::Writes,
     ];
 
     /// Returns the heading.
@@ -77,6 +92,11 @@ impl Group {
             Group::Throughput => "Throughput",
             Group::Retries => "Timeouts and retries",
             Group::Metrics => "Logs, metrics and traces",
+            Group::Listener => "Listener and proxies",
+            Group::People => "Users, groups and roles",
+            Group::Login => "Logins and sessions",
+            Group::Callers => "Callers",
+            Group::Writes => "Changes",
         }
     }
 }

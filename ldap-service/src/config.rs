@@ -1,0 +1,301 @@
+//! The service's configuration: the settings, parsed and checked before the first connection is accepted.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ldap_directory::DirectoryConfig;
+use serde_json::{Map, Value};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::directory_settings::directory_config;
+use singer_common::plugin::settings::SettingsError;
+
+mod callers;
+mod listener;
+mod parts;
+mod people;
+
+pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
+pub use listener::ListenTls;
+pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersConfig};
+
+/// The longest wait for an answer of the directory, in seconds, unless `operation_timeout_seconds` is shorter: a caller waits.
+const LONGEST_OPERATION: Duration = Duration::from_secs(60);
+/// The longest pause before the directory is tried again while a caller waits.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often an operation is tried again while a caller waits.
+const MOST_ATTEMPTS: u32 = 2;
+
+/// The service's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory.
+    pub directory: DirectoryConfig,
+    /// The address of the service.
+    pub listen: SocketAddr,
+    /// TLS of the service; `None`: without.
+    pub tls: Option<ListenTls>,
+    /// Proxies whose headers about the client are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether the service has the routes of login.
+    pub auth_enabled: bool,
+    /// The users.
+    pub users: UsersConfig,
+    /// The groups, if they are set.
+    pub groups: Option<GroupsConfig>,
+    /// Roles by group.
+    pub roles: Vec<RoleRule>,
+    /// Limits of logins and sessions.
+    pub login: LoginConfig,
+    /// Bearer tokens of an identity provider, if they are accepted.
+    pub jwt: Option<JwtConfig>,
+    /// Programs with a token.
+    pub api_tokens: Vec<ApiToken>,
+    /// Programs with a client certificate.
+    pub client_certificates: Vec<ClientCertificate>,
+    /// Changes; `None`: nothing is written.
+    pub write: Option<WriteConfig>,
+    /// Bounds of a request.
+    pub limits: Limits,
+}
+
+/// The setting `write`.
+#[derive(Debug, Clone)]
+pub struct WriteConfig {
+    /// Rules in the form of target-ldap, for `users` and `groups`. An empty rule means the default one.
+    pub mapping_rules: Map<String, Value>,
+    /// The most deletions in an hour. Default: 10.
+    pub max_deletes: u64,
+    /// The folder of the files that undo what was done.
+    pub undo_dir: std::path::PathBuf,
+}
+
+/// The setting `limits`.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// The most entries in an answer. Default: 1,000.
+    pub count: u32,
+    /// The most octets of a request's body, other than an import. Default: 1 MiB.
+    pub request_bytes: usize,
+    /// The longest time of a request, in seconds, other than an import or export. Default: 10.
+    pub request_seconds: u64,
+    /// The most requests at work; further ones wait. Default: 64.
+    pub concurrent: usize,
+    /// The most open connections. Default: 1,024.
+    pub connections: usize,
+    /// The most comparisons in a filter. Default: 64.
+    pub filter_terms: usize,
+    /// The most octets of a header that the service makes. Default: 4,096.
+    pub header_bytes: usize,
+    /// The most octets of an import. Default: 1 GiB.
+    pub import_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            count: 1000,
+            request_bytes: 1 << 20,
+            request_seconds: 10,
+            concurrent: 64,
+            connections: 1024,
+            filter_terms: 64,
+            header_bytes: 4096,
+            import_bytes: 1 << 30,
+        }
+    }
+}
+
+impl Limits {
+    /// Returns the longest time of a request.
+    pub fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+
+    const KEYS: &'static [&'static str] = &[
+        "count",
+        "request_bytes",
+        "request_seconds",
+        "concurrent",
+        "connections",
+        "filter_terms",
+        "header_bytes",
+        "import_bytes",
+    ];
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let zero = [
+            ("count", self.count == 0),
+            ("request_bytes", self.request_bytes == 0),
+            ("request_seconds", self.request_seconds == 0),
+            ("concurrent", self.concurrent == 0),
+            ("connections", self.connections == 0),
+            ("filter_terms", self.filter_terms == 0),
+            ("header_bytes", self.header_bytes == 0),
+            ("import_bytes", self.import_bytes == 0),
+        ];
+        match zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((name, _)) => {
+                Err(SettingsError::value(format!("limits.{name}"), "0", "a whole number of at least 1"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct RawWrite {
+    #[serde(default)]
+    mapping_rules: Map<String, Value>,
+    #[serde(default = "ten")]
+    max_deletes: u64,
+    undo_dir: Option<std::path::PathBuf>,
+}
+
+fn ten() -> u64 {
+    10
+}
+
+impl WriteConfig {
+    fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
+        let Some(raw) =
+            parts::object::<RawWrite>(values, "write", &["mapping_rules", "max_deletes", "undo_dir"])?
+        else {
+            return Ok(None);
+        };
+        for (stream, rule) in &raw.mapping_rules {
+            let setting = format!("write.mapping_rules.{stream}");
+            if !["users", "groups"].contains(&stream.as_str()) {
+                let near = ldap_directory::nearest::nearest(stream, ["users", "groups"].into_iter());
+                return Err(
+                    SettingsError::value(setting, "not one of the service's", "users or groups").near(near)
+                );
+            }
+            if !rule.is_object() {
+                return Err(SettingsError::value(
+                    setting,
+                    "not an object",
+                    "a rule as of target-ldap, or {}",
+                ));
+            }
+        }
+        let undo_dir = raw.undo_dir.filter(|dir| !dir.as_os_str().is_empty()).ok_or_else(|| {
+            let problem = "not set: what the service changes could not be undone";
+            SettingsError::value(
+                "write.undo_dir",
+                problem,
+                "a folder, for example /var/lib/ldap-service/undo",
+            )
+        })?;
+        Ok(Some(Self { mapping_rules: raw.mapping_rules, max_deletes: raw.max_deletes, undo_dir }))
+    }
+}
+
+impl Config {
+    /// Builds the configuration from the resolved settings. Warnings are for the log.
+    ///
+    /// # Errors
+    /// A value is missing or not valid, values exclude each other, or a file cannot be read.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Config, SettingsError> {
+        let mut directory = directory_config(values, None, warnings)?;
+        directory.operation_timeout = directory.operation_timeout.min(LONGEST_OPERATION);
+        directory.retry_max_wait = directory.retry_max_wait.min(LONGEST_PAUSE);
+        directory.retry_attempts = directory.retry_attempts.min(MOST_ATTEMPTS);
+        let limits = parts::object::<Limits>(values, "limits", Limits::KEYS)?.unwrap_or_default();
+        limits.check()?;
+        directory.connect_timeout = directory.connect_timeout.min(limits.request_time() / 2);
+        let groups = GroupsConfig::from_settings(values)?;
+        let roles = RoleRule::from_settings(values, groups.is_some())?;
+        let tls = ListenTls::from_settings(values)?;
+        let client_certificates = ClientCertificate::from_settings(values, tls.as_ref())?;
+        let listen = listener::address(values)?;
+        if tls.is_none() && !listen.ip().is_loopback() {
+            let text = "setting `listen`: passwords and tokens pass without TLS on an address beyond this machine; set listen_cert_file, or let only a proxy with TLS reach it";
+            warnings.push(Warning::of_setting("listen", text));
+        }
+        Ok(Config {
+            directory,
+            listen,
+            tls,
+            trusted_proxies: listener::proxies(values)?,
+            auth_enabled: values.get("auth_enabled").and_then(Value::as_bool).unwrap_or(true),
+            users: UsersConfig::from_settings(values)?,
+            groups,
+            roles,
+            login: LoginConfig::from_settings(values)?,
+            jwt: JwtConfig::from_settings(values)?,
+            api_tokens: ApiToken::from_settings(values)?,
+            client_certificates,
+            write: WriteConfig::from_settings(values)?,
+            limits,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn settings(more: Value) -> Map<String, Value> {
+        let resolved = crate::settings::TABLE.resolve(&[], &std::collections::BTreeMap::new()).unwrap();
+        let mut values = resolved.values;
+        values.insert("server_url".into(), json!("ldap://localhost"));
+        values.insert("users".into(), json!({"base_dn": "ou=people,dc=example,dc=com"}));
+        values.extend(more.as_object().unwrap().clone());
+        values
+    }
+
+    fn fault(more: Value) -> String {
+        let error = Config::from_settings(&settings(more), &mut Vec::new()).unwrap_err();
+        match error {
+            SettingsError::Value { setting, .. } => setting,
+            other => other.to_string(),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = Config::from_settings(&settings(json!({})), &mut Vec::new()).unwrap();
+        assert_eq!(config.limits.count, 1000);
+        assert_eq!(config.login.max_failures, 3);
+        assert!(config.auth_enabled);
+        assert!(config.write.is_none());
+    }
+
+    #[test]
+    fn a_wrong_part_is_named() {
+        for (more, setting) in [
+            (json!({"users": {"base": "dc=x"}}), "users.base"),
+            (json!({"users": {"base_dn": "no dn"}}), "users.base_dn"),
+            (json!({"users": {"base_dn": "dc=x", "filter": "(uid="}}), "users.filter"),
+            (json!({"limits": {"count": 0}}), "limits.count"),
+            (json!({"trusted_proxies": ["10.0.0.0/33"]}), "trusted_proxies[0]"),
+            (json!({"write": {"mapping_rules": {}}}), "write.undo_dir"),
+            (
+                json!({"write": {"undo_dir": "/tmp", "mapping_rules": {"user": {}}}}),
+                "write.mapping_rules.user",
+            ),
+            (
+                json!({"jwt": {"issuer": "https://a", "audience": "b", "algorithms": ["HS256"]}}),
+                "jwt.algorithms[0]",
+            ),
+            (
+                json!({"jwt": {"issuer": "https://a", "audience": "b", "algorithms": ["none"]}}),
+                "jwt.algorithms[0]",
+            ),
+            (
+                json!({"api_tokens": [{"name": "a", "scopes": ["scim.raed"], "sha256": "00"}]}),
+                "api_tokens[0].scopes[0]",
+            ),
+            (json!({"roles": [{"role": "admin", "groups": ["cn=a"]}]}), "groups"),
+            (json!({"listen": "localhost"}), "listen"),
+        ] {
+            assert_eq!(fault(more.clone()), setting, "{more}");
+        }
+    }
+}

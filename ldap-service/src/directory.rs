@@ -1,0 +1,100 @@
+//! The directory of the service: opened in the background, so that the service starts and answers while the directory is down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ldap_directory::{Access, Directory, DirectoryConfig};
+use singer_common::operations::error::{Classified as _, full_text};
+use singer_common::plugin::directory_settings;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::ApiError;
+
+/// The pause after the first failure; each doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Where the opening of the directory is.
+#[derive(Debug, Clone)]
+enum State {
+    Opening,
+    Failed(Arc<str>),
+    Open(Directory),
+}
+
+/// The directory, which may not be open yet.
+#[derive(Debug)]
+pub struct DirectoryHandle {
+    state: watch::Receiver<State>,
+    opening: JoinHandle<()>,
+}
+
+impl Drop for DirectoryHandle {
+    fn drop(&mut self) {
+        self.opening.abort();
+    }
+}
+
+impl DirectoryHandle {
+    /// Begins to open a directory. It is tried again until it succeeds.
+    pub fn open(config: &DirectoryConfig) -> Self {
+        let (sender, state) = watch::channel(State::Opening);
+        let config = DirectoryConfig { retry_attempts: 0, ..config.clone() };
+        let opening = tokio::spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            let mut told = String::new();
+            loop {
+                // Written only by `write`. With read access, another server could not take over.
+                match directory_settings::open(&config, Access::WRITE).await {
+                    Ok(directory) => {
+                        tracing::info!(server = directory.location(), "the directory is open");
+                        sender.send_replace(State::Open(directory));
+                        return;
+                    }
+                    Err(error) => {
+                        let reason = full_text(&error);
+                        if reason != told {
+                            error
+                                .facts()
+                                .error(&format!("{reason}; the service answers 503 until it is there"));
+                            told.clone_from(&reason);
+                        }
+                        sender.send_replace(State::Failed(reason.into()));
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        });
+        Self { state, opening }
+    }
+
+    /// Returns the directory. It reconnects by itself.
+    ///
+    /// # Errors
+    /// 503 if it was not open yet.
+    pub fn get(&self) -> Result<Directory, ApiError> {
+        match &*self.state.borrow() {
+            State::Open(directory) => Ok(directory.clone()),
+            State::Opening | State::Failed(_) => Err(ApiError::directory_unavailable()),
+        }
+    }
+
+    /// Returns why the directory is not open; `None` if it is open.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Open(_) => None,
+            State::Opening => Some("the directory is being opened".to_owned()),
+            State::Failed(reason) => Some(reason.to_string()),
+        }
+    }
+
+    /// Waits until the first attempt has ended, at most this long.
+    pub async fn first_attempt(&self, patience: Duration) {
+        let mut state = self.state.clone();
+        let ended = state.wait_for(|state| !matches!(state, State::Opening));
+        let _ = tokio::time::timeout(patience, ended).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! Errors of requests: a status, a code for programs, a detail for people. RFC 9457 on `/api`, SCIM's Error (RFC 7644 section 3.12) on `/scim`.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use ldap_directory::DirectoryError;
+use ldap_directory::protocol::result_code;
+use serde_json::{Map, Value, json};
+
+/// An error of a request.
+///
+/// As a response it has no body yet: [`render`] makes the body, by the path of the request.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The code for programs, in `snake_case`. Part of the interface.
+    pub code: &'static str,
+    /// What is wrong, and what would be right, for people. Never a secret.
+    pub detail: String,
+    /// When the caller may try again.
+    pub retry_after: Option<Duration>,
+    /// Further members of the body.
+    pub fields: Map<String, Value>,
+    /// `scimType` (RFC 7644 table 9).
+    pub scim_type: Option<&'static str>,
+    /// The value of `WWW-Authenticate`.
+    pub challenge: Option<&'static str>,
+}
+
+impl ApiError {
+    /// Returns an error.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after: None,
+            fields: Map::new(),
+            scim_type: None,
+            challenge: None,
+        }
+    }
+
+    /// Returns 400.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// Returns 401, with the challenge for a bearer token (RFC 6750).
+    pub fn unauthorized() -> Self {
+        let detail = "a valid token, session or client certificate is needed";
+        Self { challenge: Some("Bearer"), ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail) }
+    }
+
+    /// Returns 403 for a scope that the caller lacks.
+    pub fn lacks_scope(scope: &str) -> Self {
+        let detail = format!("the caller has no scope `{scope}`");
+        Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail).with("scope", scope.into())
+    }
+
+    /// Returns 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// Returns 503 for a directory that does not answer.
+    pub fn directory_unavailable() -> Self {
+        let detail =
+            "the directory does not answer, or refuses the service; nothing is wrong with the request";
+        Self {
+            retry_after: Some(Duration::from_secs(5)),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "directory_unavailable", detail)
+        }
+    }
+
+    /// Adds a member to the body.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.fields.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Sets `scimType`.
+    #[must_use]
+    pub fn scim(mut self, scim_type: &'static str) -> Self {
+        self.scim_type = Some(scim_type);
+        self
+    }
+
+    /// Returns the body of RFC 9457.
+    fn problem(&self, request_id: &str) -> Value {
+        let mut problem = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request_id,
+        });
+        if let Some(problem) = problem.as_object_mut() {
+            problem.extend(self.fields.clone());
+        }
+        problem
+    }
+
+    /// Returns SCIM's Error.
+    fn scim_error(&self) -> Value {
+        let mut error = json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+            "status": self.status.as_str(),
+            "detail": self.detail,
+        });
+        if let (Some(error), Some(scim_type)) = (error.as_object_mut(), self.scim_type) {
+            error.insert("scimType".to_owned(), scim_type.into());
+        }
+        error
+    }
+}
+
+impl From<DirectoryError> for ApiError {
+    /// The directory's own texts are for the log: they may have values of entries.
+    fn from(error: DirectoryError) -> Self {
+        let code = error.code();
+        tracing::warn!(code, "the directory: {error}");
+        if error.is_connection() || error.is_transient() || code.is_none() {
+            return Self::directory_unavailable();
+        }
+        let name = code.map(result_code::name).unwrap_or_default();
+        let refused = |status, code, detail: &str| {
+            Self::new(status, code, detail).with("result_code", name.clone().into())
+        };
+        if error.is_no_such_object() {
+            return Self::not_found("there is no such entry");
+        }
+        if error.is_limit() {
+            return refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "directory_limit",
+                "the directory has a limit below this answer: ask for fewer entries, or with a narrower filter",
+            );
+        }
+        refused(StatusCode::BAD_GATEWAY, "directory_refused", "the directory refused the operation")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Makes the body of an error, by the path of the request.
+pub fn render(response: Response, path: &str, request_id: &str) -> Response {
+    let Some(error) = response.extensions().get::<ApiError>().cloned() else { return response };
+    let (mut parts, _) = response.into_parts();
+    let (body, kind) = if path.starts_with("/scim/") {
+        (error.scim_error(), "application/scim+json")
+    } else {
+        (error.problem(request_id), "application/problem+json")
+    };
+    // Of the body that the error did not have yet.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(after) = error.retry_after {
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    if let Some(challenge) = error.challenge {
+        parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    Response::from_parts(parts, body.to_string().into())
+}

@@ -1,0 +1,126 @@
+//! Health: `/health/live`, `/health/ready`, `/api/v1/health`, `/metrics`.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::config::Scope;
+use crate::error::ApiError;
+use crate::service::{App, Current, Service};
+
+/// The longest time of one check.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The process runs
+#[utoipa::path(get, path = "/health/live", tag = "health", responses(
+    (status = 200, description = "The process runs", body = Value)
+))]
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Requests can be answered now
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "The directory answers, and accepts the service's own bind", body = Value),
+    (status = 503, description = "It does not, or the process is stopping", body = Value)
+))]
+pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> Response {
+    let checks = checks(&service).await;
+    let is_ready = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
+    // Without reasons: anybody may ask.
+    answer(is_ready, json!({"status": if is_ready { "ready" } else { "not_ready" }}))
+}
+
+/// Named checks of the directory
+#[utoipa::path(get, path = "/api/v1/health", tag = "health", security(("bearer" = ["health"])), responses(
+    (status = 200, description = "All checks succeed", body = Value),
+    (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
+    (status = 403, description = "The caller has no scope `health`", body = Value, content_type = "application/problem+json"),
+    (status = 503, description = "A check fails", body = Value)
+))]
+pub(super) async fn report(
+    State(app): State<App>,
+    Current(service): Current,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Health)?;
+    let checks = checks(&service).await;
+    let is_healthy = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
+    let report = json!({
+        "status": if is_healthy { "healthy" } else { "unhealthy" },
+        "name": "ldap-service",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": app.started().elapsed().as_secs(),
+        "stopping": app.is_stopping(),
+        "auth_enabled": service.config.auth_enabled,
+        "writes_enabled": service.config.write.is_some(),
+        "checks": checks,
+    });
+    Ok(answer(is_healthy, report))
+}
+
+/// Metrics in Prometheus' text format
+#[utoipa::path(get, path = "/metrics", tag = "health", security(("bearer" = ["health"])), responses(
+    (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
+    (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
+    (status = 403, description = "The caller has no scope `health`", body = Value, content_type = "application/problem+json")
+))]
+pub(super) async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    caller.require(Scope::Health)?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics().text()).into_response())
+}
+
+fn answer(is_good: bool, body: Value) -> Response {
+    let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+/// Returns the checks: connect, bind, search, schema.
+async fn checks(service: &Service) -> Vec<Value> {
+    let directory = match service.directory.get() {
+        Ok(directory) => directory,
+        Err(_) => {
+            let reason = service.directory.trouble().unwrap_or_default();
+            return vec![json!({"name": "connect", "ok": false, "detail": reason})];
+        }
+    };
+    let began = Instant::now();
+    let asked = async {
+        // A connection that was lost is opened and bound again.
+        directory.read("", &["1.1"]).await?;
+        let reached = began.elapsed();
+        let base = directory.read(&service.config.users.base_dn, &["1.1"]).await?;
+        Ok::<_, ldap_directory::DirectoryError>((reached, base.is_some()))
+    };
+    let (reached, has_base) = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            let name = if error.is_connection() { "connect" } else { "search" };
+            return vec![json!({"name": name, "ok": false, "detail": error.to_string()})];
+        }
+        Err(_) => {
+            let detail = format!("no answer within {} s", PATIENCE.as_secs());
+            return vec![json!({"name": "connect", "ok": false, "detail": detail})];
+        }
+    };
+    let base = &service.config.users.base_dn;
+    let seen = if has_base { "is there" } else { "is not there, or the service's user may not see it" };
+    let schema = directory.schema();
+    vec![
+        json!({"name": "connect", "ok": true, "detail": directory.location(), "milliseconds": milliseconds(reached)}),
+        json!({"name": "bind", "ok": true, "detail": "the service's own bind is accepted"}),
+        json!({"name": "search", "ok": has_base, "detail": format!("users.base_dn `{base}` {seen}"),
+            "milliseconds": milliseconds(began.elapsed() - reached)}),
+        json!({"name": "schema", "ok": !schema.is_empty(),
+            "detail": format!("{} attribute types, {} classes", schema.attribute_types().len(), schema.object_classes().len())}),
+    ]
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

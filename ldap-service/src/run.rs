@@ -1,0 +1,271 @@
+//! The command line: flags, modes and exit codes.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+use ldap_directory::{Access, DirectoryError, ServerUrl};
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::logging::Modules;
+use singer_common::operations::observe;
+use singer_common::operations::signals::Stop;
+use singer_common::plugin::cli::{
+    self, Command, Commands, CommonArgs, Manual, class_in, classified, example, variables,
+};
+use singer_common::plugin::doctor::{self, Subject};
+use singer_common::plugin::init::{InitArgs, InitError};
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::writer::{SingerWriter, WriteError};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::routes;
+use crate::server::{self, tls::Acceptor};
+use crate::service::{App, Service};
+use crate::settings::{ABOUT, TABLE};
+
+/// How long the start waits for the directory before the first connection is accepted.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Login, forward authentication, SCIM 2.0, search and LDIF over an LDAP directory.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ldap-service",
+    version,
+    styles = cli::STYLES,
+    after_help = MANUAL.after_help(),
+    disable_help_subcommand = true
+)]
+pub struct Args {
+    /// Flags of all executables
+    #[command(flatten)]
+    pub common: CommonArgs<ServiceCommand>,
+}
+
+/// Tasks other than serving.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum ServiceCommand {
+    /// Ask for server and user, test them, and write a first configuration
+    Init(InitArgs),
+    /// Print the OpenAPI 3.1 document
+    Openapi,
+    /// Those of all executables
+    #[command(flatten)]
+    Common(Command),
+}
+
+impl Commands for ServiceCommand {
+    fn common(&self) -> Option<&Command> {
+        match self {
+            ServiceCommand::Common(command) => Some(command),
+            ServiceCommand::Init(_) | ServiceCommand::Openapi => None,
+        }
+    }
+}
+
+/// Examples and exit codes.
+pub const MANUAL: Manual = Manual {
+    name: "ldap-service",
+    table: TABLE,
+    from_runner: &[],
+    modules: Modules { source: include_str!("lib.rs"), moved: &[] },
+    examples: &[
+        example("ldap-service init", "a first configuration, by questions"),
+        example(
+            "ldap-service --config service.json --test",
+            "a health report as JSON: does the directory answer",
+        ),
+        example(
+            "ldap-service doctor --config service.json",
+            "what works with this directory, and what to ask its administrator for",
+        ),
+        example(
+            "ldap-service --config service.json",
+            "serve until a signal; SIGHUP reads the configuration again",
+        ),
+        example("ldap-service openapi", "the OpenAPI 3.1 document"),
+    ],
+    exit_codes: &[],
+};
+
+/// Runs the service and returns the exit code of the process.
+pub fn main() -> ExitCode {
+    cli::run(
+        &MANUAL,
+        |args: &Args| &args.common,
+        run,
+        |e: anyhow::Error| {
+            let (class, facts) = class(&e);
+            cli::report(e.as_ref(), class, &facts)
+        },
+    )
+}
+
+/// Returns the class of a failure, and its fields.
+fn class(error: &anyhow::Error) -> (Class, Facts) {
+    classified([
+        class_in::<SettingsError>(error.chain()),
+        class_in::<DirectoryError>(error.chain()),
+        class_in::<InitError>(error.chain()),
+        class_in::<WriteError>(error.chain()),
+    ])
+}
+
+async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
+    let mut writer = SingerWriter::stdout();
+    if args.common.about {
+        writer.show(&ABOUT.render(args.common.format))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match &args.common.command {
+        Some(ServiceCommand::Openapi) => {
+            writer.show(&routes::openapi()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(ServiceCommand::Init(init)) => return crate::init::run(init, &args.common.config).await,
+        Some(ServiceCommand::Common(_)) | None => {}
+    }
+    let sources = args.common.config.clone();
+    let (config, values) = configuration(&sources)?;
+    if let Some(ServiceCommand::Common(Command::Doctor { format })) = &args.common.command {
+        let subject = Subject::Tap { base: Some(&config.users.base_dn) };
+        let report = doctor::examine(&config.directory, Access::Read, &subject).await;
+        writer.show_colored(&report.render(*format, MANUAL.name))?;
+        return Ok(ExitCode::from(report.code));
+    }
+    if args.common.test.is_some() {
+        return health(&config, &mut writer).await;
+    }
+    observe::start("ldap-service", &values)?;
+    stop.handle();
+    // The directory's connection belongs to the runtime that opened it, so that everything is in this one.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("service")
+        .build()
+        .context("the threads of the service")?;
+    let served = runtime.spawn(serve(config, sources, stop.clone())).await;
+    runtime.shutdown_background();
+    served.context("the service ended unexpectedly")??;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the configuration of these sources, with its values. Warnings are logged.
+fn configuration(
+    sources: &[String],
+) -> Result<(Config, serde_json::Map<String, serde_json::Value>), SettingsError> {
+    let resolved = TABLE.resolve(sources, &variables())?;
+    let mut warnings = resolved.warnings;
+    let config = Config::from_settings(&resolved.values, &mut warnings);
+    for warning in &warnings {
+        warning.log();
+    }
+    Ok((config?, resolved.values))
+}
+
+async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Result<()> {
+    let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        SettingsError::value(
+            "listen",
+            format!("{address}: {e}"),
+            "an address of this machine and a free port",
+        )
+    })?;
+    let service = Service::new(config, None)?;
+    service.directory.first_attempt(FIRST_ATTEMPT).await;
+    let app = App::new(service);
+    let address = listener.local_addr().context("the address of the listener")?;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ldap-service serves {scheme}://{address}");
+    let router = {
+        let app = app.clone();
+        move |config: &Config| routes::router(config, app.clone())
+    };
+    let reload = hangups();
+    let load = move |app: &App, acceptor: Option<&Acceptor>| reload_configuration(app, acceptor, &sources);
+    server::serve(listener, app, acceptor, router, reload, stop, load).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the configuration again. A wrong one is logged, and the earlier one stays.
+fn reload_configuration(app: &App, acceptor: Option<&Acceptor>, sources: &[String]) -> bool {
+    let loaded = configuration(sources).and_then(|(config, _)| {
+        let earlier = app.current();
+        if config.listen != earlier.config.listen || config.tls.is_some() != earlier.config.tls.is_some() {
+            let problem = "changed, and that needs a new start of the service";
+            return Err(SettingsError::value("listen", problem, "the address from the start"));
+        }
+        if let (Some(acceptor), Some(tls)) = (acceptor, &config.tls) {
+            acceptor.reload(tls)?;
+        }
+        Service::new(config, Some(&earlier))
+    });
+    match loaded {
+        Ok(service) => {
+            app.replace(service);
+            tracing::info!("the configuration was read again");
+            true
+        }
+        Err(error) => {
+            use singer_common::operations::error::Classified as _;
+            error.facts().error(&format!("{error}; the earlier configuration stays"));
+            false
+        }
+    }
+}
+
+/// Returns a message for each SIGHUP.
+fn hangups() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    #[cfg(unix)]
+    tokio::spawn(async move {
+        let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+            return;
+        };
+        while signal.recv().await.is_some() {
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    #[cfg(not(unix))]
+    std::mem::forget(sender);
+    receiver
+}
+
+/// `--test`: opens the directory, looks for the users, and prints a report.
+async fn health(config: &Config, writer: &mut SingerWriter) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut checks = Vec::new();
+    let attempt = async {
+        let (steps, opened) = doctor::open(&config.directory, Access::Read).await;
+        checks.extend(steps.iter().map(doctor::check_json));
+        let directory = opened?;
+        checks.push(doctor::root_check(&directory));
+        let base = &config.users.base_dn;
+        let is_there = directory.read(base, &["1.1"]).await?.is_some();
+        if !is_there {
+            let expected = "the DN of an entry that the service's user may see";
+            return Err(
+                SettingsError::value("users.base_dn", format!("`{base}` is not there"), expected).into()
+            );
+        }
+        checks.push(serde_json::json!({"name": "users", "ok": true, "detail": format!("`{base}` is there")}));
+        let about = (directory.location().to_owned(), directory.root_dse().vendor.name());
+        directory.close().await;
+        Ok::<_, anyhow::Error>(about)
+    };
+    let result =
+        tokio::time::timeout(doctor::LONGEST, attempt).await.unwrap_or_else(|_| Err(doctor::too_long()));
+    let code = result.as_ref().map_or_else(|e| class(e).0.exit_code(), |_| 0);
+    let server = config.directory.servers.first().map(ServerUrl::to_text);
+    let outcome = result.map_err(|e| e.to_string());
+    writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,150 @@
+//! The listener: connections, TLS, limits, reload and the graceful stop.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use singer_common::operations::signals::Stop;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Config;
+use crate::service::App;
+
+mod idle;
+mod request;
+pub mod tls;
+
+use idle::IdleTimeout;
+use request::Peer;
+use tls::Acceptor;
+
+/// The longest time that requests in progress have after a signal. The process ends after 10 seconds in any case.
+const GRACE: Duration = Duration::from_secs(8);
+/// The time in which the head of a request must have arrived.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The time without an octet in either direction after which a connection is closed.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+/// The most octets of the head of a request.
+const HEAD_BYTES: usize = 64 * 1024;
+/// The pause when no further connection can be accepted (no file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until a signal stops the process. Requests in progress are finished.
+///
+/// # Errors
+/// The address cannot be listened at.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    acceptor: Option<Acceptor>,
+    router: impl Fn(&Config) -> Router + Send + 'static,
+    mut reload: tokio::sync::mpsc::Receiver<()>,
+    mut stop: Stop,
+    load: impl Fn(&App, Option<&Acceptor>) -> bool + Send,
+) {
+    let mut routes = router(&app.current().config);
+    let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
+    let graceful = GracefulShutdown::new();
+    loop {
+        // A permit first: connections beyond the limit wait in the system's queue.
+        let permit = tokio::select! {
+            permit = connections.clone().acquire_owned() => permit,
+            _ = stop.wait() => break,
+            Some(()) = reload.recv() => {
+                if load(&app, acceptor.as_ref()) {
+                    routes = router(&app.current().config);
+                }
+                continue;
+            }
+        };
+        let Ok(permit) = permit else { break };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    accept(stream, &app, acceptor.clone(), routes.clone(), &graceful, permit);
+                }
+                Err(e) => {
+                    tracing::warn!("a connection cannot be accepted: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = stop.wait() => break,
+            Some(()) = reload.recv() => {
+                if load(&app, acceptor.as_ref()) {
+                    routes = router(&app.current().config);
+                }
+            }
+        }
+    }
+    app.stop();
+    drop(listener);
+    tracing::info!(
+        connections = app.metrics().connections.get(),
+        "stopping: requests in progress are finished"
+    );
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests in progress were not finished within {} s", GRACE.as_secs());
+    }
+}
+
+/// Serves a connection in a task of its own.
+fn accept(
+    stream: TcpStream,
+    app: &App,
+    acceptor: Option<Acceptor>,
+    routes: Router,
+    graceful: &GracefulShutdown,
+    permit: OwnedSemaphorePermit,
+) {
+    let Ok(address) = stream.peer_addr() else { return };
+    let _ = stream.set_nodelay(true);
+    let watcher = graceful.watcher();
+    let app = app.clone();
+    tokio::spawn(async move {
+        let _permit = permit;
+        app.metrics().connections.inc();
+        let stream = IdleTimeout::new(stream, IDLE_TIME);
+        match acceptor {
+            None => {
+                let peer = Peer { address: address.ip(), is_secure: false, certificate: None };
+                Box::pin(connection(stream, peer, &app, routes, watcher)).await;
+            }
+            Some(acceptor) => match acceptor.accept(stream, HEAD_TIME).await {
+                Ok((stream, certificate)) => {
+                    let peer = Peer { address: address.ip(), is_secure: true, certificate };
+                    Box::pin(connection(stream, peer, &app, routes, watcher)).await;
+                }
+                Err(reason) => tracing::debug!(%address, "TLS: {reason}"),
+            },
+        }
+        app.metrics().connections.dec();
+    });
+}
+
+async fn connection<S>(
+    stream: S,
+    peer: Peer,
+    app: &App,
+    routes: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(request::RequestService::new(routes, app.clone(), peer));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(watcher.watch(served));
+    if let Err(error) = poll_fn(|cx| served.as_mut().poll(cx)).await {
+        tracing::debug!("a connection ended: {error}");
+    }
+}

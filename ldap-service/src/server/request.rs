@@ -1,0 +1,269 @@
+//! The way of each request, around the table of routes: number, client, limits, log, metrics, the form of errors.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::MatchedPath;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+use crate::config::{Config, Limits};
+use crate::error::{self, ApiError};
+use crate::service::{App, Client, Current, PeerCertificate};
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) is_secure: bool,
+    pub(super) certificate: Option<Arc<PeerCertificate>>,
+}
+
+/// The routes, with what surrounds each request of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct RequestService {
+    routes: Router,
+    app: App,
+    peer: Peer,
+}
+
+impl RequestService {
+    pub(super) fn new(routes: Router, app: App, peer: Peer) -> Self {
+        Self { routes, app, peer }
+    }
+}
+
+impl tower::Service<Request<Incoming>> for RequestService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let Self { routes, app, peer } = self.clone();
+        Box::pin(async move { Ok(answer(routes, app, peer, request).await) })
+    }
+}
+
+async fn answer(routes: Router, app: App, peer: Peer, request: Request<Incoming>) -> Response {
+    let began = Instant::now();
+    let service = app.current();
+    let client = client(&service.config, &peer, request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let request_id = client.request_id.clone();
+    let address = client.address;
+    app.metrics().in_flight.inc();
+    let worked = AssertUnwindSafe(work(routes, &app, client, request, &service.config.limits)).catch_unwind();
+    let response = worked.await.unwrap_or_else(|_| {
+        let detail = "internal error; it is in the log under this request_id";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+    });
+    app.metrics().in_flight.dec();
+    let route = response.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let (status, took) = (response.status(), began.elapsed());
+    let code = response.extensions().get::<ApiError>().map(|error| error.code);
+    let mut response = error::render(response, &path, &request_id);
+    app.metrics().request(known_method(&method), route, status.as_u16(), took);
+    // Without query: it may have a filter with personal data.
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let (method, status) = (known_method(&method), status.as_u16());
+    let text = format!("{method} {route} {status} in {milliseconds} ms for {address} ({request_id})");
+    if status >= 500 {
+        tracing::warn!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
+    } else {
+        tracing::info!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Returns the method's name, of a bounded number of names.
+fn known_method(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Whether body and answer pass in pieces: they have limits of their own.
+fn is_streamed(path: &str) -> bool {
+    matches!(path, "/api/v1/ldap/import" | "/api/v1/ldap/export")
+}
+
+async fn work(
+    routes: Router,
+    app: &App,
+    client: Client,
+    request: Request<Incoming>,
+    limits: &Limits,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(client);
+    parts.extensions.insert(Current(app.current()));
+    if is_streamed(parts.uri.path()) {
+        return call(routes, Request::from_parts(parts, Body::new(body))).await;
+    }
+    // The body first: a slow client takes no permit.
+    let body = match body_of(body, limits).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
+    };
+    let overloaded = || ApiError {
+        retry_after: Some(Duration::from_secs(1)),
+        ..ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "too many requests are at work (limits.concurrent)",
+        )
+    };
+    let Ok(Ok(_permit)) = tokio::time::timeout(limits.request_time(), app.permits().acquire()).await else {
+        return overloaded().into_response();
+    };
+    let called = call(routes, Request::from_parts(parts, Body::from(body)));
+    match tokio::time::timeout(limits.request_time(), called).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "no answer in time (limits.request_seconds); what was begun may have an effect";
+            ApiError {
+                retry_after: Some(Duration::from_secs(5)),
+                ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
+            }
+            .into_response()
+        }
+    }
+}
+
+async fn call(routes: Router, request: Request<Body>) -> Response {
+    match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Reads the body of a request.
+async fn body_of(body: Incoming, limits: &Limits) -> Result<Bytes, ApiError> {
+    let collecting = Limited::new(body, limits.request_bytes).collect();
+    match tokio::time::timeout(limits.request_time(), collecting).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail =
+                format!("the body is larger than {} octets (limits.request_bytes)", limits.request_bytes);
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail))
+        }
+        Ok(Err(_)) => Err(ApiError::bad_request("body", "the body of the request was cut off")),
+        Err(_) => {
+            let detail = "the body did not arrive in time (limits.request_seconds)";
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+        }
+    }
+}
+
+/// Returns the client of a request. Headers about it count from trusted proxies alone.
+fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
+    let is_trusted =
+        |address: &IpAddr| config.trusted_proxies.iter().any(|network| network.contains(address));
+    let from_proxy = is_trusted(&peer.address);
+    let text = |name: &str| headers.get(name).filter(|_| from_proxy).and_then(|value| value.to_str().ok());
+    let mut address = peer.address;
+    if from_proxy {
+        // From right to left: what a trusted proxy has written about its peer.
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let all: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+        for text in all.into_iter().rev() {
+            let Some(next) = address_of(text.trim()) else { break };
+            address = next;
+            if !is_trusted(&address) {
+                break;
+            }
+        }
+    }
+    let own_host = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    Client {
+        address: canonical(address),
+        is_secure: peer.is_secure
+            || text("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+        certificate: peer.certificate.clone(),
+        request_id: text(REQUEST_ID).filter(|id| is_request_id(id)).map_or_else(new_request_id, Arc::from),
+        host: text("x-forwarded-host").or_else(own_host).map(Arc::from),
+    }
+}
+
+/// Returns an IPv4 address for an IPv6 one that stands for it.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// Parses an address as proxies write it: alone, in brackets, or with a port.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inner, _)| inner);
+    bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|with_port| with_port.ip()))
+}
+
+fn is_request_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+}
+
+fn new_request_id() -> Arc<str> {
+    uuid::Uuid::new_v4().simple().to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {
+        let resolved = crate::settings::TABLE.resolve(&[], &std::collections::BTreeMap::new()).unwrap();
+        let mut values = resolved.values;
+        values.insert("server_url".into(), "ldap://localhost".into());
+        values.insert("users".into(), serde_json::json!({"base_dn": "dc=x"}));
+        values.insert("trusted_proxies".into(), trusted.into());
+        let config = Config::from_settings(&values, &mut Vec::new()).unwrap();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let peer = Peer { address: peer.parse().unwrap(), is_secure: false, certificate: None };
+        client(&config, &peer, &headers).address.to_string()
+    }
+
+    #[test]
+    fn forwarded_addresses_count_from_trusted_proxies_alone() {
+        assert_eq!(of("192.0.2.9", &[], &["10.0.0.1"]), "192.0.2.9");
+        assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["10.0.0.1"]), "10.0.0.1");
+        // The client itself wrote 10.0.0.1; the proxy added 192.0.2.7.
+        assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["10.0.0.1, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(of("127.0.0.1", &["127.0.0.0/8"], &["10.0.0.1", "192.0.2.7, 127.0.0.2"]), "192.0.2.7");
+        assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["nonsense"]), "127.0.0.1");
+        assert_eq!(of("::ffff:192.0.2.9", &[], &[]), "192.0.2.9");
+    }
+}

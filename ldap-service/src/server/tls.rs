@@ -1,0 +1,137 @@
+//! TLS of the listener, with client certificates if they are asked for.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
+use singer_common::plugin::settings::SettingsError;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::ListenTls;
+use crate::service::PeerCertificate;
+
+/// Accepts TLS. Clones share the certificate, which a reload replaces.
+#[derive(Clone)]
+pub struct Acceptor(Arc<ArcSwap<ServerConfig>>);
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+fn wrong(setting: &str, path: &Path, reason: impl std::fmt::Display) -> SettingsError {
+    SettingsError::value(
+        setting,
+        format!("{}: {reason}", path.display()),
+        "a PEM file that this user may read",
+    )
+}
+
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let file = File::open(path).map_err(|e| wrong(setting, path, e))?;
+    let all = CertificateDer::pem_reader_iter(BufReader::new(file)).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|e| wrong(setting, path, e))?;
+    if all.is_empty() { Err(wrong(setting, path, "no certificate in it")) } else { Ok(all) }
+}
+
+/// Reads the files of the settings.
+fn server_config(tls: &ListenTls) -> Result<ServerConfig, SettingsError> {
+    let chain = certificates("listen_cert_file", &tls.cert_file)?;
+    let key = File::open(&tls.key_file).map_err(|e| wrong("listen_key_file", &tls.key_file, e)).and_then(
+        |file| {
+            PrivateKeyDer::from_pem_reader(BufReader::new(file))
+                .map_err(|e| wrong("listen_key_file", &tls.key_file, e))
+        },
+    )?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| wrong("listen_cert_file", &tls.cert_file, e))?;
+    let builder = match &tls.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates("listen_client_ca_file", path)? {
+                roots.add(certificate).map_err(|e| wrong("listen_client_ca_file", path, e))?;
+            }
+            // Without a certificate, a caller may still have a token.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|e| wrong("listen_client_ca_file", path, e))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|e| wrong("listen_cert_file", &tls.cert_file, format!("{e}; does the key belong to it?")))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+impl Acceptor {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn new(tls: &ListenTls) -> Result<Self, SettingsError> {
+        Ok(Self(Arc::new(ArcSwap::from_pointee(server_config(tls)?))))
+    }
+
+    /// Reads certificate and key again, for the connections from now on.
+    ///
+    /// # Errors
+    /// A file cannot be used; the earlier certificate stays.
+    pub fn reload(&self, tls: &ListenTls) -> Result<(), SettingsError> {
+        self.0.store(Arc::new(server_config(tls)?));
+        Ok(())
+    }
+
+    /// Returns the stream within TLS, and the client's certificate.
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(TlsStream<S>, Option<Arc<PeerCertificate>>), String> {
+        let accepting = TlsAcceptor::from(self.0.load_full()).accept(stream);
+        let stream = tokio::time::timeout(limit, accepting)
+            .await
+            .map_err(|_| "no handshake in time".to_owned())?
+            .map_err(|e| e.to_string())?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = shown.and_then(|der| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+            let sha256 = Sha256::digest(der).into();
+            Some(Arc::new(PeerCertificate { subject: subject(parsed.subject()), sha256 }))
+        });
+        Ok((stream, certificate))
+    }
+}
+
+/// Returns a subject as a DN: the last RDN of the certificate is the first of the DN (RFC 4514 section 2.1).
+fn subject(name: &x509_parser::x509::X509Name<'_>) -> String {
+    let mut rdns: Vec<String> = Vec::new();
+    for rdn in name.iter_rdn() {
+        let parts = rdn.iter().map(|part| {
+            let oid = part.attr_type().to_id_string();
+            let short =
+                x509_parser::objects::oid2abbrev(part.attr_type(), x509_parser::objects::oid_registry());
+            let value = part.as_str().unwrap_or_default();
+            format!("{}={}", short.unwrap_or(&oid), ldap_directory::dn::escape_value(value.as_bytes()))
+        });
+        rdns.push(parts.collect::<Vec<_>>().join("+"));
+    }
+    rdns.reverse();
+    rdns.join(",")
+}
