@@ -59,6 +59,10 @@ impl AttrPath {
             Some(_) => return None,
             None => (None, token),
         };
+        let is_uri_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'_' | b'-');
+        if !schema.iter().all(|uri| uri.bytes().all(is_uri_part)) {
+            return None;
+        }
         let (name, sub) = match rest.split_once('.') {
             Some((name, sub)) => (name, Some(sub)),
             None => (rest, None),
@@ -68,7 +72,6 @@ impl AttrPath {
             text.starts_with(|c: char| c.is_ascii_alphabetic())
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         };
-        // The last part of a schema may begin with a digit (`…:core:2.0` before `User`).
         (is_name(name) && sub.is_none_or(is_name)).then(|| Self {
             schema,
             name: name.to_owned(),

@@ -9,13 +9,16 @@ use ldap_directory::Vendor;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{Equality, Schema};
 use ldap_directory::secret::SecretAttributes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use target_ldap::rules::accounts::AccountLock;
 
 use super::definitions::{self, GROUP, Type, USER};
 use super::filter::AttrPath;
 pub use attributes::{Attribute, Mutability, Returned, Source, Sub};
-use key::FieldKey;
+pub use key::FieldKey;
+
+/// The value of a key of the setting that removes the default.
+pub const NONE: &str = "none";
 
 /// A resource type (RFC 7643 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,14 +160,14 @@ impl IdAttribute {
 
 impl Mapping {
     /// Returns the mapping of a setting, completed by the defaults for the server: a key of `given` replaces the default with this
-    /// key, and null removes it. Defaults that the server's schema lacks are left out.
+    /// key, and [`NONE`] removes it. Defaults that the server's schema lacks are left out.
     ///
     /// # Errors
     /// A key is not an attribute of SCIM, an LDAP attribute does not exist or is secret, or `userName` or `displayName` is missing. Each
     /// message names its setting.
     pub fn new(
         resource: ResourceType,
-        given: &Map<String, Value>,
+        given: &[(String, String)],
         context: &Context<'_>,
     ) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
@@ -196,7 +199,8 @@ impl Mapping {
             }
             mapping.fields.push(field);
         }
-        let wants_active = given.get("active").is_none_or(|v| !v.is_null());
+        let is_removed = |name: &str| given.iter().any(|(key, to)| key == name && to == NONE);
+        let wants_active = !is_removed("active");
         if resource == ResourceType::User && mapping.active.is_none() && wants_active {
             mapping.active = AccountLock::of(context.vendor, context.schema).map(Active::Lock);
         }
@@ -204,8 +208,7 @@ impl Mapping {
         if !mapping.fields.iter().any(|f| f.key.name == wanted && f.key.schema == resource.schema()) {
             errors.push(format!("{}.{wanted}: an LDAP attribute is required", resource.setting()));
         }
-        let takes_password = given.get("password").is_none_or(|v| v != &Value::Bool(false) && !v.is_null());
-        mapping.attributes = attributes::of(&mapping, takes_password);
+        mapping.attributes = attributes::of(&mapping, !is_removed("password"));
         if errors.is_empty() { Ok(mapping) } else { Err(errors) }
     }
 
@@ -267,7 +270,7 @@ fn id_attribute(context: &Context<'_>) -> IdAttribute {
 /// Returns the keys with their LDAP attributes: the defaults, and what is given instead or in addition.
 fn merged(
     resource: ResourceType,
-    given: &Map<String, Value>,
+    given: &[(String, String)],
     context: &Context<'_>,
     errors: &mut Vec<String>,
 ) -> Vec<(FieldKey, String)> {
@@ -277,7 +280,7 @@ fn merged(
         .filter(|(_, attribute)| context.schema.attribute_type(attribute).is_some())
         .filter_map(|(key, attribute)| Some((FieldKey::parse(resource, key).ok()?, (*attribute).to_owned())))
         .collect();
-    for (text, value) in given {
+    for (text, attribute) in given {
         // Whether clients may set it; the form is the writer's.
         if text == "password" && resource == ResourceType::User {
             continue;
@@ -290,14 +293,9 @@ fn merged(
             }
         };
         pairs.retain(|(known, _)| *known != key);
-        let attribute = match value {
-            Value::Null => continue,
-            Value::String(attribute) => attribute,
-            _ => {
-                errors.push(format!("{setting}.{text}: expected the name of an LDAP attribute, or null"));
-                continue;
-            }
-        };
+        if attribute == NONE {
+            continue;
+        }
         if context.secrets.contains(attribute) {
             errors.push(format!("{setting}.{text}: `{attribute}` is secret"));
         } else if context.schema.attribute_type(attribute).is_none() && !context.schema.is_assumed() {
@@ -313,13 +311,11 @@ fn field(key: FieldKey, attribute: String, context: &Context<'_>, must: &[&str])
     let schema = context.schema;
     let values = ValueKind::of(schema, &attribute);
     let definition = definitions::find(&key.schema, &key.name);
-    let leaf = definition.and_then(|d| key.sub.as_deref().map_or(Some(d), |sub| d.sub(sub).copied().as_ref().map(|_| d)));
-    let sub = definition.zip(key.sub.as_deref()).and_then(|(d, sub)| d.sub(sub));
-    let kind = match (sub, leaf) {
-        (Some(sub), _) => sub.kind,
-        (None, Some(own)) => own.kind,
-        (None, None) => type_of(values),
+    let leaf = match key.sub.as_deref() {
+        Some(sub) => definition.and_then(|d| d.sub(sub)),
+        None => definition,
     };
+    let kind = leaf.map_or_else(|| type_of(values), |d| d.kind);
     let single_valued = schema.is_single_valued(&attribute);
     let multi_valued = definition.map_or(!single_valued, |d| d.multi_valued);
     let exact = !matches!(

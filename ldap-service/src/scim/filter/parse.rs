@@ -219,18 +219,40 @@ impl<'t> Parser<'t> {
                 return Ok(value);
             }
         }
-        if !self.rest().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
-            return self.fail("a value expected: a text in double quotes, a number, true, false or null");
-        }
-        let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<Value>();
-        match values.next() {
-            Some(Ok(value)) => {
-                self.at += values.byte_offset();
+        let rest = self.rest();
+        let length = match rest.chars().next() {
+            Some('"') => string_length(rest),
+            Some('-' | '0'..='9') => {
+                let is_part = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
+                rest.find(|c| !is_part(c)).unwrap_or(rest.len())
+            }
+            _ => {
+                return self
+                    .fail("a value expected: a text in double quotes, a number, true, false or null");
+            }
+        };
+        match rest.get(..length).and_then(|literal| serde_json::from_str(literal).ok()) {
+            Some(value) => {
+                self.at += length;
                 Ok(value)
             }
-            _ => self.fail("the value is not a JSON string or number"),
+            None => self.fail("the value is not a JSON string or number"),
         }
     }
+}
+
+/// Returns the length of a JSON string with its quotes; of the whole text if it does not end.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 fn joined(mut parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
@@ -321,8 +343,9 @@ mod tests {
             ("-1.5e3", serde_json::from_str("-1.5e3").unwrap()),
             ("18446744073709551616", serde_json::from_str("18446744073709551616").unwrap()),
             (r#""""#, json!("")),
+            (r#""\\""#, json!("\\")),
         ] {
-            assert_eq!(parsed(&format!("a eq {text}")), compare("a", Operator::Eq, value));
+            assert_eq!(parsed(&format!("(a eq {text})")), compare("a", Operator::Eq, value));
         }
     }
 
@@ -402,7 +425,7 @@ mod tests {
     }
 
     fn any_expr() -> impl Strategy<Value = Expr> {
-        let path = "(urn:[a-z]{1,4}:2.0:[A-Z]{1,3}:)?[a-zA-Z][a-zA-Z0-9_-]{0,5}(\\.\\$?[a-z]{1,4})?"
+        let path = "(urn:[a-z]{1,4}:2\\.0:[A-Z]{1,3}:)?[a-zA-Z][a-zA-Z0-9_-]{0,5}(\\.\\$?[a-z]{1,4})?"
             .prop_map(|token| AttrPath::from_token(&token).unwrap());
         let value = prop_oneof![
             any::<String>().prop_map(Value::from),

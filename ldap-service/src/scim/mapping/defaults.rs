@@ -19,7 +19,6 @@ macro_rules! users {
             ("phoneNumbers[work]", "telephoneNumber"),
             ("phoneNumbers[mobile]", "mobile"),
             ("phoneNumbers[home]", "homePhone"),
-            ("phoneNumbers[fax]", "facsimileTelephoneNumber"),
             ("phoneNumbers[pager]", "pager"),
             ("addresses[work].locality", "l"),
             ("addresses[work].region", "st"),
