@@ -14,6 +14,9 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # What `make e2e` is given: `make e2e E2E="-k circle"`.
 E2E ?=
 
+# What `make service-tests` is given: `make service-tests SERVICE_TESTS="-k login"`.
+SERVICE_TESTS ?=
+
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
 BENCH ?=
 # What `make corpus` reads, and more for it: `make corpus DIR=files CORPUS="--only tap"`; tests/corpus/check.py --help says what there is.
@@ -21,23 +24,23 @@ DIR ?=
 CORPUS ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build wheels deb container static release-check e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta corpus sbom
+.PHONY: help build wheels deb container static release-check e2e service-tests site demo demo-openldap demo-service demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+	bench-discovery bench-delta bench-service corpus sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
 
-build: ## build both executables, optimised: target/release/tap-ldap and target-ldap
-	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
+build: ## build the executables, optimised: target/release/tap-ldap, target-ldap and ldap-service
+	$(CARGO) build --locked --release -p tap-ldap -p target-ldap -p ldap-service
 
-wheels: ## both executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
+wheels: ## the executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
 	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" "$(WHEEL_PROFILE)" "$(WHEEL_FEATURES)"
 
 deb: wheels ## the Debian package singer-ldap, into target/deb
 	scripts/build-deb.sh "$${CARGO_TARGET_DIR:-target}/$(HOST)/$(WHEEL_PROFILE)" "$${CARGO_TARGET_DIR:-target}/deb"
 
-static: ## both executables linked statically (Linux), for the container
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile $(STATIC_PROFILE) -p tap-ldap -p target-ldap --target $(HOST) \
+static: ## the executables linked statically (Linux), for the container
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile $(STATIC_PROFILE) -p tap-ldap -p target-ldap -p ldap-service --target $(HOST) \
 		--target-dir "$${CARGO_TARGET_DIR:-target}/static"
 
 container: static ## the image singer-ldap as an OCI archive, into target/container (needs buildah)
@@ -53,12 +56,18 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
 	$(CARGO) run --locked -p ldap-tests --bin demo_openldap
 
+demo-service: ## ldap-service over a slapd, behind nginx, with a protected page: all on loopback, stopped at its end
+	@scripts/install-servers.sh
+	@scripts/install-service-tests.sh "$${CARGO_TARGET_DIR:-target}/service" service
+	$(CARGO) build --locked -p ldap-service
+	@PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/service/service/bin/python" tests/service/demo.py
+
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
 docs: ## write anew what comes from the tables of settings: docs/reference/*-ldap.md, the manual pages, the completions, Meltano's definitions
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	@set -e; for name in tap-ldap target-ldap; do \
+	$(CARGO) build --locked -p tap-ldap -p target-ldap -p ldap-service
+	@set -e; for name in tap-ldap target-ldap ldap-service; do \
 		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/reference/$$name.md; \
 		rm -rf $$name/wheel/data/share; \
 		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
@@ -79,6 +88,12 @@ e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of other
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	$(CARGO) build --locked --all-features -p ldap-tests --bin serve
 	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
+
+service-tests: deps ## ldap-service from outside: logins, SCIM, JWT, OpenAPI, proxies and a browser, with tools of others from PyPI and npm
+	@scripts/install-service-tests.sh "$${CARGO_TARGET_DIR:-target}/service"
+	$(CARGO) build --locked --all-features -p ldap-service -p tap-ldap -p target-ldap
+	$(CARGO) build --locked --all-features -p ldap-tests --bin serve
+	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/service/service/bin/pytest" tests/service $(SERVICE_TESTS)
 
 site: ## the documentation as a site, in target/site; broken links fail it
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site
@@ -112,6 +127,10 @@ bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs
 bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/explanation/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
+
+bench-service: build ## logins a second beside ldclt on the same slapd, and memory (docs/explanation/performance.md)
+	@scripts/install-servers.sh
+	tests/bench/service.py "$(RELEASE)/ldap-service"
 
 corpus: build ## every LDIF file below a folder through the pair, against an independent parser: make corpus DIR=path (CONTRIBUTING.md)
 	@test -n "$(DIR)" || { echo 'make corpus: name a folder with LDIF files: make corpus DIR=path' >&2; exit 2; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container image singer-ldap from static executables, and writes it as an OCI archive (podman load, skopeo copy).
 #   scripts/build-container.sh EXECUTABLES OUT
-# EXECUTABLES: the folder with tap-ldap and target-ldap, linked statically. OUT: the folder for the archive, and for `context`, from which
+# EXECUTABLES: the folder with tap-ldap, target-ldap and ldap-service, linked statically. OUT: the folder for the archive, and for `context`, from which
 # docker and podman build as well (docker build OUT/context).
 # Needs buildah, busybox-static and ca-certificates (Debian's packages). Runs nothing in the image, and needs no registry.
 set -euo pipefail
@@ -16,7 +16,7 @@ time=$(scripts/version.sh --time)
 busybox=/bin/busybox
 certificates=/etc/ssl/certs/ca-certificates.crt
 
-for program in "$executables/tap-ldap" "$executables/target-ldap" "$busybox"; do
+for program in "$executables/tap-ldap" "$executables/target-ldap" "$executables/ldap-service" "$busybox"; do
   if ! [ -x "$program" ] || readelf --program-headers --wide "$program" | grep -q INTERP; then
     echo "build-container: $program must be there, and linked statically: the image has no libraries" >&2
     exit 1
@@ -29,8 +29,8 @@ root=$context/rootfs
 install -d "$root/bin" "$root/etc/ssl/certs" "$root/usr/bin" "$root/usr/share/doc/singer-ldap" "$root/usr/share/doc/busybox"
 # For whatever user the container is run as: some clusters choose one.
 install -d -m 1777 "$root/tmp" "$root/state"
-install -m 755 "$executables/tap-ldap" "$executables/target-ldap" packaging/singer-ldap-run "$root/usr/bin/"
-strip --strip-unneeded "$root/usr/bin/tap-ldap" "$root/usr/bin/target-ldap"
+install -m 755 "$executables/tap-ldap" "$executables/target-ldap" "$executables/ldap-service" packaging/singer-ldap-run "$root/usr/bin/"
+strip --strip-unneeded "$root/usr/bin/tap-ldap" "$root/usr/bin/target-ldap" "$root/usr/bin/ldap-service"
 install -m 755 "$busybox" "$root/bin/busybox"
 # What singer-ldap-run needs, and what a person needs to look at files in a volume.
 for applet in sh cat cp date grep gzip head kill ls mkdir mkfifo mktemp mv rm sed sleep tail test wc; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the Debian package singer-ldap: both executables, singer-ldap-run, manual pages, completions, systemd units.
+# Builds the Debian package singer-ldap: the three executables, singer-ldap-run, manual pages, completions, systemd units.
 #   scripts/build-deb.sh EXECUTABLES OUT
-# EXECUTABLES: the folder with tap-ldap and target-ldap, dynamically linked. Needs dpkg-deb and readelf (packages dpkg, binutils), not root.
+# EXECUTABLES: the folder with tap-ldap, target-ldap and ldap-service, dynamically linked. Needs dpkg-deb and readelf (packages dpkg, binutils), not root.
 # DEB_LEVEL: how hard it is compressed, 0 to 9.
 set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: $0 EXECUTABLES OUT" >&2; exit 2; }
@@ -21,13 +21,13 @@ trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
 share=$root/usr/share
 doc=$share/doc/singer-ldap
-install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$root/etc/singer-ldap" "$doc" \
+install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$root/etc/singer-ldap" "$root/etc/ldap-service" "$doc" \
   "$share/bash-completion/completions" "$share/fish/vendor_completions.d" "$share/man/man1" "$share/zsh/vendor-completions"
 
 # The oldest glibc that has every symbol which the executables use, and the libraries that they name.
 floor=0
 libraries=
-for program in tap-ldap target-ldap; do
+for program in tap-ldap target-ldap ldap-service; do
   install -m 755 "$executables/$program" "$root/usr/bin/"
   strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/$program"
   floor=$({ echo "$floor"; readelf --version-info --wide "$executables/$program" | sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p'; } | sort -Vu | tail -n 1)
@@ -75,8 +75,9 @@ Homepage: $homepage
 Description: LDAP directories as sources and destinations of Singer pipelines
  tap-ldap reads an LDAP directory or an LDIF file and emits Singer messages.
  target-ldap makes a directory or an LDIF file match a Singer stream.
+ ldap-service gives applications login, SCIM 2.0 and search over a directory.
  .
- Both work with OpenLDAP, 389 Directory Server, Active Directory and other
+ All work with OpenLDAP, 389 Directory Server, Active Directory and other
  LDAP servers. A systemd service and a timer run the pair regularly.
 END
 for script in postinst postrm; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what a release has for a platform: both wheels, and an archive with both executables, manual pages, completions, licenses
+# Builds what a release has for a platform: the wheels, and an archive with the executables, manual pages, completions, licenses
 # and packaging/.
 #   scripts/build-release.sh TARGET OUT [PROFILE]
 # TARGET: Rust's name of the platform. On Linux with glibc, libclang and libkrb5-dev are needed. TARGET must be installed (rustup target add TARGET). PROFILE: Cargo's, default release.
@@ -26,7 +26,7 @@ staging=$(mktemp -d)
 trap 'rm -rf "$staging"' EXIT
 root=$staging/$name
 mkdir -p "$root/bin"
-for program in tap-ldap target-ldap; do
+for program in tap-ldap target-ldap ldap-service; do
   cp "$built/$program$suffix" "$root/bin/"
   # The same for every platform, and held to the executables by the tests: what is built for another platform cannot be run here.
   cp -R "$program/wheel/data/share" "$root/"

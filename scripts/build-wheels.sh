@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds tap-ldap and target-ldap as Python wheels.
+# Builds tap-ldap, target-ldap and ldap-service as Python wheels.
 #   scripts/build-wheels.sh OUT [PROFILE [FEATURES [TARGET]]]
 # OUT: the folder for the wheels; those of an earlier build are removed. PROFILE: Cargo's, default release.
 # FEATURES: Cargo's, `gssapi` or `ntlm`. On Linux with glibc, these executables load the MIT Kerberos of the machine when a bind needs
@@ -34,8 +34,8 @@ if [ -n "$features" ]; then
 fi
 
 mkdir -p "$out"
-rm -f "$out"/tap_ldap-*.whl "$out"/target_ldap-*.whl
-for package in tap-ldap target-ldap; do
+rm -f "$out"/tap_ldap-*.whl "$out"/target_ldap-*.whl "$out"/ldap_service-*.whl
+for package in tap-ldap target-ldap ldap-service; do
   # maturin looks for zig as the module `ziglang` of the Python that is in PATH.
   PATH=$PWD/$bin:$bin:$PATH "$bin/maturin" build --quiet --locked --profile "$profile" --manifest-path "$package/Cargo.toml" \
     --target-dir "$folder" --out "$out" "${options[@]}"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
-# domain controller, ApacheDS with the Java libraries it is started with, a browser, what the benchmarks count with, and what checks metrics (promtool), from Debian's packages (Ubuntu's too, but for the
-# browser).
+# domain controller, ApacheDS with the Java libraries it is started with, a browser, what the benchmarks count with, what checks metrics (promtool), and nginx and Caddy, which ask ldap-service
+# who may enter, from Debian's packages (Ubuntu's too, but for the browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
 set -eu
@@ -48,7 +48,9 @@ libclang-common-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h
 openssl openssl
 groff-base groff
 valgrind valgrind
-prometheus promtool'
+prometheus promtool
+nginx nginx
+caddy caddy'
 
 # One a line: package, and a service of its own that would otherwise start with the machine.
 services='slapd slapd
@@ -57,6 +59,8 @@ samba nmbd
 samba samba-ad-dc
 apacheds apacheds
 prometheus prometheus
+nginx nginx
+caddy caddy
 prometheus-node-exporter prometheus-node-exporter
 krb5-kdc krb5-kdc
 krb5-admin-server krb5-admin-server'
@@ -76,7 +80,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, ApacheDS, Chromium, groff, valgrind and promtool are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, ApacheDS, Chromium, groff, valgrind, promtool, nginx and Caddy are there"
   exit 0
 fi
 
@@ -85,7 +89,7 @@ if ! command -v apt-get >/dev/null; then
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
 the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
-domain controller (samba, samba-tool, ldbadd), ApacheDS 2.0.0.AM26 with its Java libraries, Chromium, groff, openssl, valgrind and promtool (Prometheus) with your system's package
+domain controller (samba, samba-tool, ldbadd), ApacheDS 2.0.0.AM26 with its Java libraries, Chromium, groff, openssl, valgrind, promtool (Prometheus), nginx and Caddy with your system's package
 manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END
@@ -129,6 +133,11 @@ echo "$services" | while read -r package service; do
   case " $missing " in
     *" $package "*)
       [ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 ||
-        echo "install-servers: $service may start at boot; 'update-rc.d $service disable' prevents it" ;;
+        echo "install-servers: $service may start at boot; 'update-rc.d $service disable' prevents it"
+      # Caddy has a unit only.
+      if [ ! -e "/etc/init.d/$service" ] && command -v systemctl >/dev/null; then
+        systemctl --quiet disable "$service" ||
+          echo "install-servers: $service may start at boot; 'systemctl disable $service' prevents it"
+      fi ;;
   esac
 done

@@ -18,7 +18,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
 # It writes next to each Cargo.toml. What is only for build scripts and tests is not in the executables.
 cargo cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename sbom.cdx
-for name in tap-ldap target-ldap; do
+for name in tap-ldap target-ldap ldap-service; do
   # Where this was built is nobody's business.
   sed "s|$PWD|.|g" "$name/sbom.cdx.json" > "$folder/$name.cdx.json"
   echo "$folder/$name.cdx.json: $(grep -c '"purl"' "$folder/$name.cdx.json") components"

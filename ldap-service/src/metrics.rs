@@ -39,7 +39,11 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Returns the instruments.
-    #[allow(clippy::expect_used, reason = "names and labels are constants, and every test makes them")]
+    #[allow(
+        clippy::missing_panics_doc,
+        clippy::expect_used,
+        reason = "names and labels are constants, and every start makes them"
+    )]
     pub fn new() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {

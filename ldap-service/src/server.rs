@@ -43,12 +43,12 @@ pub async fn serve(
     listener: TcpListener,
     app: App,
     acceptor: Option<Acceptor>,
-    router: impl Fn(&Config) -> Router + Send + 'static,
+    table: impl Fn(&Config) -> Router + Send + 'static,
     mut reload: tokio::sync::mpsc::Receiver<()>,
     mut stop: Stop,
     load: impl Fn(&App, Option<&Acceptor>) -> bool + Send,
 ) {
-    let mut routes = router(&app.current().config);
+    let mut routes = table(&app.current().config);
     let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -58,7 +58,7 @@ pub async fn serve(
             _ = stop.wait() => break,
             Some(()) = reload.recv() => {
                 if load(&app, acceptor.as_ref()) {
-                    routes = router(&app.current().config);
+                    routes = table(&app.current().config);
                 }
                 continue;
             }
@@ -77,7 +77,7 @@ pub async fn serve(
             _ = stop.wait() => break,
             Some(()) = reload.recv() => {
                 if load(&app, acceptor.as_ref()) {
-                    routes = router(&app.current().config);
+                    routes = table(&app.current().config);
                 }
             }
         }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Our crates, and our crates that each may depend on.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 5] = [
     ("ldap-directory", &[]),
     ("singer-common", &["ldap-directory"]),
     ("tap-ldap", &["ldap-directory", "singer-common"]),
     ("target-ldap", &["ldap-directory", "singer-common"]),
+    // The libraries of both: typed values of the one, the way of every change of the other.
+    ("ldap-service", &["ldap-directory", "singer-common", "tap-ldap", "target-ldap"]),
 ];
 
 /// The modules of each `lib.rs`. A module may import only those before it.

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-PROGRAMS = ("tap-ldap", "target-ldap")
+PROGRAMS = ("tap-ldap", "target-ldap", "ldap-service")
 
 
 def run(*command, code=0, **options):
@@ -41,7 +41,7 @@ def wheels():
 
 @pytest.fixture(scope="session")
 def static():
-    """Both executables, linked statically. As in `make container`, but quick to build."""
+    """The executables, linked statically. As in `make container`, but quick to build."""
     run("make", "-C", ROOT, "--silent", "static", "STATIC_PROFILE=wheel-test", timeout=1800)
     return TARGET / "static" / host() / "wheel-test"
 

@@ -151,7 +151,7 @@ def test_the_image_holds_what_it_needs_and_runs_as_nobody(image):
     assert config["config"]["User"] == "65532:65532" and config["config"]["WorkingDir"] == "/state"
     assert config["config"]["Labels"]["org.opencontainers.image.version"] == version()
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not path.is_symlink()}
-    assert {"usr/bin/tap-ldap", "usr/bin/target-ldap", "usr/bin/singer-ldap-run", "bin/busybox", "etc/ssl/certs/ca-certificates.crt"} <= files
+    assert {"usr/bin/tap-ldap", "usr/bin/target-ldap", "usr/bin/ldap-service", "usr/bin/singer-ldap-run", "bin/busybox", "etc/ssl/certs/ca-certificates.crt"} <= files
     assert len(files) < 15, files
     # Without setuid, and nothing but /tmp and /state for its user to write to.
     for path in root.rglob("*"):

@@ -24,13 +24,14 @@ def verify(folder, root):
         (there / name).write_text("[Unit]\nDescription=test\n")
     for unit in folder.iterdir():
         (there / unit.name).write_text(unit.read_text())
-    program = root / "usr/bin/singer-ldap-run"
-    program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    command = ["systemd-analyze", "verify", "--man=no", f"--root={root}", "singer-ldap@hr.service", "singer-ldap@hr.timer"]
+    for name in ("usr/bin/singer-ldap-run", "usr/bin/ldap-service", "bin/kill"):
+        program = root / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    command = ["systemd-analyze", "verify", "--man=no", f"--root={root}", "singer-ldap@hr.service", "singer-ldap@hr.timer", "ldap-service.service"]
     done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, "".join(line for line in done.stderr.splitlines(True) if "singer-ldap" in line)
+    return done.returncode, "".join(line for line in done.stderr.splitlines(True) if "singer-ldap" in line or "ldap-service" in line)
 
 
 def test_systemd_takes_the_units(tmp_path):
@@ -43,6 +44,7 @@ def test_systemd_takes_the_units(tmp_path):
     [
         ("OnCalendar=hourly", "OnCalendar=hurly", "hurly"),
         ("/usr/bin/singer-ldap-run", "/usr/bin/singer-ldap-ran", "singer-ldap-ran"),
+        ("/usr/bin/ldap-service", "/usr/bin/ldap-serves", "ldap-serves"),
         ("DynamicUser=yes", "DynamicUsers=yes", "DynamicUsers"),
         ("@system-service", "@system-services", "system-services"),
     ],
@@ -58,9 +60,10 @@ def test_systemd_refuses_broken_units(copy, tmp_path, old, new, said):
     assert said in verify(folder, tmp_path / "root")[1]
 
 
-def test_the_service_is_hardened():
+@pytest.mark.parametrize("unit", ["singer-ldap@.service", "ldap-service.service"])
+def test_the_service_is_hardened(unit):
     """`systemd-analyze security`: 0 is the best, 10 the worst. What is left: the network, which the service is for."""
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", UNITS / "singer-ldap@.service"]
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", UNITS / unit]
     run(*command)
     run(*command[:-2], "--threshold=5", command[-1], code=1)
 

@@ -82,12 +82,9 @@ fn answer(is_good: bool, body: Value) -> Response {
 
 /// Returns the checks: connect, bind, search, schema.
 async fn checks(service: &Service) -> Vec<Value> {
-    let directory = match service.directory.get() {
-        Ok(directory) => directory,
-        Err(_) => {
-            let reason = service.directory.trouble().unwrap_or_default();
-            return vec![json!({"name": "connect", "ok": false, "detail": reason})];
-        }
+    let Ok(directory) = service.directory.get() else {
+        let reason = service.directory.trouble().unwrap_or_default();
+        return vec![json!({"name": "connect", "ok": false, "detail": reason})];
     };
     let began = Instant::now();
     let asked = async {
@@ -115,7 +112,7 @@ async fn checks(service: &Service) -> Vec<Value> {
         json!({"name": "connect", "ok": true, "detail": directory.location(), "milliseconds": milliseconds(reached)}),
         json!({"name": "bind", "ok": true, "detail": "the service's own bind is accepted"}),
         json!({"name": "search", "ok": has_base, "detail": format!("users.base_dn `{base}` {seen}"),
-            "milliseconds": milliseconds(began.elapsed() - reached)}),
+            "milliseconds": milliseconds(began.elapsed().saturating_sub(reached))}),
         json!({"name": "schema", "ok": !schema.is_empty(),
             "detail": format!("{} attribute types, {} classes", schema.attribute_types().len(), schema.object_classes().len())}),
     ]

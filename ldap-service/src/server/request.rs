@@ -149,17 +149,14 @@ async fn work(
         return overloaded().into_response();
     };
     let called = call(routes, Request::from_parts(parts, Body::from(body)));
-    match tokio::time::timeout(limits.request_time(), called).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = "no answer in time (limits.request_seconds); what was begun may have an effect";
-            ApiError {
-                retry_after: Some(Duration::from_secs(5)),
-                ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
-            }
-            .into_response()
+    tokio::time::timeout(limits.request_time(), called).await.unwrap_or_else(|_| {
+        let detail = "no answer in time (limits.request_seconds); what was begun may have an effect";
+        ApiError {
+            retry_after: Some(Duration::from_secs(5)),
+            ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
         }
-    }
+        .into_response()
+    })
 }
 
 async fn call(routes: Router, request: Request<Body>) -> Response {

@@ -20,14 +20,20 @@ pub enum Program {
     Tap,
     /// target-ldap
     Target,
+    /// ldap-service
+    Service,
 }
 
 impl Program {
+    /// All executables.
+    pub const ALL: [Program; 3] = [Program::Tap, Program::Target, Program::Service];
+
     /// The name of the executable.
     pub fn name(self) -> &'static str {
         match self {
             Program::Tap => "tap-ldap",
             Program::Target => "target-ldap",
+            Program::Service => "ldap-service",
         }
     }
 
@@ -39,7 +45,7 @@ impl Program {
     }
 }
 
-/// Builds both executables once per process, in this test's own target directory and profile, and says where they
+/// Builds the executables once per process, in this test's own target directory and profile, and says where they
 /// are. Cargo does not do it for us: the tests of one member do not build the executables of another.
 pub fn build() -> &'static Path {
     // A failure is kept as well: the tests that follow must not build what cannot be built again and again.
@@ -72,6 +78,8 @@ pub fn build() -> &'static Path {
                 "tap-ldap",
                 "-p",
                 "target-ldap",
+                "-p",
+                "ldap-service",
                 "--profile",
                 profile,
                 "--target-dir",

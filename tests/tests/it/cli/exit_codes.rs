@@ -117,7 +117,7 @@ fn a_faulty_configuration_is_2_and_names_what_is_wrong() {
         (br#"{"server_url": "http://127.0.0.1"}"#, "server_url"),
     ];
     for (content, word) in cases {
-        for program in [Program::Tap, Program::Target] {
+        for program in Program::ALL {
             let output = Run::bare(program).raw_file("--config", content).run().exits(2);
             no_panic(&output);
             output.reports_setting(word);
@@ -127,7 +127,7 @@ fn a_faulty_configuration_is_2_and_names_what_is_wrong() {
 
 #[test]
 fn a_missing_server_is_2_and_named() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         Run::bare(program)
             .file("--config", &json!({"page_size": 10}))
             .run()
@@ -139,7 +139,7 @@ fn a_missing_server_is_2_and_named() {
 
 #[test]
 fn a_missing_configuration_file_is_2_and_named() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         let output = Run::bare(program).arg("--config").arg("/no/such/file.json").run().exits(2);
         no_panic(&output);
         output.reports_setting("--config");
@@ -148,7 +148,7 @@ fn a_missing_configuration_file_is_2_and_named() {
 
 #[test]
 fn an_unknown_flag_is_2() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         Run::bare(program).arg("--frobnicate").run().exits(2).says("--frobnicate");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 #[test]
 fn the_tables_of_settings_are_up_to_date() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         let about = Run::bare(program).arg("--about").arg("--format").arg("markdown").run().succeeds();
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../docs/reference")
@@ -28,7 +28,7 @@ fn the_tables_of_settings_are_up_to_date() {
 /// Messages refer to these anchors.
 #[test]
 fn every_setting_has_a_group_and_an_anchor_of_its_own() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         let about = |format: &str| {
             Run::bare(program).arg("--about").arg("--format").arg(format).run().succeeds().stdout_text()
         };
@@ -86,7 +86,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
 /// What the wheels install below their prefix.
 #[test]
 fn manual_pages_and_completions_are_up_to_date() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         let name = program.name();
         let dir = scratch();
         let script = repository().join("scripts/write-pages.sh");
@@ -108,7 +108,7 @@ fn manual_pages_and_completions_are_up_to_date() {
 /// What a shell makes of the completions, and `man` of the pages.
 #[test]
 fn bash_completes_and_man_shows() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         let name = program.name();
         let share = repository().join(name).join("wheel/data/share");
         // As bash itself calls it: COMP_WORDS, COMP_CWORD, and the command, the word and the one before as arguments.
@@ -135,7 +135,7 @@ fn bash_completes_and_man_shows() {
 /// `--help` as it is, to be looked at when it changes.
 #[test]
 fn the_help_is_as_expected() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         for (form, extension) in [("--help", "long"), ("-h", "short")] {
             let output = Run::bare(program).arg(form).run().succeeds();
             let name = format!("help/{}.{extension}.txt", program.name());

@@ -65,7 +65,7 @@ fn doctor_has_colors_on_a_terminal_alone() {
 
 #[test]
 fn help_has_colors_on_a_terminal_alone() {
-    for program in [Program::Tap, Program::Target] {
+    for program in Program::ALL {
         for words in [&["--help"][..], &["doctor", "--help"]] {
             let run = || words.iter().fold(Run::bare(program), |run, word| run.arg(*word));
             let seen = run_on_terminal(&run(), None, &[]).exits(0);

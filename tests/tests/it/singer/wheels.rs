@@ -30,8 +30,8 @@ fn wheels_install_without_anything_else() {
     ok(Command::new("python3").arg("-m").arg("venv").arg(&venv));
     let mut pip = Command::new(venv.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-index", "--find-links"]).arg(wheels());
-    ok(pip.args(["tap-ldap", "target-ldap"]));
-    for program in [Program::Tap, Program::Target] {
+    ok(pip.args(["tap-ldap", "target-ldap", "ldap-service"]));
+    for program in Program::ALL {
         let name = program.name();
         let version = ok(Command::new(venv.join("bin").join(name)).arg("--version"));
         assert_eq!(version.trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")));

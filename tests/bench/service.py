@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Logins a second and their times, beside 389's load tool `ldclt` that binds to the same slapd; memory over many requests.
+
+    tests/bench/service.py [--seconds 8] [--rounds 5] [--users 10000] [--clients 64] [--requests 100000] SERVICE
+
+SERVICE: the executable ldap-service, a release build. Needs slapd, ldclt (389-ds-base) and wrk. In turns: ldclt, then the
+service, as many rounds as asked for. Prints the lowest and the highest of each, and their ratio.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from slapd import ADMIN, PASSWORD, SUFFIX, Slapd, die_with_parent, free_port
+
+PEOPLE = f"ou=people,{SUFFIX}"
+TOKEN = "bench"
+# A login of a random user, with the right password. Each thread has its own numbers.
+LOGIN = """
+local threads = 0
+function setup(thread) thread:set("seed", threads); threads = threads + 1 end
+function init() math.randomseed(os.time() * 10 + seed) end
+function request()
+  local n = math.random(0, %d)
+  return wrk.format("POST", "/api/v1/auth/login", {["Content-Type"] = "application/json"},
+    string.format('{"username": "u%%06d", "password": "p%%06d"}', n, n))
+end
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration, latency:percentile(50),
+    latency:percentile(99), e.status + e.connect + e.read + e.write + e.timeout))
+end
+"""
+
+
+def people(count):
+    """LDIF of the suffix and `count` users, each with a password of its own."""
+    yield f"dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Test\n\n"
+    yield f"dn: {PEOPLE}\nobjectClass: organizationalUnit\nou: people\n\n"
+    for n in range(count):
+        yield (
+            f"dn: uid=u{n:06},{PEOPLE}\nobjectClass: inetOrgPerson\nuid: u{n:06}\ncn: Person {n}\nsn: N{n}\n"
+            f"mail: u{n:06}@example.test\nuserPassword: p{n:06}\n\n"
+        )
+
+
+def start(executable, server, folder, log, **more):
+    """Starts the service, and waits until it is ready: the process and its address."""
+    port = free_port()
+    settings = {
+        "server_url": server.url,
+        "bind_dn": ADMIN,
+        "bind_password": PASSWORD,
+        "listen": f"127.0.0.1:{port}",
+        "users": {"base_dn": PEOPLE},
+        "login": {"max_failures": 0, "per_address_per_minute": 0},
+        "api_tokens": [{"name": "bench", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "scopes": ["search", "health"]}],
+        **more,
+    }
+    path = os.path.join(folder, "service.json")
+    with open(path, "w") as f:
+        json.dump(settings, f)
+    process = subprocess.Popen([executable, "--config", path, "--log-level", "warning"], stderr=log, preexec_fn=die_with_parent)
+    base = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(f"{base}/health/ready", timeout=2).read()
+            return process, base
+        except OSError:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise
+            time.sleep(0.05)
+
+
+def ldclt(server, users, clients, seconds):
+    """Binds a second by ldclt."""
+    command = [
+        "ldclt", "-h", "127.0.0.1", "-p", str(server.port), "-n", str(clients), "-N", str(seconds // 2), "-W", "0",
+        "-D", f"uid=uXXXXXX,{PEOPLE}", "-w", "pXXXXXX",
+        "-e", f"bindeach,bindonly,randombinddn,randombinddnlow=0,randombinddnhigh={users - 1}",
+        "-I", "32", "-q", "-T", "100000000",
+    ]
+    command[command.index("-N") + 1] = str(max(1, seconds // 10))
+    began = time.monotonic()
+    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 6 + 120)
+    found = re.search(r"Global average rate:\s+[\d.]+/thr\s+\(\s*([\d.]+)/sec\)", said.stdout)
+    if not found:
+        sys.exit(f"ldclt said no rate after {time.monotonic() - began:.0f} s:\n{said.stdout[-2000:]}{said.stderr[-2000:]}")
+    return float(found[1])
+
+
+def binds(server, users, count):
+    """The times of bare binds, one after another over a connection of its own each: the 50th and the 99th percentile, in ms."""
+    times = []
+    for n in range(count):
+        user = n * 7919 % users
+        began = time.monotonic()
+        subprocess.run(
+            ["ldapwhoami", "-x", "-H", server.url, "-D", f"uid=u{user:06},{PEOPLE}", "-w", f"p{user:06}"],
+            check=True, stdout=subprocess.DEVNULL,
+        )
+        times.append((time.monotonic() - began) * 1000)
+    return statistics.quantiles(times, n=100)
+
+
+def wrk(base, script, clients, seconds):
+    """Requests a second, the 50th and the 99th percentile in ms, and failures."""
+    command = ["wrk", "-t2", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s", "-s", script, base]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    requests, microseconds, middle, high, errors = map(int, re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", said).groups())
+    return requests / (microseconds / 1e6), middle / 1000, high / 1000, errors, requests
+
+
+def memory(process):
+    """Resident memory in KiB."""
+    with open(f"/proc/{process.pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+def cpu(process):
+    """Processor seconds used so far."""
+    with open(f"/proc/{process.pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def spread(values, form="{:.0f}"):
+    """The lowest and the highest."""
+    return f"{form.format(min(values))} to {form.format(max(values))}"
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("service")
+    options.add_argument("--seconds", type=int, default=10, help="of each round")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--users", type=int, default=10_000)
+    options.add_argument("--clients", type=int, default=64)
+    options.add_argument("--requests", type=int, default=100_000, help="over which memory is watched")
+    asked = options.parse_args()
+    for tool in ("ldclt", "wrk"):
+        if not shutil.which(tool):
+            sys.exit(f"{tool} is not installed")
+    folder = tempfile.mkdtemp(prefix="bench-service")
+    server = Slapd(os.path.join(folder, "slapd"), people(asked.users), database="index objectClass,uid eq\n")
+    script = os.path.join(folder, "login.lua")
+    with open(script, "w") as f:
+        f.write(LOGIN % (asked.users - 1))
+    log = open(os.path.join(folder, "log"), "wb")
+    process, base = start(asked.service, server, folder, log)
+    try:
+        peer, rate, middle, high, ratios, per_login = [], [], [], [], [], []
+        wrk(base, script, asked.clients, 2)
+        for _ in range(asked.rounds):
+            theirs = ldclt(server, asked.users, asked.clients, asked.seconds)
+            before = cpu(process)
+            ours, p50, p99, errors, requests = wrk(base, script, asked.clients, asked.seconds)
+            if errors:
+                sys.exit(f"{errors} logins failed; see {folder}/log")
+            peer.append(theirs), rate.append(ours), middle.append(p50), high.append(p99)
+            ratios.append(ours / theirs)
+            per_login.append((cpu(process) - before) / requests * 1e6)
+        print(f"ldclt, binds a second: {spread(peer)}")
+        print(f"service, logins a second: {spread(rate)}; ratio {spread(ratios, '{:.2f}')}")
+        print(f"service, times at {asked.clients} clients in ms: 50th percentile {spread(middle, '{:.1f}')}, 99th {spread(high, '{:.1f}')}")
+        print(f"service, processor time for a login in microseconds: {spread(per_login)}")
+        seen, done = [memory(process)], 0
+        while done < asked.requests:
+            done += wrk(base, script, asked.clients, 5)[4]
+            seen.append(memory(process))
+        print(f"service, resident memory in MiB over {done} logins: {spread([kib / 1024 for kib in seen], '{:.1f}')}; last {seen[-1] / 1024:.1f}")
+    finally:
+        process.terminate()
+        process.wait(15)
+        server.stop()
+        log.close()
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

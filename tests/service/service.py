@@ -1,0 +1,213 @@
+"""The service as a process: its configuration, its log, and what must never be in either."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import httpx
+import people
+from slapd import die_with_parent, free_port
+
+# Bearer tokens of the tests, by name.
+SCOPES = ["login", "search", "scim.read", "scim.write", "ldif.read", "ldif.write", "plugin", "health"]
+PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|fatal runtime error|internal error: entered unreachable")
+
+
+def token(name):
+    """The bearer token of an API client."""
+    return f"Tok-{name}-9Wx5-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+
+
+def bearer(name):
+    """The Authorization header of an API client."""
+    return {"Authorization": f"Bearer {token(name)}"}
+
+
+def configuration(directory, folder, **settings):
+    """The configuration for a directory with the content of people.py. A setting of None is left out."""
+    suffix = directory.suffix
+    tokens = []
+    for name, scopes in {"all": SCOPES, **{s: [s] for s in SCOPES}, "none": []}.items():
+        file = pathlib.Path(folder) / f"{name}.sha256"
+        file.write_text(hashlib.sha256(token(name).encode()).hexdigest() + "\n")
+        file.chmod(0o600)
+        if scopes:
+            tokens.append({"name": name, "sha256_file": str(file), "scopes": scopes})
+    config = {
+        "server_url": directory.url,
+        "bind_dn": people.service_dn(suffix),
+        "bind_password": people.SERVICE_PASSWORD,
+        "users": {
+            "base_dn": f"ou=people,{suffix}",
+            "filter": "(objectClass=person)",
+            "login_attributes": ["uid"],
+        },
+        "groups": {"base_dn": f"ou=groups,{suffix}", "filter": "(objectClass=groupOfNames)", "nested": "auto"},
+        "roles": [
+            {"role": "admin", "groups": [people.group_dn("admins", suffix)]},
+            {"role": "staff", "groups": [people.group_dn("staff", suffix)]},
+            {"role": "{cn}", "below": f"ou=roles,{suffix}"},
+        ],
+        # High: a test that is about throttling sets its own. One client makes all requests here.
+        "login": {"max_failures": 4, "window_seconds": 900, "per_address_per_minute": 1000000, "session_minutes": 480},
+        "api_tokens": tokens,
+        **settings,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+class Service:
+    """A running service. `stop` ends it and checks what it wrote."""
+
+    def __init__(self, executable, folder, config, ready=True, environment=None, arguments=()):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.executable, self.arguments, self.environment = executable, arguments, environment or {}
+        self.secrets = {people.SERVICE_PASSWORD, *(p.password for p in people.PEOPLE), token("all")}
+        self.port = free_port()
+        self.config_path = self.folder / "service.json"
+        self.configure({"listen": f"127.0.0.1:{self.port}", **config})
+        self.lines, self.process, self.reader = [], None, None
+        self.client = None
+        self.start(ready)
+
+    @property
+    def url(self):
+        scheme = "https" if self.config.get("listen_cert_file") else "http"
+        return f"{scheme}://{self.config['listen']}"
+
+    def configure(self, config):
+        """Writes the configuration; `reload` makes a running service read it."""
+        self.config = config
+        work = self.config_path.with_suffix(".new")
+        work.write_text(json.dumps(config))
+        work.chmod(0o600)
+        work.replace(self.config_path)
+
+    def start(self, ready=True):
+        """Starts the process and waits until it answers: `/health/ready`, or with ready=False `/health/live`."""
+        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        environment |= {"RUST_BACKTRACE": "1", **self.environment}
+        command = [str(self.executable), "--config", str(self.config_path), "--log-format", "json", *self.arguments]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+            cwd=self.folder, preexec_fn=die_with_parent,
+        )
+        self.reader = threading.Thread(target=self.read_log, args=(self.process.stderr,), daemon=True)
+        self.reader.start()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        verify = self.config.get("listen_cert_file") or True
+        self.client = httpx.Client(base_url=self.url, timeout=30, limits=limits, trust_env=False, verify=verify)
+        self.wait("/health/ready" if ready else "/health/live")
+
+    def read_log(self, stderr):
+        for line in stderr:
+            self.lines.append(line.decode("utf-8", "backslashreplace").rstrip("\n"))
+
+    def wait(self, path="/health/ready", seconds=30, status=200):
+        """Waits until a path answers with a status."""
+        deadline, last = time.monotonic() + seconds, None
+        while True:
+            try:
+                answer = self.client.get(path, timeout=5)
+                if answer.status_code == status:
+                    return answer
+                last = f"{answer.status_code} {answer.text[:500]}"
+            except httpx.TransportError as error:
+                last = repr(error)
+            assert self.process.poll() is None, f"the service ended: exit code {self.process.returncode}\n{self.log_text()}"
+            assert time.monotonic() < deadline, f"{path} is not {status} within {seconds} s: {last}\n{self.log_text()}"
+            time.sleep(0.02)
+
+    def log_text(self):
+        return "\n".join(self.lines[-200:])
+
+    def log(self, **fields):
+        """The lines of the JSON log that have these fields."""
+        records = []
+        for line in list(self.lines):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise AssertionError(f"a log line is not JSON: {line}") from error
+            if all(record.get(name) == value for name, value in fields.items()):
+                records.append(record)
+        return records
+
+    def login(self, username, password, headers=None, **options):
+        """POST /api/v1/auth/login; the password typed must not be in a log or in the answer."""
+        if len(password) > 5:
+            self.secrets.add(password)
+        body = {"username": username, "password": password}
+        answer = self.client.post("/api/v1/auth/login", json=body, headers=headers, **options)
+        assert not password or len(password) <= 5 or password not in answer.text, "the password is in the answer"
+        return answer
+
+    def request(self, method, path, caller="all", **options):
+        """A request with an API token."""
+        headers = {**(bearer(caller) if caller else {}), **options.pop("headers", {})}
+        return self.client.request(method, path, headers=headers, **options)
+
+    def rss(self):
+        """Resident memory in KiB."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.M).group(1))
+
+    def descriptors(self):
+        """How many files and sockets are open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def reload(self):
+        """SIGHUP."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def terminate(self):
+        """SIGTERM, without waiting."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def end(self, seconds=30):
+        """SIGTERM, and the exit code. A process that does not end is killed, which fails the test."""
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            code = self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = "killed: it did not end"
+        self.reader.join(10)
+        return code
+
+    def stop(self):
+        """Ends the service. Fails for a panic, a secret on stderr, anything on stdout, or another exit code than 0."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        self.process = process
+        ended = process.poll()
+        code = self.end()
+        out = process.stdout.read()
+        process.stdout.close()
+        process.stderr.close()
+        self.client.close()
+        self.process = None
+        self.check_log()
+        assert not out, f"stdout: {out[:2000]!r}"
+        assert ended is None, f"the service ended before its test: exit code {ended}\n{self.log_text()}"
+        assert code == 0, f"exit code {code}\n{self.log_text()}"
+
+    def check_log(self):
+        """Fails for a panic, a secret, a control character, or a line that is not JSON."""
+        text = "\n".join(self.lines)
+        assert not PANIC.search(text), f"the service panicked:\n{text[-6000:]}"
+        for secret in self.secrets:
+            forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+            assert not any(form in text for form in forms), f"a secret is in the log: {secret!r}"
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text), "a control character is in the log"
+        self.log()
