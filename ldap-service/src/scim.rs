@@ -9,8 +9,10 @@
 //! 7. [`documents`] has the discovery documents, and [`listing`] the order, pages and cursors of lists.
 
 pub mod definitions;
+pub mod documents;
 pub mod error;
 pub mod filter;
+pub mod listing;
 pub mod mapping;
 pub mod patch;
 pub mod projection;
