@@ -5,9 +5,11 @@
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts.
 //! 3. [`directory`] opens the directory in the background.
-//! 4. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
-//! 5. [`scim`] is SCIM without HTTP.
-//! 6. [`routes`] is the table of routes, and [`server`] the listener.
+//! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
+//! 5. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
+//! 6. [`scim`] is SCIM without HTTP.
+//! 7. [`ldif`] reads and writes LDIF.
+//! 8. [`routes`] is the table of routes, and [`server`] the listener.
 //!
 //! [`run`] is the command line, and [`init`] its questions.
 
@@ -16,6 +18,7 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod init;
+pub mod ldif;
 pub mod metrics;
 pub mod routes;
 pub mod run;
@@ -23,3 +26,4 @@ pub mod scim;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod write;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::write::Writer;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// The way of every change.
+    pub writer: Writer,
 }
 
 impl Service {
@@ -31,9 +34,10 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let _ = earlier;
+        let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
+        let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
-        Ok(Arc::new(Self { config, directory }))
+        Ok(Arc::new(Self { config, directory, writer }))
     }
 }
 
