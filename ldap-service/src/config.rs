@@ -17,7 +17,7 @@ mod people;
 
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub use listener::ListenTls;
-pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersConfig};
+pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
 
 /// The longest wait for an answer of the directory, in seconds, unless `operation_timeout_seconds` is shorter: a caller waits.
 const LONGEST_OPERATION: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ use crate::service::App;
 mod docs;
 mod health;
 mod ldif;
+mod scim;
 
 /// What the document says beside the routes.
 #[derive(Debug, OpenApi)]
@@ -48,6 +49,25 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
         .routes(routes!(ldif::export))
         .routes(routes!(ldif::import))
+        .merge(scim_table())
+}
+
+fn scim_table() -> OpenApiRouter<App> {
+    use scim::{discovery, groups, me, users};
+    OpenApiRouter::new()
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::search))
+        .routes(routes!(users::get, users::replace, users::patch, users::delete))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::search))
+        .routes(routes!(groups::get, groups::replace, groups::patch, groups::delete))
+        .routes(routes!(scim::search))
+        .routes(routes!(me::get))
+        .routes(routes!(discovery::config))
+        .routes(routes!(discovery::schemas))
+        .routes(routes!(discovery::schema))
+        .routes(routes!(discovery::types))
+        .routes(routes!(discovery::resource_type))
 }
 
 /// Returns the router of a configuration.

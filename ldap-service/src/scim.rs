@@ -7,6 +7,7 @@
 //! 5. [`record`] checks a resource that was sent, and makes a record for the writer.
 //! 6. [`patch`] applies operations to a resource, or finds the single members that they change.
 //! 7. [`documents`] has the discovery documents, and [`listing`] the order, pages and cursors of lists.
+//! 8. [`store`] finds, lists and changes resources in the directory.
 
 pub mod definitions;
 pub mod documents;
@@ -18,5 +19,6 @@ pub mod patch;
 pub mod projection;
 pub mod record;
 pub mod resource;
+pub mod store;
 pub mod translate;
 pub mod values;

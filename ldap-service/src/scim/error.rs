@@ -1,6 +1,9 @@
 //! Errors of SCIM requests (RFC 7644 section 3.12).
 
+use http::StatusCode;
+
 use super::filter::FilterSyntaxError;
+use crate::error::ApiError;
 
 /// The detail error keyword of a 400 or 409 (RFC 7644 table 9, RFC 9865 section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,5 +82,30 @@ impl ScimError {
     /// Returns an error of a value.
     pub fn value(detail: impl Into<String>) -> Self {
         Self::new(ScimType::InvalidValue, detail)
+    }
+}
+
+impl ScimType {
+    /// Returns the code for programs.
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidFilter => "invalid_filter",
+            Self::TooMany => "too_many",
+            Self::Uniqueness => "taken",
+            Self::Mutability => "attribute_protected",
+            Self::InvalidSyntax => "invalid_syntax",
+            Self::InvalidPath => "invalid_path",
+            Self::NoTarget => "no_target",
+            Self::InvalidValue => "invalid_value",
+            Self::InvalidCursor => "invalid_cursor",
+            Self::InvalidCount => "invalid_count",
+        }
+    }
+}
+
+impl From<ScimError> for ApiError {
+    fn from(error: ScimError) -> Self {
+        let status = StatusCode::from_u16(error.scim_type.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        ApiError::new(status, error.scim_type.code(), error.detail).scim(error.scim_type.keyword())
     }
 }

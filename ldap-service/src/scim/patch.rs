@@ -14,7 +14,7 @@ use super::filter::{FilterLimits, Path, parse_path};
 use super::record::get;
 
 pub use apply::{Applied, apply};
-pub use members::{MemberChange, MemberChanges, split_members};
+pub use members::{MemberChange, MemberChanges, ids, split_members};
 
 /// The schema of the message.
 pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";

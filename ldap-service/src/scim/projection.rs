@@ -66,6 +66,13 @@ impl Projection {
         self.included.as_ref().is_some_and(|paths| paths.iter().any(same))
     }
 
+    /// Returns whether an attribute of the core schema is requested by name.
+    pub fn names_it(&self, mapping: &Mapping, name: &str) -> bool {
+        let core = mapping.resource.schema();
+        let same = |path: &AttrPath| is_in(path, mapping, core) && path.name.eq_ignore_ascii_case(name);
+        self.included.as_ref().is_some_and(|paths| paths.iter().any(same))
+    }
+
     fn part(&self, mapping: &Mapping, schema: &str, name: &str) -> Part {
         let of = |paths: &[AttrPath]| -> Part {
             let mut subs = Vec::new();
