@@ -128,20 +128,29 @@ fn body(pieces: Pieces, permit: Option<SemaphorePermit<'static>>) -> Body {
 pub(super) async fn import(
     State(app): State<App>,
     Current(service): Current,
-    caller: Caller,
+    caller: Result<Caller, ApiError>,
     query: Result<Query<ImportQuery>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::LdifWrite)?;
-    let Query(ImportQuery { dry_run }) =
-        query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
-    check_type(&headers)?;
+    let checked = || {
+        let caller = caller?;
+        caller.require(Scope::LdifWrite)?;
+        let Query(ImportQuery { dry_run }) =
+            query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
+        check_type(&headers)?;
+        service.writer.undo_dir()?;
+        Ok((caller, dry_run, permit(&IMPORTS, "imports")?, service.directory.get()?))
+    };
+    let (caller, dry_run, permit, directory) = match checked() {
+        Ok(checked) => checked,
+        Err(error) => {
+            upload::discard(body).await;
+            return Err(error);
+        }
+    };
     let answer = Answer::of(&headers, dry_run);
-    let permit = permit(&IMPORTS, "imports")?;
-    let directory = service.directory.get()?;
     let writer = service.writer.clone();
-    writer.undo_dir()?;
     let file = upload::receive(body, service.config.limits.import_bytes).await?;
     tracing::info!(caller = caller.name.as_str(), dry_run, "import: begun");
     let is_stopping = Arc::new(move || app.is_stopping());

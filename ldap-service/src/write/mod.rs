@@ -34,6 +34,8 @@ mod locks;
 mod plan;
 mod refusal;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod upsert;
 mod values;
 mod writer;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -47,6 +48,22 @@ pub async fn receive(body: Body, most: u64) -> Result<File, ApiError> {
     let file = writing.await.map_err(io::Error::other).flatten().map_err(|e| no_room(&e))?;
     let checked = tokio::task::spawn_blocking(move || check_end(file)).await;
     checked.map_err(io::Error::other).flatten().map_err(|e| no_room(&e))?
+}
+
+/// Reads the beginning of a body that is not wanted, so that a caller that sends a short one can use its connection again.
+pub async fn discard(body: Body) {
+    const MOST: usize = 256 * 1024;
+    let mut stream = body.into_data_stream();
+    let reading = async {
+        let mut received = 0;
+        while let Some(Ok(piece)) = stream.next().await {
+            received += piece.len();
+            if received > MOST {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
 }
 
 fn no_room(error: &io::Error) -> ApiError {
