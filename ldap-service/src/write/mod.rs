@@ -106,6 +106,20 @@ pub struct WriteOptions {
     pub condition: Option<Filter>,
     /// Whether only the plan is made, and nothing is written.
     pub dry_run: bool,
+    /// What an upsert does with the DN of an existing entry.
+    pub placement: Placement,
+}
+
+/// What an upsert does with the DN of an existing entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// It becomes that of the rule.
+    #[default]
+    Rule,
+    /// It gets the RDN of the rule, and stays below the same entry.
+    SameParent,
+    /// It stays.
+    Same,
 }
 
 /// What happened to an entry, or would.

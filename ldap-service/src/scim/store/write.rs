@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use http::StatusCode;
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, first_rdn};
 use serde_json::{Map, Value};
 
 use super::links::Links;
@@ -16,7 +16,7 @@ use crate::scim::mapping::ResourceType;
 use crate::scim::patch::{self, MemberChange, Operation};
 use crate::scim::projection::Projection;
 use crate::scim::record::{self, Canonical, Changes};
-use crate::write::{EntryRef, Subject, WriteError, WriteErrorKind, WriteOptions};
+use crate::write::{EntryRef, Placement, Subject, WriteError, WriteErrorKind, WriteOptions};
 
 const OBJECT_CLASS_VIOLATION: u32 = 65;
 
@@ -33,7 +33,7 @@ pub enum Written {
 }
 
 /// A precondition of a request (RFC 7232): the values of `If-Match`.
-pub type IfMatch<'h> = Option<&'h [String]>;
+type IfMatch<'h> = Option<&'h [String]>;
 
 impl Store<'_> {
     /// Creates a resource.
@@ -243,16 +243,48 @@ impl Store<'_> {
         kind: &Kind,
         id: &str,
         found: &Found,
-        record: Map<String, Value>,
-        options: WriteOptions,
+        mut record: Map<String, Value>,
+        mut options: WriteOptions,
     ) -> Result<(), ApiError> {
         if record.is_empty() {
             return Ok(());
         }
+        options.placement = self.placement(kind, found, &mut record)?;
         let subject = Subject::Existing(self.entry_ref(kind, id, found)?);
         let resource = writer_kind(kind.mapping.resource);
         let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;
         written.map(|_| ()).map_err(|e| self.refused(kind, e))
+    }
+
+    /// Returns whether a change renames the entry: if a value of its RDN changes. Completes the record by the values that the rule
+    /// makes DNs of.
+    fn placement(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        record: &mut Map<String, Value>,
+    ) -> Result<Placement, ApiError> {
+        let (resource, schema) = (kind.mapping.resource, self.schema());
+        let rdn = first_rdn(&found.entry.dn).ok().flatten();
+        let names_it = |name: &String| {
+            rdn.iter().flat_map(|rdn| &rdn.avas).any(|ava| schema.same_description(&ava.attribute, name))
+        };
+        let is_renamed = record.keys().any(names_it);
+        let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?.rule;
+        let names = rule.dn_template.iter().flat_map(|template| template.names());
+        for name in names {
+            let value = found.entry.values(name).first().map(|v| String::from_utf8_lossy(v).into_owned());
+            if let Some(value) = value.filter(|_| !record.contains_key(name)) {
+                record.insert(name.to_owned(), value.into());
+            }
+        }
+        let rules = self.service.config.write.as_ref().map(|write| &write.mapping_rules);
+        let own = rules.and_then(|rules| rules.get(writer_kind(resource).stream())?.get("dn_template"));
+        Ok(match (is_renamed, own) {
+            (false, _) => Placement::Same,
+            (true, Some(_)) => Placement::Rule,
+            (true, None) => Placement::SameParent,
+        })
     }
 
     /// Returns the error of a write in SCIM's terms.
