@@ -247,7 +247,8 @@ fn list_of(documents: &[Value]) -> Response {
 
 /// Returns the document with an id, in any case.
 fn one_of(documents: Vec<Value>, id: &str) -> Result<Response, ApiError> {
-    let has_id = |document: &Value| document["id"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(id));
+    let has_id =
+        |document: &Value| document["id"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(id));
     let found = documents.into_iter().find(has_id);
     let missing = || ApiError::not_found(format!("there is no `{}`", id.escape_debug()));
     found.map(|document| answer(StatusCode::OK, &document)).ok_or_else(missing)

@@ -181,12 +181,7 @@ impl Expr {
         found
     }
 
-    fn collect(
-        &self,
-        above: Option<&AttrPath>,
-        wanted: &dyn Fn(&AttrPath) -> bool,
-        found: &mut Vec<String>,
-    ) {
+    fn collect(&self, above: Option<&AttrPath>, wanted: &dyn Fn(&AttrPath) -> bool, found: &mut Vec<String>) {
         match self {
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|p| p.collect(above, wanted, found)),
             Self::Not(inner) => inner.collect(above, wanted, found),

@@ -141,7 +141,9 @@ impl ListQuery {
     fn digest(&self, endpoint: &str) -> [u8; 8] {
         let mut digest = Sha256::new();
         let order = if self.descending { "d" } else { "a" };
-        for part in [endpoint, self.filter.as_deref().unwrap_or(""), self.sort_by.as_deref().unwrap_or(""), order] {
+        for part in
+            [endpoint, self.filter.as_deref().unwrap_or(""), self.sort_by.as_deref().unwrap_or(""), order]
+        {
             digest.update(part.len().to_be_bytes());
             digest.update(part.as_bytes());
         }
@@ -165,9 +167,8 @@ impl SortKey {
     /// # Errors
     /// The attribute is unknown, is not mapped, or has no order.
     pub fn of(mapping: &Mapping, schema: &Schema, sort_by: &str) -> Result<Option<Self>, ScimError> {
-        let refused = |reason: &str| {
-            Err(ScimError::value(format!("sortBy: `{}`: {reason}", sort_by.escape_debug())))
-        };
+        let refused =
+            |reason: &str| Err(ScimError::value(format!("sortBy: `{}`: {reason}", sort_by.escape_debug())));
         let Some(path) = AttrPath::from_token(sort_by.trim()) else {
             return refused("not the name of an attribute");
         };
@@ -328,7 +329,8 @@ impl Collector {
         }
         let skip = query.start_index.map_or(0, |start| start.saturating_sub(1));
         if skip.saturating_add(count) > MOST_BEFORE {
-            let detail = format!("startIndex: at most {MOST_BEFORE} resources by index; use a cursor (RFC 9865)");
+            let detail =
+                format!("startIndex: at most {MOST_BEFORE} resources by index; use a cursor (RFC 9865)");
             return Err(ScimError::new(ScimType::TooMany, detail));
         }
         let descending = query.descending;
@@ -343,8 +345,7 @@ impl Collector {
     /// Adds an entry.
     pub fn push(&mut self, row: Row) {
         self.total += 1;
-        let is_before =
-            |after: &Position| row.position.order(after, self.descending) != Ordering::Greater;
+        let is_before = |after: &Position| row.position.order(after, self.descending) != Ordering::Greater;
         if self.after.as_ref().is_some_and(is_before) {
             return;
         }

@@ -180,8 +180,16 @@ impl Mapping {
             active: None,
             members: None,
             id: id_attribute(context),
-            created: if context.vendor == Vendor::ActiveDirectory { "whenCreated" } else { "createTimestamp" },
-            modified: if context.vendor == Vendor::ActiveDirectory { "whenChanged" } else { "modifyTimestamp" },
+            created: if context.vendor == Vendor::ActiveDirectory {
+                "whenCreated"
+            } else {
+                "createTimestamp"
+            },
+            modified: if context.vendor == Vendor::ActiveDirectory {
+                "whenChanged"
+            } else {
+                "modifyTimestamp"
+            },
             stamps: context.vendor.change_keys(),
         };
         for (key, attribute) in pairs {

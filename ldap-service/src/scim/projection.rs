@@ -31,14 +31,17 @@ impl Projection {
         let paths = |parameter: &str, names: &[String]| -> Result<Vec<AttrPath>, ScimError> {
             let path = |name: &String| {
                 AttrPath::from_token(name.trim()).ok_or_else(|| {
-                    let detail = format!("{parameter}: `{}` is not the name of an attribute", name.escape_debug());
+                    let detail =
+                        format!("{parameter}: `{}` is not the name of an attribute", name.escape_debug());
                     ScimError::new(ScimType::InvalidValue, detail)
                 })
             };
             names.iter().filter(|name| !name.trim().is_empty()).map(path).collect()
         };
-        let included = included.map(|names| paths("attributes", names)).transpose()?.filter(|p| !p.is_empty());
-        let excluded = excluded.map(|names| paths("excludedAttributes", names)).transpose()?.unwrap_or_default();
+        let included =
+            included.map(|names| paths("attributes", names)).transpose()?.filter(|p| !p.is_empty());
+        let excluded =
+            excluded.map(|names| paths("excludedAttributes", names)).transpose()?.unwrap_or_default();
         if included.is_some() && !excluded.is_empty() {
             let detail = "attributes and excludedAttributes exclude each other";
             return Err(ScimError::value(detail));
@@ -121,12 +124,21 @@ impl Projection {
                 self.reduce(mapping, core, &name, object);
             }
         }
+        // The schemas of what is there.
+        let there: Vec<Value> = std::iter::once(core)
+            .chain(mapping.extensions())
+            .filter(|uri| *uri == core || object.contains_key(*uri))
+            .map(Value::from)
+            .collect();
+        object.insert("schemas".to_owned(), there.into());
     }
 
     fn reduce(&self, mapping: &Mapping, schema: &str, name: &str, within: &mut Map<String, Value>) {
         let on_request: Vec<String> = mapping
             .attribute(&AttrPath { schema: Some(schema.to_owned()), ..AttrPath::of(name) })
-            .map(|a| a.subs.iter().filter(|s| s.returned == Returned::Request).map(|s| s.name.clone()).collect())
+            .map(|a| {
+                a.subs.iter().filter(|s| s.returned == Returned::Request).map(|s| s.name.clone()).collect()
+            })
             .unwrap_or_default();
         let has = |subs: &[String], sub: &str| subs.iter().any(|s| s.eq_ignore_ascii_case(sub));
         match self.part(mapping, schema, name) {

@@ -23,9 +23,8 @@ pub fn canonical(mapping: &Mapping, body: &Value, ignored: &mut Vec<String>) -> 
     };
     let core = mapping.resource.schema();
     let schemas = get(body, "schemas").and_then(Value::as_array);
-    let has_core = |list: &Vec<Value>| {
-        list.iter().filter_map(Value::as_str).any(|uri| uri.eq_ignore_ascii_case(core))
-    };
+    let has_core =
+        |list: &Vec<Value>| list.iter().filter_map(Value::as_str).any(|uri| uri.eq_ignore_ascii_case(core));
     if !schemas.is_some_and(has_core) {
         return Err(ScimError::value(format!("schemas: an array with `{core}` is required")));
     }
@@ -113,7 +112,11 @@ pub(super) fn set(mapping: &Mapping, resource: &mut Canonical, attribute: &Attri
 }
 
 /// Returns the value of an attribute.
-pub(super) fn value_of<'v>(mapping: &Mapping, resource: &'v Canonical, attribute: &Attribute) -> Option<&'v Value> {
+pub(super) fn value_of<'v>(
+    mapping: &Mapping,
+    resource: &'v Canonical,
+    attribute: &Attribute,
+) -> Option<&'v Value> {
     if attribute.schema == mapping.resource.schema() {
         return resource.get(&attribute.name);
     }
@@ -150,7 +153,9 @@ fn one(attribute: &Attribute, value: &Value, ignored: &mut Vec<String>) -> Resul
     let object = match value {
         Value::Object(object) => object,
         // `"manager": "ID"`, `"emails": ["a@example.com"]`: what Microsoft Entra sends for the value alone.
-        Value::String(_) if attribute.sub("value").is_some() => &Map::from_iter([("value".into(), value.clone())]),
+        Value::String(_) if attribute.sub("value").is_some() => {
+            &Map::from_iter([("value".into(), value.clone())])
+        }
         _ => return Err(ScimError::value(format!("{}: an object expected", attribute.name))),
     };
     let mut found = Map::new();
@@ -178,7 +183,8 @@ pub(super) fn sub_value(attribute: &Attribute, sub: &Sub, value: &Value) -> Resu
 /// It lacks a required attribute.
 pub fn check_required(mapping: &Mapping, resource: &Canonical) -> Result<(), ScimError> {
     let missing = |path: String| Err(ScimError::value(format!("{path}: a value is required")));
-    for attribute in mapping.attributes.iter().filter(|a| a.required) {
+    // `active` has a default.
+    for attribute in mapping.attributes.iter().filter(|a| a.required && a.source != Source::Active) {
         let value = value_of(mapping, resource, attribute).filter(|v| v.as_str() != Some(""));
         let Some(value) = value else {
             let sub = attribute.subs.iter().find(|s| s.required).map(|s| format!(".{}", s.name));
@@ -351,7 +357,11 @@ fn unstored(mapping: &Mapping, resource: &Canonical) -> Vec<String> {
                 [first, ..] => {
                     let kind = first.key.element.as_deref();
                     if filled.contains(&kind) {
-                        found.push(format!("a second {}[type eq \"{}\"]", attribute.name, kind.unwrap_or_default()));
+                        found.push(format!(
+                            "a second {}[type eq \"{}\"]",
+                            attribute.name,
+                            kind.unwrap_or_default()
+                        ));
                     }
                     filled.push(kind);
                 }
@@ -363,7 +373,8 @@ fn unstored(mapping: &Mapping, resource: &Canonical) -> Vec<String> {
 
 /// Returns the full name that an entry must have, of the other names.
 fn full_name(resource: &Canonical) -> Option<String> {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::trim).unwrap_or_default().to_owned();
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).map(str::trim).unwrap_or_default().to_owned();
     let name = resource.get("name");
     let parts = ["givenName", "familyName"].map(|part| text(name.and_then(|n| n.get(part))));
     let joined = parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" ");

@@ -92,7 +92,8 @@ impl Renderer<'_> {
         let resource = self.mapping.resource;
         let mut meta = Map::new();
         meta.insert("resourceType".to_owned(), resource.name().into());
-        for (name, attribute) in [("created", self.mapping.created), ("lastModified", self.mapping.modified)] {
+        for (name, attribute) in [("created", self.mapping.created), ("lastModified", self.mapping.modified)]
+        {
             let value = self.schema.values_of(entry, attribute).first();
             if let Some(time) = value.and_then(|v| to_json(ValueKind::GeneralizedTime, v)) {
                 meta.insert(name.to_owned(), time);
@@ -158,11 +159,8 @@ impl Renderer<'_> {
         }
         let mut found = Vec::new();
         for element in elements {
-            let fields: Vec<&Field> = self
-                .mapping
-                .fields_of(attribute)
-                .filter(|f| f.key.element.as_deref() == element)
-                .collect();
+            let fields: Vec<&Field> =
+                self.mapping.fields_of(attribute).filter(|f| f.key.element.as_deref() == element).collect();
             let objects: Vec<Map<String, Value>> = match fields.as_slice() {
                 [field] => {
                     let name = field.key.sub.clone().unwrap_or_else(|| "value".to_owned());
@@ -180,7 +178,11 @@ impl Renderer<'_> {
         (!found.is_empty()).then_some(Value::Array(found))
     }
 
-    fn object<'f>(&self, fields: impl Iterator<Item = &'f Field>, entry: &Entry) -> Option<Map<String, Value>> {
+    fn object<'f>(
+        &self,
+        fields: impl Iterator<Item = &'f Field>,
+        entry: &Entry,
+    ) -> Option<Map<String, Value>> {
         let mut object = Map::new();
         for field in fields {
             let Some(value) = self.first(field, entry) else { continue };
@@ -237,12 +239,8 @@ impl Renderer<'_> {
             }
             !values.is_empty()
         };
-        let is_exact = self
-            .mapping
-            .stamps
-            .iter()
-            .find(|name| EXACT_STAMPS.contains(name))
-            .is_some_and(|name| add(name));
+        let is_exact =
+            self.mapping.stamps.iter().find(|name| EXACT_STAMPS.contains(name)).is_some_and(|name| add(name));
         if !is_exact {
             if !add(self.mapping.modified) || !is_whole {
                 return None;

@@ -83,7 +83,8 @@ impl<'s> Store<'s> {
         let directory = service.directory.get()?;
         let config = &service.config;
         let users = &config.users;
-        let users = kind(service, &directory, ResourceType::User, &users.base_dn, &users.filter, &users.scim)?;
+        let users =
+            kind(service, &directory, ResourceType::User, &users.base_dn, &users.filter, &users.scim)?;
         let groups = match &config.groups {
             Some(g) => Some(kind(service, &directory, ResourceType::Group, &g.base_dn, &g.filter, &g.scim)?),
             None => None,
@@ -278,7 +279,8 @@ fn kind(
     let mut given = given.to_vec();
     if let (ResourceType::User, Some(rule)) = (resource, &rule) {
         // What the rule does not write is not offered.
-        for (name, is_written) in [("password", rule.password.is_some()), ("active", rule.accounts.is_some())] {
+        for (name, is_written) in [("password", rule.password.is_some()), ("active", rule.accounts.is_some())]
+        {
             if !is_written && !given.iter().any(|(key, _)| key == name) {
                 given.push((name.to_owned(), NONE.to_owned()));
             }

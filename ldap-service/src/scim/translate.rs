@@ -317,7 +317,10 @@ impl Translator<'_> {
         self.mapping.attribute(path).ok_or_else(|| {
             let schema = path.schema.as_deref().unwrap_or(self.mapping.resource.schema());
             let is_known = definitions::find(schema, &path.name).is_some();
-            refused(path, if is_known { "it is not mapped to an LDAP attribute" } else { "unknown attribute" })
+            refused(
+                path,
+                if is_known { "it is not mapped to an LDAP attribute" } else { "unknown attribute" },
+            )
         })
     }
 
@@ -360,7 +363,6 @@ pub fn within(entries: &Filter, truth: Truth) -> Option<Filter> {
         Truth::Filter(filter) => Some(Filter::And(vec![entries.clone(), filter])),
     }
 }
-
 
 #[cfg(test)]
 pub(super) mod tests;

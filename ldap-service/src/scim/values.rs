@@ -61,7 +61,9 @@ pub fn typed(kind: Type, path: &str, json: &Value) -> Result<Value, ScimError> {
             _ => Err(ScimError::value(format!("{path}: true or false expected"))),
         },
         (Type::Integer, Value::Number(_)) => Ok(json.clone()),
-        (Type::String | Type::DateTime | Type::Binary | Type::Reference, Value::String(_)) => Ok(json.clone()),
+        (Type::String | Type::DateTime | Type::Binary | Type::Reference, Value::String(_)) => {
+            Ok(json.clone())
+        }
         _ => Err(ScimError::value(format!("{path}: a value of type {} expected", kind.keyword()))),
     }
 }

@@ -66,8 +66,9 @@ impl Territory {
             }
         };
         if is_protected {
-            let detail =
-                format!("`{dn}` is protected: the service's own entry, a base, or an entry above one of these");
+            let detail = format!(
+                "`{dn}` is protected: the service's own entry, a base, or an entry above one of these"
+            );
             return Err(WriteError::new(WriteErrorKind::Protected, detail));
         }
         if let Change::Rename { new_rdn, new_superior, .. } = change {

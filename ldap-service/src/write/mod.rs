@@ -45,7 +45,11 @@ pub use writer::{WriteState, Writer};
 
 #[allow(unused_imports, reason = "for the import of LDIF")]
 pub(crate) use self::{
-    attributes::Guarded, change_set::ChangeSet, fence::{Fence, Territory}, guard::Reservation, locks::of_dn,
+    attributes::Guarded,
+    change_set::ChangeSet,
+    fence::{Fence, Territory},
+    guard::Reservation,
+    locks::of_dn,
     refusal::of_directory,
 };
 

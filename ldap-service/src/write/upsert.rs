@@ -21,8 +21,8 @@ use super::locks::{self, LockKey};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
-    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
-    entries, refusal,
+    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, Writer, entries, refusal,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -110,7 +110,8 @@ pub(super) async fn upsert(
         }
     };
     let base = Some(rule.base_dn.clone());
-    let write_policy = Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
+    let write_policy =
+        Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
     let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
     let base = rule.base_dn;
@@ -138,8 +139,7 @@ pub(super) async fn delete(
         let detail = "the service's rule does not delete (on_delete: ignore)";
         return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
     }
-    let locks =
-        BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
+    let locks = BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
     let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
     let (unique, base) = (None, rule.base_dn);
     Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
@@ -148,7 +148,11 @@ pub(super) async fn delete(
 }
 
 /// Maps a record to its task. A property that the rule does not write is an error, not passed over.
-fn task_of(rule: &KindRule, mut record: Map<String, Value>, directory: &Directory) -> Result<Task, WriteError> {
+fn task_of(
+    rule: &KindRule,
+    mut record: Map<String, Value>,
+    directory: &Directory,
+) -> Result<Task, WriteError> {
     let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
     let used = mapping.used_properties();
     let passes = rule.rule.attribute_mapping.is_none();
@@ -235,8 +239,7 @@ impl Job<'_> {
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
-        let planning =
-            Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
+        let planning = Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
         let attempt = self.apply(&planning.destination).await;
         let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {

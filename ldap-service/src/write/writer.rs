@@ -17,8 +17,8 @@ use super::guard::DeleteGuard;
 use super::locks::EntryLocks;
 use super::rules::{KindConfig, KindRule};
 use super::{
-    EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome,
-    entries, refusal, upsert, values,
+    EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, entries, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -205,8 +205,10 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        self.detached(async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await })
-            .await
+        self.detached(
+            async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
+        )
+        .await
     }
 
     /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.

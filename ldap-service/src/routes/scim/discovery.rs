@@ -10,7 +10,8 @@ use super::*;
         (status = 400, description = "A parameter is not valid", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn config(asked: Asked) -> Result<Response, ApiError> {
-    let of = |store: &Store<'_>| vec![documents::service_provider_config(store.base(), asked.abilities(store))];
+    let of =
+        |store: &Store<'_>| vec![documents::service_provider_config(store.base(), asked.abilities(store))];
     let config = asked.documents(of)?;
     Ok(answer(StatusCode::OK, config.first().unwrap_or(&Value::Null)))
 }
@@ -65,6 +66,9 @@ pub(in crate::routes) async fn types(asked: Asked) -> Result<Response, ApiError>
         (status = 400, description = "A parameter is not valid", body = Value, content_type = "application/scim+json"),
         (status = 404, description = "There is no such resource type", body = Value, content_type = "application/scim+json"),
     ))]
-pub(in crate::routes) async fn resource_type(asked: Asked, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(in crate::routes) async fn resource_type(
+    asked: Asked,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     one_of(all_types(&asked)?, &id)
 }

@@ -90,7 +90,11 @@ pub(in crate::routes) async fn get(asked: Asked, Path(id): Path<String>) -> Resu
         (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
-pub(in crate::routes) async fn replace(asked: Asked, Path(id): Path<String>, body: Bytes) -> Result<Response, ApiError> {
+pub(in crate::routes) async fn replace(
+    asked: Asked,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     asked.replace(GROUP, &id, &body).await
 }
 
@@ -113,7 +117,11 @@ pub(in crate::routes) async fn replace(asked: Asked, Path(id): Path<String>, bod
         (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
-pub(in crate::routes) async fn patch(asked: Asked, Path(id): Path<String>, body: Bytes) -> Result<Response, ApiError> {
+pub(in crate::routes) async fn patch(
+    asked: Asked,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     asked.patch(GROUP, &id, &body).await
 }
 

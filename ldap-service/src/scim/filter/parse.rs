@@ -227,8 +227,7 @@ impl<'t> Parser<'t> {
                 rest.find(|c| !is_part(c)).unwrap_or(rest.len())
             }
             _ => {
-                return self
-                    .fail("a value expected: a text in double quotes, a number, true, false or null");
+                return self.fail("a value expected: a text in double quotes, a number, true, false or null");
             }
         };
         match rest.get(..length).and_then(|literal| serde_json::from_str(literal).ok()) {
@@ -287,7 +286,10 @@ mod tests {
     fn the_examples_of_rfc_7644() {
         use Operator::{Co, Eq, Gt, Sw};
         assert_eq!(parsed(r#"userName eq "bjensen""#), compare("userName", Eq, json!("bjensen")));
-        assert_eq!(parsed(r#"name.familyName co "O'Malley""#), compare("name.familyName", Co, json!("O'Malley")));
+        assert_eq!(
+            parsed(r#"name.familyName co "O'Malley""#),
+            compare("name.familyName", Co, json!("O'Malley"))
+        );
         let core = "urn:ietf:params:scim:schemas:core:2.0:User";
         let path = AttrPath { schema: Some(core.into()), name: "userName".into(), sub: None };
         assert_eq!(
@@ -306,17 +308,19 @@ mod tests {
             compare("emails.value", Co, json!("example.org")),
         ]);
         assert_eq!(
-            parsed(r#"userType eq "Employee" and (emails co "example.com" or emails.value co "example.org")"#),
+            parsed(
+                r#"userType eq "Employee" and (emails co "example.com" or emails.value co "example.org")"#
+            ),
             Expr::And(vec![employee.clone(), emails.clone()])
         );
         assert_eq!(
-            parsed(r#"userType eq "Employee" and not(emails co "example.com" or emails.value co "example.org")"#),
+            parsed(
+                r#"userType eq "Employee" and not(emails co "example.com" or emails.value co "example.org")"#
+            ),
             Expr::And(vec![employee, Expr::Not(Box::new(emails))])
         );
-        let inner = Expr::And(vec![
-            compare("type", Eq, json!("work")),
-            compare("value", Co, json!("@example.com")),
-        ]);
+        let inner =
+            Expr::And(vec![compare("type", Eq, json!("work")), compare("value", Co, json!("@example.com"))]);
         let emails = Expr::Element { path: AttrPath::of("emails"), filter: Box::new(inner) };
         assert_eq!(parsed(r#"emails[type eq "work" and value co "@example.com"]"#), emails);
         assert_eq!(parsed(r#"emails[type eq "work"].value co "@example.com""#), emails, "Entra");
@@ -442,10 +446,8 @@ mod tests {
                 value
             }),
         ];
-        let element = ("[a-z]{1,4}", leaf.clone()).prop_map(|(name, inner)| Expr::Element {
-            path: AttrPath::of(&name),
-            filter: Box::new(inner),
-        });
+        let element = ("[a-z]{1,4}", leaf.clone())
+            .prop_map(|(name, inner)| Expr::Element { path: AttrPath::of(&name), filter: Box::new(inner) });
         prop_oneof![leaf, element].prop_recursive(3, 16, 3, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 2..4).prop_map(Expr::And),

@@ -4,7 +4,10 @@ use serde_json::json;
 use super::*;
 
 fn row(id: u8, key: Option<&str>) -> Row {
-    Row { position: Position { key: key.map(|k| k.as_bytes().to_vec()), id: vec![id] }, dn: format!("cn={id}") }
+    Row {
+        position: Position { key: key.map(|k| k.as_bytes().to_vec()), id: vec![id] },
+        dn: format!("cn={id}"),
+    }
 }
 
 fn page(query: &ListQuery, rows: &[Row]) -> Page {
@@ -19,7 +22,9 @@ fn ids(page: &Page) -> Vec<u8> {
 
 #[test]
 fn parameters() {
-    let query = ListQuery::from_url("filter=a%20pr&startIndex=0&COUNT=-5&sortOrder=Descending&sortBy=userName&x=y").unwrap();
+    let query =
+        ListQuery::from_url("filter=a%20pr&startIndex=0&COUNT=-5&sortOrder=Descending&sortBy=userName&x=y")
+            .unwrap();
     assert_eq!(query.filter.as_deref(), Some("a pr"));
     assert_eq!((query.start_index, query.count, query.descending), (Some(1), Some(0), true));
     let search = |more: Value| {
@@ -40,7 +45,9 @@ fn parameters() {
     ] {
         assert_eq!(ListQuery::from_url(query).map_err(|e| e.scim_type), Err(expected), "{query}");
     }
-    for body in [json!({"count": []}), json!({"filter": 5}), json!({"attributes": [5]}), json!({"attributes": {}})] {
+    for body in
+        [json!({"count": []}), json!({"filter": 5}), json!({"attributes": [5]}), json!({"attributes": {}})]
+    {
         assert_eq!(search(body.clone()).map_err(|e| e.scim_type), Err(ScimType::InvalidValue), "{body}");
     }
     assert!(ListQuery::from_body(&json!({"filter": "a pr"})).is_err(), "no schemas");

@@ -151,10 +151,8 @@ pub(super) fn of(mapping: &Mapping, takes_password: bool) -> Vec<Attribute> {
             continue;
         }
         let definition = definitions::find(&key.schema, &key.name);
-        let description = definition.map_or_else(
-            || format!("The LDAP attribute {}", field.attribute),
-            |d| d.description.to_owned(),
-        );
+        let description = definition
+            .map_or_else(|| format!("The LDAP attribute {}", field.attribute), |d| d.description.to_owned());
         let kind = definition.map_or(field.kind, |d| d.kind);
         let source = if key.name == "active" { Source::Active } else { Source::Fields };
         let mut attribute = Attribute::new(&key.schema, &key.name, kind, source, &description);
@@ -164,14 +162,17 @@ pub(super) fn of(mapping: &Mapping, takes_password: bool) -> Vec<Attribute> {
         let is_name = matches!(key.name.as_str(), "userName" | "displayName");
         let names_it = mapping.naming_attribute() == Some(field.attribute.as_str()) && is_name;
         attribute.is_unique = names_it;
-        attribute.required =
-            names_it || (kind != Type::Complex && field.required) || attribute.subs.iter().any(|s| s.required);
+        attribute.required = names_it
+            || (kind != Type::Complex && field.required)
+            || attribute.subs.iter().any(|s| s.required);
         found.push(attribute);
     }
     let core = mapping.resource.schema();
     if matches!(mapping.active, Some(Active::Lock(_))) {
-        let description = "Whether the account is enabled";
-        found.push(Attribute::new(core, "active", Type::Boolean, Source::Active, description));
+        let description = "Whether the account is enabled; true unless it is given";
+        let active = Attribute::new(core, "active", Type::Boolean, Source::Active, description);
+        // The state of an account is one or the other.
+        found.push(Attribute { required: true, ..active });
     }
     if mapping.resource == ResourceType::User {
         if takes_password {

@@ -49,13 +49,20 @@ impl FieldKey {
         }
         let sub = match (sub, definition.kind) {
             (None, Type::Complex) if name == "members" => None,
-            (None, Type::Complex) => Some(definition.sub("value").map(|d| d.name.to_owned()).ok_or_else(|| {
-                let names: Vec<&str> = definition.subs.iter().map(|d| d.name).collect();
-                format!("a sub-attribute is required: one of {}", names.join(", "))
-            })?),
+            (None, Type::Complex) => {
+                Some(definition.sub("value").map(|d| d.name.to_owned()).ok_or_else(|| {
+                    let names: Vec<&str> = definition.subs.iter().map(|d| d.name).collect();
+                    format!("a sub-attribute is required: one of {}", names.join(", "))
+                })?)
+            }
             (Some(sub), Type::Complex) if name != "members" => {
                 let found = definition.sub(&sub).filter(|d| !matches!(d.name, "type" | "$ref"));
-                Some(found.ok_or_else(|| format!("`{name}` has no sub-attribute `{sub}` to map"))?.name.to_owned())
+                Some(
+                    found
+                        .ok_or_else(|| format!("`{name}` has no sub-attribute `{sub}` to map"))?
+                        .name
+                        .to_owned(),
+                )
             }
             (Some(_), _) => return Err(format!("`{name}` has no sub-attributes to map")),
             (None, _) => None,

@@ -97,7 +97,8 @@ fn at_path(
             let detail = format!("`{}` cannot be changed", path.attribute);
             return Err(ScimError::new(ScimType::Mutability, detail));
         }
-        let detail = format!("`{}` is not an attribute of {} that is mapped", path.attribute, mapping.resource.name());
+        let detail =
+            format!("`{}` is not an attribute of {} that is mapped", path.attribute, mapping.resource.name());
         return Err(ScimError::new(ScimType::InvalidPath, detail));
     };
     if attribute.mutability == Mutability::ReadOnly {
@@ -192,7 +193,8 @@ impl Target<'_> {
                     }
                 }
                 (filter, sub) => {
-                    let fits = |element: &Value| filter.as_ref().is_none_or(|f| matches(self.attribute, f, element));
+                    let fits =
+                        |element: &Value| filter.as_ref().is_none_or(|f| matches(self.attribute, f, element));
                     let mut found = false;
                     for element in elements.iter_mut().filter(|e| fits(e)) {
                         self.change(element, sub, value, ignored)?;
@@ -272,6 +274,9 @@ impl Target<'_> {
     ) -> Result<Value, ScimError> {
         self.check_filter()?;
         let sub = self.sub()?;
+        if self.attribute.required && self.attribute.source == Source::Active {
+            return Err(ScimError::value("active: it is true or false, and cannot be removed"));
+        }
         if !self.attribute.multi_valued {
             let Some(sub) = sub else { return Ok(Value::Null) };
             let mut old = old;

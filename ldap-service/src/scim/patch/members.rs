@@ -62,7 +62,11 @@ pub fn split_members(
                     for (key, value) in std::mem::take(values) {
                         match parse_path(&key, limits) {
                             Ok(path) if is_members(mapping, &path.attribute) => {
-                                changes.members.push(change(operation.op, path.filter.as_ref(), Some(&value))?);
+                                changes.members.push(change(
+                                    operation.op,
+                                    path.filter.as_ref(),
+                                    Some(&value),
+                                )?);
                             }
                             _ => {
                                 rest.insert(key, value);

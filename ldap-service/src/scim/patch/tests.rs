@@ -9,7 +9,11 @@ const LIMITS: FilterLimits = FilterLimits::terms(64);
 const ENTERPRISE: &str = crate::scim::definitions::ENTERPRISE;
 
 fn users() -> Mapping {
-    crate::scim::translate::tests::mapping(ResourceType::User, Vendor::Ds389, &[("emails[home]", "rfc822Mailbox")])
+    crate::scim::translate::tests::mapping(
+        ResourceType::User,
+        Vendor::Ds389,
+        &[("emails[home]", "rfc822Mailbox")],
+    )
 }
 
 fn operations(operations: Value) -> Result<Vec<Operation>, ScimError> {
@@ -85,18 +89,54 @@ fn trap_23_the_dialects_of_entra_and_okta() {
         (json!([{"op": "replace", "value": {"active": false}}]), "/active", json!(false)),
         (json!([{"op": "replace", "value": {"id": "5", "title": "X"}}]), "/title", json!("X")),
         // RFC 7644.
-        (json!([{"op": "add", "value": {"title": "X", "emails": [{"value": "a", "type": "home"}]}}]), "/emails/2/value", json!("a")),
-        (json!([{"op": "add", "path": "emails", "value": {"value": "ada@example.com", "type": "work"}}]), "/emails/2", Value::Null),
-        (json!([{"op": "replace", "path": "emails", "value": [{"value": "b", "type": "work"}]}]), "/emails", json!([{"value": "b", "type": "work"}])),
-        (json!([{"op": "replace", "path": "name", "value": {"givenName": "A"}}]), "/name/familyName", json!("Lovelace")),
-        (json!([{"op": "remove", "path": "emails[type eq \"work\"]"}]), "/emails", json!([{"value": "ada@home.example", "type": "home"}])),
-        (json!([{"op": "remove", "path": "emails", "value": [{"value": "ada@example.com"}]}]), "/emails/0/type", json!("home")),
+        (
+            json!([{"op": "add", "value": {"title": "X", "emails": [{"value": "a", "type": "home"}]}}]),
+            "/emails/2/value",
+            json!("a"),
+        ),
+        (
+            json!([{"op": "add", "path": "emails", "value": {"value": "ada@example.com", "type": "work"}}]),
+            "/emails/2",
+            Value::Null,
+        ),
+        (
+            json!([{"op": "replace", "path": "emails", "value": [{"value": "b", "type": "work"}]}]),
+            "/emails",
+            json!([{"value": "b", "type": "work"}]),
+        ),
+        (
+            json!([{"op": "replace", "path": "name", "value": {"givenName": "A"}}]),
+            "/name/familyName",
+            json!("Lovelace"),
+        ),
+        (
+            json!([{"op": "remove", "path": "emails[type eq \"work\"]"}]),
+            "/emails",
+            json!([{"value": "ada@home.example", "type": "home"}]),
+        ),
+        (
+            json!([{"op": "remove", "path": "emails", "value": [{"value": "ada@example.com"}]}]),
+            "/emails/0/type",
+            json!("home"),
+        ),
         (json!([{"op": "remove", "path": "emails"}]), "/emails", Value::Null),
         (json!([{"op": "replace", "path": "emails", "value": null}]), "/emails", Value::Null),
-        (json!([{"op": "remove", "path": "name.givenName"}]), "/name", json!({"formatted": "Ada Lovelace", "familyName": "Lovelace"})),
-        (json!([{"op": "remove", "path": "emails[type eq \"work\"].value"}]), "/emails/0/type", json!("home")),
+        (
+            json!([{"op": "remove", "path": "name.givenName"}]),
+            "/name",
+            json!({"formatted": "Ada Lovelace", "familyName": "Lovelace"}),
+        ),
+        (
+            json!([{"op": "remove", "path": "emails[type eq \"work\"].value"}]),
+            "/emails/0/type",
+            json!("home"),
+        ),
         (json!([{"op": "remove", "path": ENTERPRISE}]), extension.as_str(), Value::Null),
-        (json!([{"op": "add", "path": ENTERPRISE, "value": {"DEPARTMENT": "D"}}]), extension.as_str(), json!({"department": "D"})),
+        (
+            json!([{"op": "add", "path": ENTERPRISE, "value": {"DEPARTMENT": "D"}}]),
+            extension.as_str(),
+            json!({"department": "D"}),
+        ),
     ] {
         assert_eq!(at(list.clone(), pointer), expected, "{list}");
     }
@@ -128,6 +168,8 @@ fn what_cannot_be_applied() {
         (json!([{"op": "replace", "path": "title", "value": ["a"]}]), InvalidValue),
         (json!([{"op": "replace", "path": "emails", "value": 5}]), InvalidValue),
         (json!([{"op": "remove", "path": "userName"}]), InvalidValue),
+        (json!([{"op": "remove", "path": "active"}]), InvalidValue),
+        (json!([{"op": "replace", "path": "active", "value": null}]), InvalidValue),
         (json!([{"op": "replace", "path": "userName", "value": ""}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": []}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": [{}]}]), InvalidValue),
@@ -144,7 +186,9 @@ fn what_cannot_be_applied() {
 
 #[test]
 fn names_without_a_place_are_noted() {
-    let applied = patched(json!([{"op": "add", "value": {"nickName": "x", "emails": [{"value": "a", "primary": true}]}}]));
+    let applied = patched(
+        json!([{"op": "add", "value": {"nickName": "x", "emails": [{"value": "a", "primary": true}]}}]),
+    );
     let applied = applied.unwrap();
     assert_eq!(applied.ignored, ["nickName", "emails.primary"]);
     assert!(!applied.has_path);
@@ -160,13 +204,28 @@ fn trap_23_members_are_changed_one_by_one() {
     use MemberChange::{Add, Remove, RemoveAll, Replace};
     let ids = |list: &[&str]| list.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
     for (list, expected) in [
-        (json!([{"op": "Add", "path": "members", "value": [{"value": "a", "$ref": null}]}]), vec![Add(ids(&["a"]))]),
+        (
+            json!([{"op": "Add", "path": "members", "value": [{"value": "a", "$ref": null}]}]),
+            vec![Add(ids(&["a"]))],
+        ),
         (json!([{"op": "add", "path": "members", "value": {"value": "a"}}]), vec![Add(ids(&["a"]))]),
-        (json!([{"op": "add", "value": {"members": [{"value": "a"}, {"VALUE": "b"}]}}]), vec![Add(ids(&["a", "b"]))]),
-        (json!([{"op": "Remove", "path": "members", "value": [{"value": "a"}, {"value": "b"}]}]), vec![Remove(ids(&["a", "b"]))]),
+        (
+            json!([{"op": "add", "value": {"members": [{"value": "a"}, {"VALUE": "b"}]}}]),
+            vec![Add(ids(&["a", "b"]))],
+        ),
+        (
+            json!([{"op": "Remove", "path": "members", "value": [{"value": "a"}, {"value": "b"}]}]),
+            vec![Remove(ids(&["a", "b"]))],
+        ),
         (json!([{"op": "remove", "path": "members[value eq \"a\"]"}]), vec![Remove(ids(&["a"]))]),
-        (json!([{"op": "remove", "path": "members[value eq \"a\" or value eq \"b\"]"}]), vec![Remove(ids(&["a", "b"]))]),
-        (json!([{"op": "replace", "path": "members", "value": [{"value": "a"}]}]), vec![Replace(ids(&["a"]))]),
+        (
+            json!([{"op": "remove", "path": "members[value eq \"a\" or value eq \"b\"]"}]),
+            vec![Remove(ids(&["a", "b"]))],
+        ),
+        (
+            json!([{"op": "replace", "path": "members", "value": [{"value": "a"}]}]),
+            vec![Replace(ids(&["a"]))],
+        ),
         (json!([{"op": "replace", "path": "members", "value": []}]), vec![Replace(vec![])]),
         (json!([{"op": "remove", "path": "members"}]), vec![RemoveAll]),
     ] {
@@ -188,7 +247,10 @@ fn trap_23_members_are_changed_one_by_one() {
         (json!([{"op": "add", "path": "members", "value": [{"display": "x"}]}]), ScimType::InvalidValue),
         (json!([{"op": "remove", "path": "members[display eq \"x\"]"}]), ScimType::InvalidPath),
         (json!([{"op": "remove", "path": "members[value ne \"x\"]"}]), ScimType::InvalidPath),
-        (json!([{"op": "replace", "path": "members[value eq \"a\"].value", "value": "b"}]), ScimType::Mutability),
+        (
+            json!([{"op": "replace", "path": "members[value eq \"a\"].value", "value": "b"}]),
+            ScimType::Mutability,
+        ),
         (json!([{"op": "replace", "path": "members.display", "value": "b"}]), ScimType::Mutability),
         (json!([{"op": "remove", "value": {"members": [{"value": "a"}]}}]), ScimType::NoTarget),
     ] {

@@ -60,7 +60,9 @@ impl Store<'_> {
         let keys: Vec<(DnKey, String)> = dns.iter().filter_map(key).collect();
         let unknown: Vec<&(DnKey, String)> = keys
             .iter()
-            .filter(|(key, _)| links.get(key).is_none_or(|l| with_display && l.is_some_and(|l| l.display.is_none())))
+            .filter(|(key, _)| {
+                links.get(key).is_none_or(|l| with_display && l.is_some_and(|l| l.display.is_none()))
+            })
             .collect();
         if unknown.len() > FEW {
             self.read_all(&unknown, with_display, links).await?;
@@ -94,7 +96,9 @@ impl Store<'_> {
             let is_name = |name: &&str| kind.mapping.fields.iter().any(|f| f.key.name == **name);
             let display = ["displayName", "userName"].iter().find(|name| is_name(name));
             let fields = kind.mapping.fields.iter();
-            names.extend(fields.filter(|f| display.is_some_and(|d| f.key.name == *d)).map(|f| f.attribute.clone()));
+            names.extend(
+                fields.filter(|f| display.is_some_and(|d| f.key.name == *d)).map(|f| f.attribute.clone()),
+            );
         }
         names
     }
@@ -110,13 +114,7 @@ impl Store<'_> {
         Some(Link { resource: kind.mapping.resource, id, display })
     }
 
-    async fn learn(
-        &self,
-        key: &DnKey,
-        dn: &str,
-        with_display: bool,
-        links: &Links,
-    ) -> Result<(), ApiError> {
+    async fn learn(&self, key: &DnKey, dn: &str, with_display: bool, links: &Links) -> Result<(), ApiError> {
         let link = self.link(key, dn, with_display).await?;
         links.put(key.clone(), link);
         Ok(())

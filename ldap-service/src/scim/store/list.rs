@@ -39,7 +39,8 @@ impl Store<'_> {
     /// As [`Self::list`]. A filter or an order that one of the types does not have, or a cursor, is refused.
     pub async fn list_all(&self, query: &ListQuery) -> Result<Value, ApiError> {
         if query.cursor.is_some() || query.sort_by.is_some() {
-            let detail = "a search of all resource types has no cursor and no sortBy: search /Users or /Groups";
+            let detail =
+                "a search of all resource types has no cursor and no sortBy: search /Users or /Groups";
             return Err(ScimError::value(detail).into());
         }
         let most = self.service.config.limits.count;
@@ -52,7 +53,8 @@ impl Store<'_> {
             total += listed.page.total;
             resources.extend(listed.resources);
             // What is left of the page begins with the next type.
-            let wanted = query.count.unwrap_or_else(default_count).min(usize::try_from(most).unwrap_or(usize::MAX));
+            let wanted =
+                query.count.unwrap_or_else(default_count).min(usize::try_from(most).unwrap_or(usize::MAX));
             rest.count = Some(wanted.saturating_sub(resources.len()));
             rest.start_index = Some(start.saturating_sub(total).max(1));
         }
@@ -75,7 +77,12 @@ impl Store<'_> {
         Ok(Translator { mapping, schema, vendor, dn_of: &dn_of }.translate(expr)?)
     }
 
-    async fn page(&self, kind: &Kind, query: &ListQuery, mut collector: Collector) -> Result<Listed, ApiError> {
+    async fn page(
+        &self,
+        kind: &Kind,
+        query: &ListQuery,
+        mut collector: Collector,
+    ) -> Result<Listed, ApiError> {
         let sort = match &query.sort_by {
             Some(name) => SortKey::of(&kind.mapping, self.schema(), name)?,
             None => None,

@@ -16,9 +16,7 @@ use crate::scim::mapping::ResourceType;
 use crate::scim::patch::{self, MemberChange, Operation};
 use crate::scim::projection::Projection;
 use crate::scim::record::{self, Canonical, Changes};
-use crate::write::{EntryRef, Placement, Subject, WriteError, WriteErrorKind, WriteOptions};
-
-const OBJECT_CLASS_VIOLATION: u32 = 65;
+use crate::write::{EntryRef, Placement, Subject, WriteError, WriteOptions};
 
 /// What a change left.
 #[derive(Debug)]
@@ -133,7 +131,8 @@ impl Store<'_> {
     ) -> Result<Written, ApiError> {
         let split = patch::split_members(&kind.mapping, operations, self.filter_limits())?;
         let replaces = |c: &MemberChange| matches!(c, MemberChange::Replace(_) | MemberChange::RemoveAll);
-        let needs_all = split.members.iter().any(replaces) || (!split.members.is_empty() && !split.others.is_empty());
+        let needs_all =
+            split.members.iter().any(replaces) || (!split.members.is_empty() && !split.others.is_empty());
         let without = Projection::new(None, Some(&["members".to_owned()]))?;
         let mut found = self.get(kind.mapping.resource, id, &without).await?;
         // Without an exact stamp, the version depends on the members.
@@ -198,7 +197,12 @@ impl Store<'_> {
     }
 
     /// Checks `If-Match`, and returns the condition for the writer.
-    fn precondition(&self, kind: &Kind, found: &Found, if_match: IfMatch<'_>) -> Result<WriteOptions, ApiError> {
+    fn precondition(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        if_match: IfMatch<'_>,
+    ) -> Result<WriteOptions, ApiError> {
         let Some(wanted) = if_match else { return Ok(WriteOptions::default()) };
         if wanted.iter().any(|tag| tag == "*") {
             return Ok(WriteOptions::default());
@@ -223,7 +227,12 @@ impl Store<'_> {
         Ok(record::to_record(&kind.mapping, before, after, &dn_of)?)
     }
 
-    async fn patched(&self, kind: &Kind, found: &Found, operations: &[Operation]) -> Result<Changes, ApiError> {
+    async fn patched(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        operations: &[Operation],
+    ) -> Result<Changes, ApiError> {
         let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
         let applied = patch::apply(&kind.mapping, &before, operations, self.filter_limits())?;
         let changes = self.changes(kind, &before, &applied.resource).await?;
@@ -291,7 +300,8 @@ impl Store<'_> {
     fn refused(&self, kind: &Kind, error: WriteError) -> ApiError {
         let path = error.attribute.as_deref().and_then(|attribute| {
             let schema = self.schema();
-            let field = kind.mapping.fields.iter().find(|f| schema.same_description(&f.attribute, attribute))?;
+            let field =
+                kind.mapping.fields.iter().find(|f| schema.same_description(&f.attribute, attribute))?;
             Some(match &field.key.sub {
                 Some(sub) => format!("{}.{sub}", field.key.name),
                 None => field.key.name.clone(),
@@ -310,8 +320,7 @@ impl Store<'_> {
     /// Returns the DNs of members.
     async fn member_dns(&self, ids: &[String]) -> Result<Vec<String>, ApiError> {
         let dns = self.dns_of(ids).await?;
-        let unknown: Vec<&str> =
-            ids.iter().filter(|id| !dns.contains_key(*id)).map(String::as_str).collect();
+        let unknown: Vec<&str> = ids.iter().filter(|id| !dns.contains_key(*id)).map(String::as_str).collect();
         if !unknown.is_empty() {
             self.unknown_members(&unknown)?;
         }
@@ -329,7 +338,11 @@ impl Store<'_> {
 
     fn unknown_members(&self, ids: &[&str]) -> Result<(), ApiError> {
         let shown: Vec<String> = ids.iter().take(20).map(|id| format!("`{}`", id.escape_debug())).collect();
-        let more = if ids.len() > shown.len() { format!(" and {} more", ids.len() - shown.len()) } else { String::new() };
+        let more = if ids.len() > shown.len() {
+            format!(" and {} more", ids.len() - shown.len())
+        } else {
+            String::new()
+        };
         let detail = format!("members: no user or group has the id {}{more}", shown.join(", "));
         let ignores = self.service.config.groups.as_ref().map(|g| g.unknown_members);
         if ignores == Some(UnknownMembers::Ignore) {
@@ -425,47 +438,32 @@ impl Store<'_> {
             }
         }
         let of = |is_member: bool| -> Vec<String> {
-            order.iter().filter(|id| wanted.get(**id) == Some(&is_member)).map(|id| (*id).to_owned()).collect()
+            order
+                .iter()
+                .filter(|id| wanted.get(**id) == Some(&is_member))
+                .map(|id| (*id).to_owned())
+                .collect()
         };
         let added = self.member_dns(&of(true)).await?;
         // One that is gone is no member either way.
         let removed: Vec<String> = self.dns_of(&of(false)).await?.into_values().collect();
         let attribute = kind.mapping.members.as_deref().unwrap_or_default();
-        let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
-        let octets = |dns: Vec<String>| dns.into_iter().map(String::into_bytes).collect::<Vec<_>>();
-        let entry = self.entry_ref(kind, id, found)?;
-        let modify = |added: Vec<String>, removed: Vec<String>| {
-            let mut steps = Vec::new();
-            if !added.is_empty() {
-                steps.push(Modification::new(ModificationKind::Add, attribute, octets(added)));
+        let mut steps = Vec::new();
+        for (kind, dns) in [(ModificationKind::Add, added), (ModificationKind::Delete, removed)] {
+            if !dns.is_empty() {
+                let values = dns.into_iter().map(String::into_bytes).collect();
+                steps.push(Modification::new(kind, attribute, values));
             }
-            if !removed.is_empty() {
-                steps.push(Modification::new(ModificationKind::Delete, attribute, octets(removed)));
-            }
-            vec![Change::Modify { dn: entry.dn.clone(), changes: steps }]
-        };
-        let mut without = removed.clone();
-        if !added.is_empty() {
-            without.extend(placeholder.clone());
         }
-        if added.is_empty() && without.is_empty() {
+        if steps.is_empty() {
             return Ok(());
         }
+        let entry = self.entry_ref(kind, id, found)?;
+        let changes = vec![Change::Modify { dn: entry.dn.clone(), changes: steps }];
         let (writer, resource) = (&self.service.writer, writer_kind(kind.mapping.resource));
-        let apply = |changes| writer.apply(&self.directory, resource, entry.clone(), changes, options.clone());
-        match apply(modify(added.clone(), without)).await {
-            // The class requires a member, and the last one was removed.
-            Err(e) if is_without_member(&e) && placeholder.is_some() => {
-                let added = added.into_iter().chain(placeholder).collect();
-                apply(modify(added, removed)).await.map(|_| ()).map_err(|e| self.refused(kind, e))
-            }
-            written => written.map(|_| ()).map_err(|e| self.refused(kind, e)),
-        }
+        let applied = writer.apply(&self.directory, resource, entry, changes, options).await;
+        applied.map(|_| ()).map_err(|e| self.refused(kind, e))
     }
-}
-
-fn is_without_member(error: &WriteError) -> bool {
-    error.kind == WriteErrorKind::Invalid && error.result_code == Some(OBJECT_CLASS_VIOLATION)
 }
 
 fn member_ids(found: &Found) -> Vec<String> {

@@ -24,11 +24,8 @@ impl Translator<'_> {
         }
         let mut parts = Vec::new();
         for element in elements {
-            let fields: Vec<&Field> = self
-                .mapping
-                .fields_of(attribute)
-                .filter(|f| f.key.element.as_deref() == element)
-                .collect();
+            let fields: Vec<&Field> =
+                self.mapping.fields_of(attribute).filter(|f| f.key.element.as_deref() == element).collect();
             let of = Element { path, attribute, kind: element, fields: &fields };
             let truth = self.inner(&of, inner)?;
             parts.push(match truth {
@@ -55,7 +52,10 @@ impl Translator<'_> {
                 }
                 self.compare(&full, *operator, value)
             }
-            _ => Err(refused(path, "only `value eq \"…\"` in brackets, joined by `or`, has an exact equivalent")),
+            _ => Err(refused(
+                path,
+                "only `value eq \"…\"` in brackets, joined by `or`, has an exact equivalent",
+            )),
         }
     }
 
@@ -106,7 +106,10 @@ impl<'e> Element<'e> {
         let same = |f: &&&Field| f.key.sub.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(&sub.name));
         self.fields.iter().find(same).map(|f| Some(*f)).ok_or_else(|| {
             let known = self.attribute.subs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-            fault(&format!("it is not mapped for the type {}; mapped are: {known}", self.kind.unwrap_or("(none)")))
+            fault(&format!(
+                "it is not mapped for the type {}; mapped are: {known}",
+                self.kind.unwrap_or("(none)")
+            ))
         })
     }
 

@@ -85,9 +85,8 @@ impl Translator<'_> {
             return Err(refused(path, &format!("the server cannot compare values of {}", field.attribute)));
         }
         // No value is empty.
-        Ok(octets(path, field, value)?.map_or(Truth::Never, |octets| {
-            Truth::Filter(Filter::equality(field.attribute.as_str(), octets))
-        }))
+        Ok(octets(path, field, value)?
+            .map_or(Truth::Never, |octets| Truth::Filter(Filter::equality(field.attribute.as_str(), octets))))
     }
 
     fn substring(&self, path: &AttrPath, field: &Field, operator: Operator, value: &Value) -> Translated {

@@ -73,8 +73,14 @@ fn users_of_a_server_with_inetorgperson() {
         ("name pr", "(|(cn=*)(sn=*)(givenName=*))"),
         (r#"name eq "x""#, "refused"),
         ("addresses.country pr", "refused"),
-        (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "D""#, "(departmentNumber=D)"),
-        (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value eq "u1""#, "(manager=uid=u1,dc=x)"),
+        (
+            r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "D""#,
+            "(departmentNumber=D)",
+        ),
+        (
+            r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value eq "u1""#,
+            "(manager=uid=u1,dc=x)",
+        ),
         (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager eq "u2""#, "never"),
         (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager co "u""#, "refused"),
         (r#"department eq "D""#, "refused"),
@@ -160,15 +166,22 @@ fn groups() {
     ] {
         assert_eq!(text(translated(&groups, Vendor::Ds389, filter)), expected, "{filter}");
     }
-    let expr = parse_filter(r#"members eq "a" or members[value eq "b"] or displayName eq "c""#, FilterLimits::terms(9));
+    let expr = parse_filter(
+        r#"members eq "a" or members[value eq "b"] or displayName eq "c""#,
+        FilterLimits::terms(9),
+    );
     assert_eq!(references(&groups, &expr.unwrap()), ["a", "b"]);
 }
 
 #[test]
 fn a_mapping_names_its_faults() {
     let secrets = SecretAttributes::default();
-    let context =
-        Context { vendor: Vendor::OpenLdap, schema: Schema::standard(), secrets: &secrets, object_classes: &[] };
+    let context = Context {
+        vendor: Vendor::OpenLdap,
+        schema: Schema::standard(),
+        secrets: &secrets,
+        object_classes: &[],
+    };
     for (key, attribute) in [
         ("userNam", "uid"),
         ("userName", "none"),
