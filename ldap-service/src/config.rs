@@ -16,6 +16,7 @@ mod parts;
 mod people;
 
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
+pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
 pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
 
@@ -23,7 +24,7 @@ pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownM
 const LONGEST_OPERATION: Duration = Duration::from_secs(60);
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often an operation is tried again while a caller waits.
+/// How often an operation is tried again while a caller waits; without an attempt, a lost connection would stay lost.
 const MOST_ATTEMPTS: u32 = 2;
 
 /// The service's configuration.
@@ -204,7 +205,7 @@ impl Config {
         let mut directory = directory_config(values, None, warnings)?;
         directory.operation_timeout = directory.operation_timeout.min(LONGEST_OPERATION);
         directory.retry_max_wait = directory.retry_max_wait.min(LONGEST_PAUSE);
-        directory.retry_attempts = directory.retry_attempts.min(MOST_ATTEMPTS);
+        directory.retry_attempts = directory.retry_attempts.clamp(1, MOST_ATTEMPTS);
         let limits = parts::object::<Limits>(values, "limits", Limits::KEYS)?.unwrap_or_default();
         limits.check()?;
         directory.connect_timeout = directory.connect_timeout.min(limits.request_time() / 2);

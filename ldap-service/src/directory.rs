@@ -41,7 +41,8 @@ impl DirectoryHandle {
     /// Begins to open a directory. It is tried again until it succeeds.
     pub fn open(config: &DirectoryConfig) -> Self {
         let (sender, state) = watch::channel(State::Opening);
-        let config = DirectoryConfig { retry_attempts: 0, ..config.clone() };
+        // Not without attempts: those restore a connection that was lost.
+        let config = config.clone();
         let opening = tokio::spawn(async move {
             let mut pause = FIRST_PAUSE;
             let mut told = String::new();

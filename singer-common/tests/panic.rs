@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
         let manual = Manual {
             name: "tap-ldap",
-            table: Table { prefix: "TAP_LDAP", own: &[] },
+            table: Table { prefix: "TAP_LDAP", own: &[], without: &[] },
             from_runner: &[],
             modules: Modules { source: "", moved: &[] },
             examples: &[],

@@ -5,7 +5,7 @@ use singer_common::plugin::definition::{Plugin, PluginCommand};
 use singer_common::plugin::settings::{Group, Kind, Setting, Table};
 
 /// The settings of `tap-ldap`.
-pub const TABLE: Table = Table { prefix: "TAP_LDAP", own: OWN };
+pub const TABLE: Table = Table { prefix: "TAP_LDAP", own: OWN, without: &[] };
 
 /// The content of `tap-ldap --about`.
 pub const ABOUT: About = About {

@@ -5,7 +5,7 @@ use singer_common::plugin::definition::{Plugin, PluginCommand};
 use singer_common::plugin::settings::{Group, Kind, Setting, Table};
 
 /// The settings of `target-ldap`.
-pub const TABLE: Table = Table { prefix: "TARGET_LDAP", own: OWN };
+pub const TABLE: Table = Table { prefix: "TARGET_LDAP", own: OWN, without: &[] };
 
 /// What `target-ldap --about` prints.
 pub const ABOUT: About = About {

@@ -332,7 +332,7 @@ mod tests {
 
     fn resolved(settings: &Value) -> Result<(DirectoryConfig, Vec<Warning>), SettingsError> {
         const TABLE: crate::plugin::settings::Table =
-            crate::plugin::settings::Table { prefix: "TAP_LDAP", own: &[] };
+            crate::plugin::settings::Table { prefix: "TAP_LDAP", own: &[], without: &[] };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), settings.to_string()).unwrap();
         let mut resolved = TABLE.resolve(&[file.path().display().to_string()], &[].into())?;

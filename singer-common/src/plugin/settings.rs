@@ -129,6 +129,8 @@ pub struct Table {
     pub prefix: &'static str,
     /// The settings only this executable has.
     pub own: &'static [Setting],
+    /// The groups of shared settings that this executable does not have.
+    pub without: &'static [Group],
 }
 
 /// A resolved configuration: the values with defaults, and warnings for the user.
@@ -143,7 +145,8 @@ pub struct Resolved {
 impl Table {
     /// Returns all rows, the shared ones first.
     pub fn settings(&self) -> impl Iterator<Item = &'static Setting> + '_ {
-        SHARED.iter().chain(self.own.iter())
+        let has = |s: &&Setting| !s.group.is_some_and(|group| self.without.contains(&group));
+        SHARED.iter().filter(has).chain(self.own.iter())
     }
 
     /// Returns the groups that have settings, in their order, each with its settings in the order of the table.
@@ -337,6 +340,7 @@ mod tests {
     const TABLE: Table = Table {
         prefix: "TAP_LDAP",
         own: &[Setting::new("schemas", Kind::ObjectList, "d").of(Group::Streams).alias(&["streams"])],
+        without: &[],
     };
 
     fn file(value: &Value) -> (tempfile::TempDir, String) {

@@ -223,10 +223,13 @@ fn what_is_down_expired_or_wrong_is_named_and_how_far_it_went() {
         ),
         (wrong, vec!["resolve", "connect", "tls", "bind"], vec!["invalidCredentials (49)"]),
     ] {
-        for program in [Program::Tap, Program::Target] {
+        for program in Program::ALL {
             let mut changed = with(&config, &change);
-            if program == Program::Target {
+            if program != Program::Tap {
                 changed = with(&changed, &json!({"base_dn": null, "discovery_sample_size": null}));
+            }
+            if program == Program::Service {
+                changed = with(&changed, &json!({"users": {"base_dn": slapd.suffix()}}));
             }
             let output = doctor(program, &changed).arg("--format=json").run().exits(3);
             no_secret(&output, "hunter2");
@@ -241,6 +244,7 @@ fn what_is_down_expired_or_wrong_is_named_and_how_far_it_went() {
             let run = match program {
                 Program::Tap => Run::tap(&changed),
                 Program::Target => Run::target(&changed),
+                Program::Service => Run::bare(program).file("--config", &changed),
             };
             let output = run.arg("--test").run().exits(3);
             assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

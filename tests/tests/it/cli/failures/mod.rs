@@ -178,7 +178,7 @@ fn each_mistake_is_named_with_a_way_out() {
         let base = match (failure.on_server, failure.program) {
             (false, _) => json!({"server_url": "ldif:{dir}/tree.ldif"}),
             (true, Program::Tap) => tap_config(&slapd),
-            (true, Program::Target) => target_config(&slapd),
+            (true, Program::Target | Program::Service) => target_config(&slapd),
         };
         let output = failure.run(dir.path(), &base);
         assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
