@@ -124,7 +124,7 @@ impl Fence {
     }
 
     /// Returns the changes that were made, or may have been.
-    pub(crate) fn made(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         self.state().made.clone()
     }
 }
@@ -245,6 +245,6 @@ mod tests {
         assert_eq!(fence.admit(&change).unwrap(), Some(condition), "it was not made");
         fence.made(&change, &Ok(()));
         assert_eq!(fence.admit(&change).unwrap(), None);
-        assert_eq!(Fence::made(&fence), [change]);
+        assert_eq!(fence.changes(), [change]);
     }
 }

@@ -21,8 +21,8 @@ use super::locks::{self, LockKey};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
-    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, refusal,
+    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
+    entries, refusal,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -153,45 +153,40 @@ fn task_of(
     mut record: Map<String, Value>,
     directory: &Directory,
 ) -> Result<Task, WriteError> {
-    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
-    let used = mapping.used_properties();
-    let passes = rule.rule.attribute_mapping.is_none();
-    let has_lock = rule.rule.accounts.is_some();
-    let mut dropped = Vec::new();
-    for (property, value) in &record {
-        let is_input = property == PASSWORD && rule.rule.password.is_some() || property == ACTIVE && has_lock;
-        if is_input {
-            continue;
+    let no_way = |property: &str, what: &str| {
+        let detail = format!("`{property}`: {what}");
+        Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property))
+    };
+    let is_input = |property: &str| {
+        property == PASSWORD && rule.rule.password.is_some()
+            || property == ACTIVE && rule.rule.accounts.is_some()
+    };
+    // Without a mapping, properties are attributes. With one, the configuration says what is written.
+    if rule.rule.attribute_mapping.is_none() {
+        let is_enabled = record.get(ACTIVE).is_some_and(|active| active.is_null() || *active == true);
+        if is_enabled && !is_input(ACTIVE) {
+            // An account that cannot be disabled is enabled.
+            record.shift_remove(ACTIVE);
         }
-        // An account that cannot be disabled is enabled.
-        if property == ACTIVE && (value.is_null() || *value == true) && !used.contains(ACTIVE) {
-            dropped.push(property.clone());
-            continue;
-        }
-        let no_way = |what: &str| {
-            let detail = format!("`{property}`: {what}");
-            Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property.clone()))
-        };
-        if property == PASSWORD && !used.contains(PASSWORD) {
-            return no_way("passwords cannot be set on this connection to the directory");
-        }
-        if property == ACTIVE && !used.contains(ACTIVE) {
-            return no_way("the directory has no lock of accounts");
-        }
-        if passes {
+        for property in record.keys().filter(|property| !is_input(property)) {
+            if property == PASSWORD {
+                return no_way(property, "passwords cannot be set on this connection to the directory");
+            }
+            if property == ACTIVE {
+                return no_way(property, "the directory has no lock of accounts");
+            }
             if let Some(guarded) = Guarded::of(property, directory) {
                 return Err(guarded.error(property));
             }
             if directory.schema().same_description(property, "objectClass") {
-                return no_way("object classes are those of the service's rule");
+                return no_way(property, "object classes are those of the service's rule");
             }
         }
-        if !used.contains(property) {
-            return no_way("the service's rule does not write it");
-        }
     }
-    for property in dropped {
-        record.shift_remove(&property);
+    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
+    let used = mapping.used_properties();
+    if let Some(property) = record.keys().find(|property| !used.contains(*property)) {
+        return no_way(property, "the service's rule does not write it");
     }
     mapping.map(&record.into(), false, directory.schema()).map_err(|e| refusal::of_mapping(&e))
 }
@@ -295,9 +290,9 @@ impl Job<'_> {
         let effect = outcome.map_err(|error| WriteError { undo_file: undo_file.clone(), ..error })?;
         let id = match effect {
             Effect::Deleted | Effect::Moved => None,
-            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.made())).await,
+            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
         };
-        let outcome = self.outcome(effect, &fence.made(), plan.text, undo_file, id);
+        let outcome = self.outcome(effect, &fence.changes(), plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),
             undo_file = outcome.undo_file.as_deref(),
@@ -311,7 +306,7 @@ impl Job<'_> {
 
     /// Deletes an entry that was added, and that a later step failed for (its password was refused).
     async fn take_back(&self, destination: &Destination, fence: &Fence) {
-        let added = fence.made().into_iter().find_map(|change| match change {
+        let added = fence.changes().into_iter().find_map(|change| match change {
             Change::Add(entry) => Some(entry.dn),
             _ => None,
         });

@@ -26,6 +26,6 @@ pub(in crate::routes) async fn get(asked: Asked) -> Result<Response, ApiError> {
 }
 
 /// Returns the id of the caller's user.
-fn own_id(_caller: &Caller) -> Option<String> {
-    None
+fn own_id(caller: &Caller) -> Option<String> {
+    caller.user.as_ref().map(|user| user.id.clone()).filter(|id| !id.is_empty())
 }
