@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderValue;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,6 +12,7 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
+use crate::write;
 
 mod auth;
 mod body;
@@ -98,10 +100,13 @@ pub fn router(config: &Config, app: App) -> Router {
         .with_state(app)
 }
 
-/// Notes the matched route in the response, for log and metrics.
+/// Notes the matched route in the response, for log and metrics; and the undo files of what the request changed.
 async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let (mut response, undo_files) = write::noting_undo_files(next.run(request)).await;
+    for file in undo_files.iter().filter_map(|file| HeaderValue::from_str(file).ok()) {
+        response.headers_mut().append(write::UNDO_FILE, file);
+    }
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }
