@@ -220,3 +220,43 @@ pub fn render(response: Response, path: &str, request_id: &str) -> Response {
     }
     Response::from_parts(parts, body.to_string().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the codes in a source: the literal after a status, or the first argument of `bad_request`.
+    fn codes(source: &str) -> Vec<String> {
+        let literal = |rest: &str| {
+            let rest = rest.trim_start().strip_prefix('"')?;
+            rest.split('"').next().map(str::to_owned)
+        };
+        let after_status = source.split("StatusCode::").skip(1).filter_map(|rest| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
+            literal(rest.trim_start().strip_prefix(',')?)
+        });
+        let of_400 = source.split("bad_request(").skip(1).filter_map(literal);
+        after_status.chain(of_400).collect()
+    }
+
+    #[test]
+    fn every_code_is_in_the_list() {
+        assert!(CODES.is_sorted(), "in order");
+        let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    for code in codes(&std::fs::read_to_string(&path).unwrap()) {
+                        assert!(CODES.contains(&code.as_str()), "{}: `{code}` is not in error::CODES", path.display());
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
+}

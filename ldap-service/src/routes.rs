@@ -51,6 +51,8 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
+        .routes(routes!(docs::document))
+        .routes(routes!(docs::page))
 }
 
 /// Returns the router of a configuration.

@@ -392,3 +392,104 @@ fn compares_all(filter: &Filter) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn body(value: Value) -> Result<SearchBody, ApiError> {
+        SearchBody::of(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn trap_09_no_member_chooses_a_server() {
+        for name in SHARED.iter().flat_map(|s| s.aliases.iter().chain([&s.name])) {
+            assert_eq!(body(json!({*name: "x"})).unwrap_err().code, "server_is_configured", "{name}");
+        }
+        for name in ["host", "Host", "bindDN", "server-url", "useSSL", "password", "LDAP_URL", "userDn"] {
+            assert_eq!(body(json!({name: null})).unwrap_err().code, "server_is_configured", "{name}");
+        }
+        for (name, near) in [("base", "base_dn"), ("fliter", "filter"), ("Attributes", "attributes"), ("zzzzzzzzzz", "")] {
+            let error = body(json!({name: "x"})).unwrap_err();
+            assert_eq!(error.code, "unknown_member");
+            assert_eq!(error.fields["near"].as_str().unwrap_or_default(), near);
+        }
+    }
+
+    #[test]
+    fn a_base_is_within_by_its_key() {
+        let within = |base: &str| base_within(base, "ou=people,dc=x", Schema::standard());
+        for base in ["ou=people,dc=x", "OU=People , DC=X", "2.5.4.11=people,dc=x", "uid=a,ou=people,dc=x"] {
+            assert!(within(base).is_ok(), "{base}");
+        }
+        for base in ["dc=x", "", "ou=people,dc=x,dc=y", "xou=people,dc=x", r"cn=ou\3dpeople\2cdc\3dx", "ou=people2,dc=x"] {
+            assert_eq!(within(base).unwrap_err().code, "base_dn_outside", "{base}");
+        }
+        assert_eq!(within("people").unwrap_err().code, "invalid_dn");
+    }
+
+    fn filters() -> impl Strategy<Value = Filter> {
+        let leaf = prop_oneof![
+            ("[a-z]{1,4}", "[ -~]{0,4}").prop_map(|(a, v)| Filter::equality(a, v)),
+            "[a-z]{1,4}".prop_map(Filter::Present),
+            (proptest::option::of("[a-z]{1,4}"), any::<bool>()).prop_map(|(attribute, dn)| Filter::Extensible {
+                rule: Some("2.5.13.2".into()),
+                attribute,
+                dn,
+                value: b"x".to_vec()
+            }),
+        ];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Filter::And),
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Filter::Or),
+                inner.prop_map(|f| Filter::Not(Box::new(f))),
+            ]
+        })
+    }
+
+    /// Returns the comparisons of a filter.
+    fn leaves(filter: &Filter) -> Vec<&Filter> {
+        match filter {
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(leaves).collect(),
+            Filter::Not(inner) => leaves(inner),
+            leaf => vec![leaf],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_is_bounded_by_its_comparisons(filter in filters(), most in 1..50usize) {
+            let limits = Limits { filter_terms: most, ..Limits::default() };
+            let parsed = parsed(&filter.to_string(), &limits);
+            let count = leaves(&filter).len();
+            if count > most {
+                prop_assert_eq!(parsed.unwrap_err().code, "filter_too_large");
+            } else if let Err(error) = parsed {
+                // Empty sets count, too.
+                prop_assert_eq!(error.code, "filter_too_large");
+                prop_assert!(size(&filter).0 > most);
+            }
+        }
+
+        #[test]
+        fn a_comparison_with_everything_is_found_anywhere(filter in filters()) {
+            let is_any = |f: &&Filter| matches!(f, Filter::Extensible { attribute: None, .. });
+            prop_assert_eq!(compares_all(&filter), leaves(&filter).iter().any(is_any));
+        }
+
+        #[test]
+        fn no_text_panics(text in prop_oneof![any::<String>(), "[()&|!a=*:<>~\\\\ \u{e9}1]{0,40}"]) {
+            match parsed(&text, &Limits::default()) {
+                Ok(filter) => prop_assert!(size(&filter).0 <= Limits::default().filter_terms),
+                Err(error) => {
+                    let at = error.fields.get("position").and_then(Value::as_u64).unwrap_or_default();
+                    prop_assert!(at <= text.len() as u64);
+                }
+            }
+        }
+    }
+}

@@ -13,10 +13,11 @@ use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use singer_common::operations::observe::RequestSpan;
 use tower::ServiceExt as _;
 
 use crate::config::{Config, Limits};
@@ -70,7 +71,13 @@ async fn answer(routes: Router, app: App, peer: Peer, request: Request<Incoming>
     let request_id = client.request_id.clone();
     let address = client.address;
     app.metrics().in_flight.inc();
-    let worked = AssertUnwindSafe(work(routes, &app, client, request, &service.config.limits)).catch_unwind();
+    let span = span(&service.config, &peer, known_method(&method), request.headers());
+    let worked = work(routes, &app, client, request, &service.config.limits);
+    let worked = match &span {
+        Some(span) => Either::Left(span.around(worked)),
+        None => Either::Right(worked),
+    };
+    let worked = AssertUnwindSafe(worked).catch_unwind();
     let response = worked.await.unwrap_or_else(|_| {
         let detail = "internal error; it is in the log under this request_id";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
@@ -85,6 +92,9 @@ async fn answer(routes: Router, app: App, peer: Peer, request: Request<Incoming>
     // Without query: it may have a filter with personal data.
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let (method, status) = (known_method(&method), status.as_u16());
+    if let Some(span) = span {
+        span.done(method, route, status, &request_id);
+    }
     let text = format!("{method} {route} {status} in {milliseconds} ms for {address} ({request_id})");
     if status >= 500 {
         tracing::warn!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
@@ -98,6 +108,13 @@ async fn answer(routes: Router, app: App, peer: Peer, request: Request<Incoming>
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Begins the span of a request. A trace of a trusted proxy goes on.
+fn span(config: &Config, peer: &Peer, method: &'static str, headers: &HeaderMap) -> Option<RequestSpan> {
+    let is_trusted = config.trusted_proxies.iter().any(|network| network.contains(&peer.address));
+    let text = |name: &str| headers.get(name).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
+    RequestSpan::begin(method, text("traceparent"), text("tracestate"))
 }
 
 /// Returns the method's name, of a bounded number of names.
