@@ -251,7 +251,11 @@ mod tests {
                     folders.push(path);
                 } else {
                     for code in codes(&std::fs::read_to_string(&path).unwrap()) {
-                        assert!(CODES.contains(&code.as_str()), "{}: `{code}` is not in error::CODES", path.display());
+                        assert!(
+                            CODES.contains(&code.as_str()),
+                            "{}: `{code}` is not in error::CODES",
+                            path.display()
+                        );
                         found += 1;
                     }
                 }

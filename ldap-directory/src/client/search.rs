@@ -169,7 +169,13 @@ impl LdapSearch {
             Paging::Configured => configured,
             Paging::AtMost(limit) => configured.min(limit.max(1)),
             // 0 is configured for a server without pages.
-            Paging::Stepwise(size) => if configured == 0 { 0 } else { size.max(1) },
+            Paging::Stepwise(size) => {
+                if configured == 0 {
+                    0
+                } else {
+                    size.max(1)
+                }
+            }
             Paging::Off | Paging::Limited(_) => 0,
         };
         let most = directory.size_limit().load(Ordering::Relaxed).min(LARGEST_UNPAGED);

@@ -85,9 +85,12 @@ fn render(document: &Value) -> String {
         }
     }
     // In the order of the document's tags.
-    let tags: Vec<&Value> = list(document, "tags").filter(|tag| by_tag.contains_key(text(tag, "name"))).collect();
-    let schemas: Vec<(&String, &Value)> =
-        document.get("components").map(|components| members(components, "schemas").collect()).unwrap_or_default();
+    let tags: Vec<&Value> =
+        list(document, "tags").filter(|tag| by_tag.contains_key(text(tag, "name"))).collect();
+    let schemas: Vec<(&String, &Value)> = document
+        .get("components")
+        .map(|components| members(components, "schemas").collect())
+        .unwrap_or_default();
     let main = html! {
         (access(document))
         @for tag in &tags {
@@ -112,7 +115,10 @@ fn render(document: &Value) -> String {
         kind: "HTTP interface",
         title: "ldap-service",
         style: STYLE,
-        facts: &[("version", html! { (version) }), ("for programs", html! { a href="/openapi.json" { "/openapi.json" } })],
+        facts: &[
+            ("version", html! { (version) }),
+            ("for programs", html! { a href="/openapi.json" { "/openapi.json" } }),
+        ],
         figures: &[(count(operations), plural_of(operations)), (count(schemas.len()), "schemas")],
         links: &links,
         footer: "Made of the same table as the routes.",
@@ -181,10 +187,12 @@ fn operation_part(document: &Value, operation: &Operation<'_>) -> Markup {
 }
 
 fn responses(document: &Value, operation: &Value) -> Markup {
-    let example = members(operation, "responses").find(|(status, _)| status.starts_with('2')).and_then(|(_, response)| {
-        let (_, media) = members(response, "content").next()?;
-        example_of(document, media.get("schema")?, 0)
-    });
+    let example = members(operation, "responses").find(|(status, _)| status.starts_with('2')).and_then(
+        |(_, response)| {
+            let (_, media) = members(response, "content").next()?;
+            example_of(document, media.get("schema")?, 0)
+        },
+    );
     html! {
         details {
             summary { "Answers" }
@@ -337,30 +345,30 @@ fn pretty(value: &Value) -> String {
 /// Returns a line for a shell.
 fn curl(document: &Value, operation: &Operation<'_>) -> String {
     let Operation { path, method, value } = operation;
-    let mut line = "curl".to_owned();
+    let mut words = vec!["curl".to_owned()];
     let body = value.get("requestBody").and_then(|body| members(body, "content").next());
     let usual = if body.is_some() { "post" } else { "get" };
     if *method != usual {
-        line.push_str(&format!(" -X {}", method.to_uppercase()));
+        words.push(format!("-X {}", method.to_uppercase()));
     }
     let schemes: Vec<&String> =
         list(value, "security").filter_map(Value::as_object).flat_map(Map::keys).collect();
     if schemes.iter().any(|scheme| *scheme == "bearer") {
-        line.push_str(" -H \"Authorization: Bearer $TOKEN\"");
+        words.push("-H \"Authorization: Bearer $TOKEN\"".to_owned());
     } else if schemes.iter().any(|scheme| *scheme == "basic") {
-        line.push_str(" -u ada");
+        words.push("-u ada".to_owned());
     }
     if let Some((media, body)) = body {
-        line.push_str(&format!(" -H 'Content-Type: {media}'"));
+        words.push(format!("-H 'Content-Type: {media}'"));
         let example = body.get("example").cloned().or_else(|| example_of(document, body.get("schema")?, 0));
-        match example {
-            Some(Value::String(text)) => line.push_str(&format!(" --data-binary {}", quoted(&text))),
-            Some(example) => line.push_str(&format!(" -d {}", quoted(&example.to_string()))),
-            None => line.push_str(" --data-binary @body"),
-        }
+        words.push(match example {
+            Some(Value::String(text)) => format!("--data-binary {}", quoted(&text)),
+            Some(example) => format!("-d {}", quoted(&example.to_string())),
+            None => "--data-binary @body".to_owned(),
+        });
     }
-    line.push_str(&format!(" \"$SERVICE{path}\""));
-    line
+    words.push(format!("\"$SERVICE{path}\""));
+    words.join(" ")
 }
 
 /// Quotes a text for a shell.
@@ -381,7 +389,10 @@ mod tests {
                 let id = text(operation, "operationId");
                 assert!(!id.is_empty(), "{method} {path} has no operationId");
                 assert!(page.contains(&format!("id=\"operation-{id}\"")), "{method} {path}");
-                assert!(!text(operation, "summary").is_empty() && list(operation, "tags").next().is_some(), "{path}");
+                assert!(
+                    !text(operation, "summary").is_empty() && list(operation, "tags").next().is_some(),
+                    "{path}"
+                );
             }
         }
         for (name, _) in members(&document["components"], "schemas") {
@@ -404,7 +415,12 @@ mod tests {
         let path = "/api/v1/ldap/users/search";
         let value = &document["paths"][path]["post"];
         let line = curl(&document, &Operation { path, method: "post", value });
-        assert!(line.starts_with("curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{"), "{line}");
+        assert!(
+            line.starts_with(
+                "curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{"
+            ),
+            "{line}"
+        );
         assert!(line.ends_with("}' \"$SERVICE/api/v1/ldap/users/search\""), "{line}");
     }
 }

@@ -60,7 +60,10 @@ fn complete(path: &str, operation: &mut Value) {
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     let mut answers = vec![
         ("500", "Internal error: it is in the log under this `request_id`"),
-        ("503", "The directory does not answer, or there are too many requests (`overloaded`), or no answer in time (`timeout`)"),
+        (
+            "503",
+            "The directory does not answer, or there are too many requests (`overloaded`), or no answer in time (`timeout`)",
+        ),
     ];
     if has_caller {
         answers.push(("401", "The caller is not known"));

@@ -82,9 +82,8 @@ fn operation(mut object: Map<String, Value>) -> Result<(&'static str, Map<String
         ApiError::bad_request("invalid_member", format!("`{member}` must be {expected}"))
             .with("member", member.into())
     };
-    let name = match object.remove("operation") {
-        Some(Value::String(name)) => name,
-        _ => return Err(invalid("operation", &format!("one of {}", OPERATIONS.join(", ")))),
+    let Some(Value::String(name)) = object.remove("operation") else {
+        return Err(invalid("operation", &format!("one of {}", OPERATIONS.join(", "))));
     };
     let params = match object.remove("params") {
         Some(Value::Object(params)) => params,
@@ -128,25 +127,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(body: Value) -> Result<(&'static str, Map<String, Value>), ApiError> {
+    fn of(body: &Value) -> Result<(&'static str, Map<String, Value>), ApiError> {
         operation(body.as_object().unwrap().clone())
     }
 
     #[test]
     fn an_operation_is_known_or_the_nearest_is_named() {
-        let (name, params) = of(json!({"operation": "search_users", "params": {"count": 1}})).unwrap();
+        let (name, params) = of(&json!({"operation": "search_users", "params": {"count": 1}})).unwrap();
         assert_eq!((name, params.len()), ("search_users", 1));
-        assert_eq!(of(json!({"operation": "health_check", "params": null})).unwrap().1.len(), 0);
-        let error = of(json!({"operation": "serch_users"})).unwrap_err();
+        assert_eq!(of(&json!({"operation": "health_check", "params": null})).unwrap().1.len(), 0);
+        let error = of(&json!({"operation": "serch_users"})).unwrap_err();
         assert_eq!((error.code, &error.fields["near"]), ("unknown_operation", &json!("search_users")));
-        assert_eq!(of(json!({"operation": "drop_table"})).unwrap_err().code, "unknown_operation");
+        assert_eq!(of(&json!({"operation": "drop_table"})).unwrap_err().code, "unknown_operation");
         for (body, code) in [
             (json!({}), "invalid_member"),
             (json!({"operation": 1}), "invalid_member"),
             (json!({"operation": "search_users", "params": []}), "invalid_member"),
             (json!({"operation": "search_users", "parms": {}}), "unknown_member"),
         ] {
-            assert_eq!(of(body.clone()).unwrap_err().code, code, "{body}");
+            assert_eq!(of(&body).unwrap_err().code, code, "{body}");
         }
     }
 }

@@ -1,17 +1,16 @@
 //! What a request asks for, and whether it may.
 
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::base_type;
 use ldap_directory::filter::{Filter, FilterError};
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::Schema;
-use ldap_directory::secret::SecretAttributes;
-use ldap_directory::{Directory, KnownNames, Paging, Scope, SearchRequest, UnknownName};
+use ldap_directory::{Directory, Paging, Scope, SearchRequest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use singer_common::plugin::settings::SHARED;
 use utoipa::ToSchema;
 
+use super::names::Checks;
 use super::page::Warning;
 use crate::config::{Config, Limits};
 use crate::error::ApiError;
@@ -20,9 +19,32 @@ use crate::error::ApiError;
 const MEMBERS: [&str; 5] = ["base_dn", "filter", "attributes", "count", "cursor"];
 /// Names by which programs choose a server or a bind, beside the names of the settings.
 const OF_SERVER: &[&str] = &[
-    "url", "uri", "server", "servers", "ldapurl", "ldapuri", "ldapserver", "hostname", "address", "binduser",
-    "bindpw", "bindcredentials", "user", "userdn", "username", "password", "credentials", "ssl", "tls",
-    "usetls", "starttls", "auth", "authentication", "cafile", "certificate", "timeout",
+    "url",
+    "uri",
+    "server",
+    "servers",
+    "ldapurl",
+    "ldapuri",
+    "ldapserver",
+    "hostname",
+    "address",
+    "binduser",
+    "bindpw",
+    "bindcredentials",
+    "user",
+    "userdn",
+    "username",
+    "password",
+    "credentials",
+    "ssl",
+    "tls",
+    "usetls",
+    "starttls",
+    "auth",
+    "authentication",
+    "cafile",
+    "certificate",
+    "timeout",
 ];
 /// The deepest nesting of a filter.
 const MOST_DEPTH: usize = 32;
@@ -73,8 +95,9 @@ impl SearchBody {
         if let Some(name) = object.keys().find(|name| is_unknown(name) && is_of_server(name)) {
             let detail =
                 format!("`{name}`: server, bind and TLS are settings of the service, never of a request");
-            return Err(ApiError::bad_request("server_is_configured", detail)
-                .with("member", name.as_str().into()));
+            return Err(
+                ApiError::bad_request("server_is_configured", detail).with("member", name.as_str().into())
+            );
         }
         if let Some(name) = object.keys().find(is_unknown) {
             let near = nearest(name, MEMBERS.into_iter());
@@ -142,7 +165,7 @@ impl Question {
         let base_dn = body.base_dn.clone().unwrap_or_else(|| config.users.base_dn.clone());
         let base = base_within(&base_dn, &config.users.base_dn, schema)?;
         let asked = body.filter.as_deref().map(|text| parsed(text, &config.limits)).transpose()?;
-        let checks = Checks { names: KnownNames::new(directory), schema, secrets: directory.secret_attributes() };
+        let checks = Checks::new(directory);
         let mut warnings = Vec::new();
         if let Some(filter) = &asked {
             checks.filter(filter)?;
@@ -169,11 +192,13 @@ impl Question {
     /// Checks that a request with a cursor asks the same.
     pub(super) fn check_same(&self, body: &SearchBody) -> Result<(), ApiError> {
         let differs = |member: &str| {
-            let detail = format!("`{member}` is not that of the request that the cursor comes from: leave it out");
+            let detail =
+                format!("`{member}` is not that of the request that the cursor comes from: leave it out");
             Err(ApiError::bad_request("cursor_mismatch", detail).with("member", member.into()))
         };
         if let Some(base) = &body.base_dn
-            && DnKey::parse(base, Schema::standard()).ok() != DnKey::parse(&self.base_dn, Schema::standard()).ok()
+            && DnKey::parse(base, Schema::standard()).ok()
+                != DnKey::parse(&self.base_dn, Schema::standard()).ok()
         {
             return differs("base_dn");
         }
@@ -213,7 +238,8 @@ fn same_names(a: &[String], b: &[String]) -> bool {
 /// Checks that a base is at or below the configured one.
 fn base_within(base: &str, configured: &str, schema: &Schema) -> Result<DnKey, ApiError> {
     let key = DnKey::parse(base, schema).map_err(|e| {
-        ApiError::bad_request("invalid_dn", format!("`base_dn` is not a DN: {e}")).with("member", "base_dn".into())
+        ApiError::bad_request("invalid_dn", format!("`base_dn` is not a DN: {e}"))
+            .with("member", "base_dn".into())
     })?;
     let outside = || {
         let detail = "`base_dn` is not at or below users.base_dn of the service";
@@ -234,8 +260,13 @@ fn parsed(text: &str, limits: &Limits) -> Result<Filter, ApiError> {
     })?;
     let (terms, depth) = size(&filter);
     if terms > limits.filter_terms {
-        let detail = format!("`filter` has {terms} comparisons, more than {} (limits.filter_terms)", limits.filter_terms);
-        return Err(ApiError::bad_request("filter_too_large", detail).with("limit", limits.filter_terms.into()));
+        let detail = format!(
+            "`filter` has {terms} comparisons, more than {} (limits.filter_terms)",
+            limits.filter_terms
+        );
+        return Err(
+            ApiError::bad_request("filter_too_large", detail).with("limit", limits.filter_terms.into())
+        );
     }
     if depth > MOST_DEPTH {
         let detail = format!("`filter` is nested {depth} deep, more than {MOST_DEPTH}");
@@ -247,8 +278,11 @@ fn parsed(text: &str, limits: &Limits) -> Result<Filter, ApiError> {
 /// Returns where a filter is not valid, in octets from 0.
 fn position(error: &FilterError) -> Option<usize> {
     match error {
-        FilterError::Expected { at, .. } | FilterError::Unescaped { at, .. } => Some(*at),
-        FilterError::BadAttribute(at) | FilterError::BadEscape(at) | FilterError::TooDeep(at) => Some(*at),
+        FilterError::Expected { at, .. }
+        | FilterError::Unescaped { at, .. }
+        | FilterError::BadAttribute(at)
+        | FilterError::BadEscape(at)
+        | FilterError::TooDeep(at) => Some(*at),
         FilterError::BuiltTooDeep | FilterError::BuiltOfNoAttribute(_) => None,
     }
 }
@@ -270,129 +304,6 @@ fn size(filter: &Filter) -> (usize, usize) {
     }
 }
 
-/// The checks of names.
-struct Checks<'a> {
-    names: KnownNames<'a>,
-    schema: &'a Schema,
-    secrets: &'a SecretAttributes,
-}
-
-impl Checks<'_> {
-    /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
-    fn compares_secret(&self, name: &str) -> bool {
-        let is_type = |t: &&ldap_directory::schema::AttributeType| {
-            t.names.iter().any(|name| self.secrets.contains(name)) || self.secrets.contains(&t.oid)
-        };
-        self.is_secret(name)
-            || self.schema.attribute_types().iter().filter(is_type).any(|t| self.schema.is_subtype(&t.oid, name))
-    }
-
-    fn is_secret(&self, name: &str) -> bool {
-        self.secrets.contains(name) || self.secrets.contains(self.schema.canonical_name(name))
-    }
-
-    fn refuse_secret(member: &str, name: &str) -> Result<(), ApiError> {
-        let detail = format!("`{member}`: `{}` is secret: it is neither shown nor compared", base_type(name));
-        Err(ApiError::bad_request("secret_attribute", detail)
-            .with("member", member.into())
-            .with("attribute", base_type(name).into()))
-    }
-
-    fn unknown(&self, member: &str, name: &str) -> Result<(), ApiError> {
-        let found = self.names.attribute(name).err();
-        match found {
-            Some(unknown) => Err(not_known(member, &unknown)),
-            None if self.names.is_unknown_oid(base_type(name)) => {
-                let near = Vec::new();
-                Err(not_known(member, &UnknownName { what: "attribute", name: name.to_owned(), near }))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn filter(&self, filter: &Filter) -> Result<(), ApiError> {
-        for name in filter.attributes() {
-            if base_type(name).eq_ignore_ascii_case("dn") {
-                let detail = "`filter`: the DN is not an attribute; narrow `base_dn`, or use an attribute such as entryDN";
-                return Err(ApiError::bad_request("unknown_attribute", detail)
-                    .with("member", "filter".into())
-                    .with("attribute", name.into()));
-            }
-            if self.compares_secret(name) {
-                return Self::refuse_secret("filter", name);
-            }
-            self.unknown("filter", name)?;
-        }
-        if compares_all(filter) {
-            let detail = "`filter`: a comparison without an attribute compares secrets, too; name an attribute";
-            return Err(ApiError::bad_request("secret_attribute", detail).with("member", "filter".into()));
-        }
-        self.names.unknown_in(filter).first().map_or(Ok(()), |unknown| Err(not_known("filter", unknown)))
-    }
-
-    fn undefined(&self, filter: &Filter) -> Vec<Warning> {
-        let warning = |undefined: ldap_directory::Undefined| Warning {
-            code: "undefined_comparison",
-            about: undefined.comparison.into(),
-            count: 1,
-            detail: format!("no entry matches: {}; expected: {}", undefined.problem, undefined.expected),
-        };
-        self.names.undefined_in(filter).into_iter().map(warning).collect()
-    }
-
-    /// Returns the attributes to request, and those that every entry of the answer has.
-    fn attributes(&self, asked: Option<&[String]>) -> Result<(Vec<String>, Vec<String>), ApiError> {
-        let Some(asked) = asked else { return Ok((vec!["*".to_owned()], Vec::new())) };
-        let (mut requested, mut named) = (Vec::new(), Vec::new());
-        for name in asked {
-            match name.as_str() {
-                "*" | "+" | "1.1" => requested.push(name.clone()),
-                // Every entry of the answer has it.
-                dn if dn.eq_ignore_ascii_case("dn") => {}
-                _ => {
-                    if Filter::Present(name.clone()).check().is_err() {
-                        let detail = format!("`attributes`: `{name}` is not an attribute description (RFC 4512)");
-                        return Err(ApiError::bad_request("invalid_attribute", detail)
-                            .with("member", "attributes".into())
-                            .with("attribute", name.as_str().into()));
-                    }
-                    // Of a supertype's subtypes, the secret ones are left out of the answer.
-                    if self.is_secret(name) {
-                        Self::refuse_secret("attributes", name)?;
-                    }
-                    self.unknown("attributes", name)?;
-                    requested.push(name.clone());
-                    named.push(self.schema.spell(name));
-                }
-            }
-        }
-        if requested.is_empty() {
-            requested.push("1.1".to_owned());
-        }
-        Ok((requested, named))
-    }
-}
-
-fn not_known(member: &str, unknown: &UnknownName) -> ApiError {
-    let code = if unknown.what == "attribute" { "unknown_attribute" } else { "unknown_object_class" };
-    let hint = unknown.either().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    let detail = format!("`{member}`: the directory has no {} `{}`{hint}", unknown.what, unknown.name);
-    ApiError::bad_request(code, detail)
-        .with("member", member.into())
-        .with("attribute", unknown.name.as_str().into())
-        .with("near", unknown.near.first().cloned().into())
-}
-
-/// Whether a filter has a comparison with every attribute (RFC 4511 section 4.5.1.7.7).
-fn compares_all(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(compares_all),
-        Filter::Not(inner) => compares_all(inner),
-        Filter::Extensible { attribute, .. } => attribute.is_none(),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -400,20 +311,22 @@ mod tests {
 
     use super::*;
 
-    fn body(value: Value) -> Result<SearchBody, ApiError> {
+    fn body(value: &Value) -> Result<SearchBody, ApiError> {
         SearchBody::of(value.as_object().unwrap().clone())
     }
 
     #[test]
     fn trap_09_no_member_chooses_a_server() {
         for name in SHARED.iter().flat_map(|s| s.aliases.iter().chain([&s.name])) {
-            assert_eq!(body(json!({*name: "x"})).unwrap_err().code, "server_is_configured", "{name}");
+            assert_eq!(body(&json!({*name: "x"})).unwrap_err().code, "server_is_configured", "{name}");
         }
         for name in ["host", "Host", "bindDN", "server-url", "useSSL", "password", "LDAP_URL", "userDn"] {
-            assert_eq!(body(json!({name: null})).unwrap_err().code, "server_is_configured", "{name}");
+            assert_eq!(body(&json!({name: null})).unwrap_err().code, "server_is_configured", "{name}");
         }
-        for (name, near) in [("base", "base_dn"), ("fliter", "filter"), ("Attributes", "attributes"), ("zzzzzzzzzz", "")] {
-            let error = body(json!({name: "x"})).unwrap_err();
+        for (name, near) in
+            [("base", "base_dn"), ("fliter", "filter"), ("Attributes", "attributes"), ("zzzzzzzzzz", "")]
+        {
+            let error = body(&json!({name: "x"})).unwrap_err();
             assert_eq!(error.code, "unknown_member");
             assert_eq!(error.fields["near"].as_str().unwrap_or_default(), near);
         }
@@ -425,7 +338,14 @@ mod tests {
         for base in ["ou=people,dc=x", "OU=People , DC=X", "2.5.4.11=people,dc=x", "uid=a,ou=people,dc=x"] {
             assert!(within(base).is_ok(), "{base}");
         }
-        for base in ["dc=x", "", "ou=people,dc=x,dc=y", "xou=people,dc=x", r"cn=ou\3dpeople\2cdc\3dx", "ou=people2,dc=x"] {
+        for base in [
+            "dc=x",
+            "",
+            "ou=people,dc=x,dc=y",
+            "xou=people,dc=x",
+            r"cn=ou\3dpeople\2cdc\3dx",
+            "ou=people2,dc=x",
+        ] {
             assert_eq!(within(base).unwrap_err().code, "base_dn_outside", "{base}");
         }
         assert_eq!(within("people").unwrap_err().code, "invalid_dn");
@@ -435,11 +355,8 @@ mod tests {
         let leaf = prop_oneof![
             ("[a-z]{1,4}", "[ -~]{0,4}").prop_map(|(a, v)| Filter::equality(a, v)),
             "[a-z]{1,4}".prop_map(Filter::Present),
-            (proptest::option::of("[a-z]{1,4}"), any::<bool>()).prop_map(|(attribute, dn)| Filter::Extensible {
-                rule: Some("2.5.13.2".into()),
-                attribute,
-                dn,
-                value: b"x".to_vec()
+            (proptest::option::of("[a-z]{1,4}"), any::<bool>()).prop_map(|(attribute, dn)| {
+                Filter::Extensible { rule: Some("2.5.13.2".into()), attribute, dn, value: b"x".to_vec() }
             }),
         ];
         leaf.prop_recursive(5, 40, 5, |inner| {
@@ -473,12 +390,6 @@ mod tests {
                 prop_assert_eq!(error.code, "filter_too_large");
                 prop_assert!(size(&filter).0 > most);
             }
-        }
-
-        #[test]
-        fn a_comparison_with_everything_is_found_anywhere(filter in filters()) {
-            let is_any = |f: &&Filter| matches!(f, Filter::Extensible { attribute: None, .. });
-            prop_assert_eq!(compares_all(&filter), leaves(&filter).iter().any(is_any));
         }
 
         #[test]

@@ -27,8 +27,8 @@ mod traces;
 
 pub use instruments::RunObserver;
 pub use meter::{
-    Books, Change, RecordCounter, books, changes, labels, of_directory, oldest_wait, output_waited, queue_depth,
-    records, rejected, retried,
+    Books, Change, RecordCounter, books, changes, labels, of_directory, oldest_wait, output_waited,
+    queue_depth, records, rejected, retried,
 };
 pub use traces::{Batches, RequestSpan, StreamSpan};
 

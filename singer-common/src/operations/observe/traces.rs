@@ -242,8 +242,10 @@ impl RequestSpan {
     ) -> Option<RequestSpan> {
         let tracing = TRACING.get()?;
         let headers = [("traceparent", traceparent), ("tracestate", tracestate)];
-        let carrier: std::collections::HashMap<String, String> =
-            headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        let carrier: std::collections::HashMap<String, String> = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
         let span = tracing
             .tracer

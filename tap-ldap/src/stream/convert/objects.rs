@@ -75,12 +75,7 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Appends an entry, without the attributes that `is_withheld` names.
-    pub fn write(
-        &mut self,
-        entry: &impl EntryView,
-        is_withheld: impl Fn(&str) -> bool,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn write(&mut self, entry: &impl EntryView, is_withheld: impl Fn(&str) -> bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"dn\":");
         // A DN is always text: nothing is left out.
         let _ = write_octets(entry.dn_octets(), out);
