@@ -16,6 +16,7 @@ mod parts;
 mod people;
 
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
+pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
 pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersConfig};
 

@@ -18,22 +18,30 @@ pub const CODES: &[&str] = &[
     "directory_refused",
     "directory_unavailable",
     "filter_too_large",
+    "form_expired",
+    "header_too_large",
     "insufficient_scope",
     "internal",
     "invalid_attribute",
     "invalid_body",
+    "invalid_credentials",
     "invalid_cursor",
     "invalid_dn",
     "invalid_filter",
     "invalid_member",
+    "invalid_request",
+    "issuer_unavailable",
     "method_not_allowed",
+    "not_a_user",
     "not_found",
     "overloaded",
     "request_timeout",
+    "role_missing",
     "secret_attribute",
     "server_is_configured",
     "timeout",
     "too_large",
+    "too_many_attempts",
     "unauthorized",
     "unknown_attribute",
     "unknown_member",
@@ -231,11 +239,11 @@ mod tests {
             let rest = rest.trim_start().strip_prefix('"')?;
             rest.split('"').next().map(str::to_owned)
         };
-        let after_status = source.split("StatusCode::").skip(1).filter_map(|rest| {
+        let after_status = source.split(concat!("Status", "Code::")).skip(1).filter_map(|rest| {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
             literal(rest.trim_start().strip_prefix(',')?)
         });
-        let of_400 = source.split("bad_request(").skip(1).filter_map(literal);
+        let of_400 = source.split(concat!("bad_", "request(")).skip(1).filter_map(literal);
         after_status.chain(of_400).collect()
     }
 

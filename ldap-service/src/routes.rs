@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
 
+mod auth;
 mod body;
 mod docs;
 mod document;
@@ -35,6 +36,7 @@ mod search;
         (name = "ldif", description = "LDIF export and import"),
         (name = "plugin", description = "Operations by name, in one form"),
         (name = "health", description = "Health and metrics"),
+        (name = "docs", description = "This interface, for programs and people"),
     ),
     components(schemas(schemas::Problem))
 )]
@@ -42,9 +44,8 @@ struct Document;
 
 /// Returns the routes of a configuration, with their document.
 fn table(config: Option<&Config>) -> OpenApiRouter<App> {
-    let document = Document::openapi();
-    let _has_login = config.is_none_or(|config| config.auth_enabled);
-    OpenApiRouter::with_openapi(document)
+    let has_login = config.is_none_or(|config| config.auth_enabled);
+    let router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::report))
@@ -52,7 +53,16 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
         .routes(routes!(docs::document))
-        .routes(routes!(docs::page))
+        .routes(routes!(docs::page));
+    if !has_login {
+        return router;
+    }
+    router
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::forward::forward))
+        .routes(routes!(auth::page::get, auth::page::post))
+        .routes(routes!(auth::page::logout))
 }
 
 /// Returns the router of a configuration.

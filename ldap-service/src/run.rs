@@ -201,6 +201,10 @@ fn reload_configuration(app: &App, acceptor: Option<&Acceptor>, sources: &[Strin
             let problem = "changed, and that needs a new start of the service";
             return Err(SettingsError::value("listen", problem, "the address from the start"));
         }
+        if config.limits.connections != earlier.config.limits.connections {
+            let text = "limits.connections is another one: that needs a new start of the service";
+            Facts::of_setting("limits.connections").warn(text);
+        }
         if let (Some(acceptor), Some(tls)) = (acceptor, &config.tls) {
             acceptor.reload(tls)?;
         }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -21,7 +22,7 @@ mod request;
 pub mod tls;
 
 use idle::IdleTimeout;
-use request::Peer;
+use request::{Peer, Routes};
 use tls::Acceptor;
 
 /// The longest time that requests in progress have after a signal. The process ends after 10 seconds in any case.
@@ -48,7 +49,7 @@ pub async fn serve(
     mut stop: Stop,
     load: impl Fn(&App, Option<&Acceptor>) -> bool + Send,
 ) {
-    let mut routes = table(&app.current().config);
+    let routes: Routes = Arc::new(ArcSwap::from_pointee(table(&app.current().config)));
     let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -58,7 +59,7 @@ pub async fn serve(
             _ = stop.wait() => break,
             Some(()) = reload.recv() => {
                 if load(&app, acceptor.as_ref()) {
-                    routes = table(&app.current().config);
+                    routes.store(Arc::new(table(&app.current().config)));
                 }
                 continue;
             }
@@ -77,7 +78,7 @@ pub async fn serve(
             _ = stop.wait() => break,
             Some(()) = reload.recv() => {
                 if load(&app, acceptor.as_ref()) {
-                    routes = table(&app.current().config);
+                    routes.store(Arc::new(table(&app.current().config)));
                 }
             }
         }
@@ -93,12 +94,28 @@ pub async fn serve(
     }
 }
 
+/// A connection in the metrics, for as long as this exists.
+struct Counted(App);
+
+impl Counted {
+    fn begin(app: &App) -> Self {
+        app.metrics().connections.inc();
+        Self(app.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics().connections.dec();
+    }
+}
+
 /// Serves a connection in a task of its own.
 fn accept(
     stream: TcpStream,
     app: &App,
     acceptor: Option<Acceptor>,
-    routes: Router,
+    routes: Routes,
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) {
@@ -108,7 +125,7 @@ fn accept(
     let app = app.clone();
     tokio::spawn(async move {
         let _permit = permit;
-        app.metrics().connections.inc();
+        let _counted = Counted::begin(&app);
         let stream = IdleTimeout::new(stream, IDLE_TIME);
         match acceptor {
             None => {
@@ -123,7 +140,6 @@ fn accept(
                 Err(reason) => tracing::debug!(%address, "TLS: {reason}"),
             },
         }
-        app.metrics().connections.dec();
     });
 }
 
@@ -131,7 +147,7 @@ async fn connection<S>(
     stream: S,
     peer: Peer,
     app: &App,
-    routes: Router,
+    routes: Routes,
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

@@ -3,19 +3,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use ldap_directory::dn::DnKey;
 use singer_common::plugin::settings::SettingsError;
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::gate::Gate;
+use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::search::cursors::{CursorKey, Cursors};
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -24,6 +28,16 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// How much may be at work at once.
+    pub gate: Gate,
+    /// Whether the directory answers.
+    pub readiness: Readiness,
+    /// What logins remember.
+    pub login: Login,
+    /// Sessions of people in browsers.
+    pub sessions: Sessions,
+    /// The tokens of the identity provider, if they are accepted.
+    pub tokens: Option<Tokens>,
     /// The searches that are open between two pages.
     pub cursors: Cursors,
 }
@@ -34,9 +48,37 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
+        let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
+        let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let directory = DirectoryHandle::open(&config.directory);
         let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
-        Ok(Arc::new(Self { config, directory, cursors }))
+        let gate = Gate::new(&config.limits);
+        let readiness = Readiness::default();
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors }))
+    }
+}
+
+/// Whether the directory answers, as it was found out within the last second.
+#[derive(Debug, Default)]
+pub struct Readiness(tokio::sync::Mutex<Option<(Instant, bool)>>);
+
+impl Readiness {
+    /// How long a result counts.
+    const AGE: Duration = Duration::from_secs(1);
+
+    /// Returns the last result, or finds out a new one. Those who ask meanwhile wait for the same.
+    pub async fn get<F: Future<Output = bool>>(&self, find_out: impl FnOnce() -> F) -> bool {
+        let mut last = self.0.lock().await;
+        if let Some((when, is_ready)) = *last
+            && when.elapsed() < Self::AGE
+        {
+            return is_ready;
+        }
+        let is_ready = find_out().await;
+        *last = Some((Instant::now(), is_ready));
+        is_ready
     }
 }
 
@@ -68,20 +110,16 @@ struct AppState {
     metrics: Metrics,
     started: Instant,
     stopping: AtomicBool,
-    /// A permit for each request at work.
-    permits: Semaphore,
 }
 
 impl App {
     /// Returns the state with its first generation.
     pub fn new(service: Arc<Service>) -> Self {
-        let permits = Semaphore::new(service.config.limits.concurrent);
         Self(Arc::new(AppState {
             current: ArcSwap::new(service),
             metrics: Metrics::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            permits,
         }))
     }
 
@@ -113,11 +151,6 @@ impl App {
     /// Whether the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Returns the permits for requests at work.
-    pub fn permits(&self) -> &Semaphore {
-        &self.0.permits
     }
 }
 
@@ -155,8 +188,12 @@ pub struct Client {
 pub struct PeerCertificate {
     /// The subject, as a DN (RFC 4514).
     pub subject: String,
+    /// The subject, in the form in which DNs compare; `None` if it is empty.
+    pub subject_key: Option<DnKey>,
     /// The fingerprint.
     pub sha256: [u8; 32],
+    /// When it expires. A connection may outlast that.
+    pub not_after: SystemTime,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Client {

@@ -84,7 +84,7 @@ pub struct LoginConfig {
     pub max_failures: u32,
     /// The window, in seconds. Default: 900.
     pub window_seconds: u64,
-    /// The most logins from one address in a minute; 0: no bound. Default: 30.
+    /// The most failed logins from one address in a minute; 0: no bound. Default: 30.
     pub per_address_per_minute: u32,
     /// How long a session lasts, in minutes. Default: 480.
     pub session_minutes: u64,

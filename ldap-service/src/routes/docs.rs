@@ -35,7 +35,7 @@ pub(super) struct Documentation {
 }
 
 /// The OpenAPI 3.1 document
-#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "health", responses(
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "docs", responses(
     (status = 200, description = "The document", body = Object)
 ))]
 pub(super) async fn document(Extension(docs): Extension<Arc<Documentation>>) -> Response {
@@ -43,7 +43,7 @@ pub(super) async fn document(Extension(docs): Extension<Arc<Documentation>>) -> 
 }
 
 /// The document as a page for people
-#[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "health", responses(
+#[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "docs", responses(
     (status = 200, description = "The page", body = String, content_type = "text/html; charset=utf-8")
 ))]
 pub(super) async fn page(Extension(docs): Extension<Arc<Documentation>>) -> Html<String> {
@@ -257,22 +257,23 @@ fn prose(text: &str) -> Markup {
 
 /// Returns who may call.
 fn who(operation: &Value) -> Markup {
-    let mut ways: Vec<(&String, Vec<&str>)> = Vec::new();
-    for way in list(operation, "security") {
-        for (scheme, scopes) in way.as_object().into_iter().flatten() {
+    let (mut ways, mut is_open) = (Vec::<(&String, Vec<&str>)>::new(), false);
+    for way in list(operation, "security").filter_map(Value::as_object) {
+        is_open |= way.is_empty();
+        for (scheme, scopes) in way {
             ways.push((scheme, scopes.as_array().into_iter().flatten().filter_map(Value::as_str).collect()));
         }
     }
     html! {
-        @if ways.is_empty() {
-            "Anybody may call it."
-        } @else {
-            "Needs "
+        @if ways.is_empty() || is_open { "Anybody may call it. " }
+        @if !ways.is_empty() {
+            @if is_open { "It accepts " } @else { "It needs " }
             @for (n, (scheme, scopes)) in ways.iter().enumerate() {
                 @if n > 0 { " or " }
                 a href="#access" { (scheme) }
-                @if !scopes.is_empty() { " with " @for scope in scopes { code { (scope) } " " } }
+                @if !scopes.is_empty() { " with " @for scope in scopes { code { (scope) } } }
             }
+            "."
         }
     }
 }

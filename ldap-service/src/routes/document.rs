@@ -36,11 +36,11 @@ fn schemes() -> Value {
             "type": "mutualTLS",
             "description": "A client certificate of `client_certificates`, with scopes of its own.",
         },
-        "cookie": {
+        "session": {
             "type": "apiKey",
             "in": "cookie",
             "name": SESSION,
-            "description": "The session of the login page.",
+            "description": "The session of the login page. Over TLS, the name of the cookie is `__Host-ldap_session`.",
         },
         "basic": {
             "type": "http",
@@ -51,7 +51,7 @@ fn schemes() -> Value {
 }
 
 /// The cookie of a session.
-const SESSION: &str = "ldap_service_session";
+const SESSION: &str = "ldap_session";
 
 /// Adds the answers that every route of a kind may give, and the headers of answers.
 fn complete(path: &str, operation: &mut Value) {

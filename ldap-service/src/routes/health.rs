@@ -33,9 +33,10 @@ pub(super) async fn live() -> Json<Value> {
     )
 ))]
 pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> Response {
-    let checks = checks(&service).await;
-    let is_ready = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
-    // Without reasons: anybody may ask.
+    // Anybody may ask, as often as they like: without reasons, and the directory is asked once a second.
+    let answers =
+        service.readiness.get(|| async { checks(&service).await.iter().all(|check| check["ok"] == true) });
+    let is_ready = answers.await && !app.is_stopping();
     answer(is_ready, json!({"status": if is_ready { "ready" } else { "not_ready" }}))
 }
 

@@ -7,24 +7,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use singer_common::operations::observe::RequestSpan;
 use tower::ServiceExt as _;
 
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::error::{self, ApiError};
-use crate::service::{App, Client, Current, PeerCertificate};
+use crate::service::{App, Client, Current, PeerCertificate, Service};
 
 const REQUEST_ID: &str = "x-request-id";
+/// The status in log and metrics of a request whose client went away before the answer.
+const CLIENT_GONE: u16 = 499;
+
+/// The routes of the current generation: also for connections that were accepted before a reload.
+pub(super) type Routes = Arc<ArcSwap<Router>>;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -37,13 +41,13 @@ pub(super) struct Peer {
 /// The routes, with what surrounds each request of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct RequestService {
-    routes: Router,
+    routes: Routes,
     app: App,
     peer: Peer,
 }
 
 impl RequestService {
-    pub(super) fn new(routes: Router, app: App, peer: Peer) -> Self {
+    pub(super) fn new(routes: Routes, app: App, peer: Peer) -> Self {
         Self { routes, app, peer }
     }
 }
@@ -59,48 +63,91 @@ impl tower::Service<Request<Incoming>> for RequestService {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let Self { routes, app, peer } = self.clone();
-        Box::pin(async move { Ok(answer(routes, app, peer, request).await) })
+        Box::pin(async move { Ok(answer(&routes.load_full(), app, peer, request).await) })
     }
 }
 
-async fn answer(routes: Router, app: App, peer: Peer, request: Request<Incoming>) -> Response {
-    let began = Instant::now();
+/// What the log and the metrics say of a request, also if its client goes away before the answer.
+struct Account {
+    app: App,
+    began: Instant,
+    method: &'static str,
+    request_id: Arc<str>,
+    address: IpAddr,
+    is_done: bool,
+}
+
+impl Account {
+    fn begin(app: &App, method: &http::Method, client: &Client) -> Self {
+        app.metrics().in_flight.inc();
+        Self {
+            app: app.clone(),
+            began: Instant::now(),
+            method: known_method(method),
+            request_id: client.request_id.clone(),
+            address: client.address,
+            is_done: false,
+        }
+    }
+
+    fn end(mut self, route: &str, status: u16, code: Option<&str>) {
+        self.is_done = true;
+        self.tell(route, status, code);
+    }
+
+    /// Without the query: it may have a filter with personal data.
+    fn tell(&self, route: &str, status: u16, code: Option<&str>) {
+        let took = self.began.elapsed();
+        let Self { method, request_id, address, .. } = self;
+        self.app.metrics().request(method, route, status, took);
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let text = format!("{method} {route} {status} in {milliseconds} ms for {address} ({request_id})");
+        if status >= 500 {
+            tracing::warn!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
+        } else {
+            tracing::info!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.app.metrics().in_flight.dec();
+        if !self.is_done {
+            self.tell("(gone)", CLIENT_GONE, Some("client_gone"));
+        }
+    }
+}
+
+async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming>) -> Response {
     let service = app.current();
     let client = client(&service.config, &peer, request.headers());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let account = Account::begin(&app, request.method(), &client);
+    let path = request.uri().path().to_owned();
     let request_id = client.request_id.clone();
-    let address = client.address;
-    app.metrics().in_flight.inc();
-    let span = span(&service.config, &peer, known_method(&method), request.headers());
-    let worked = work(routes, &app, client, request, &service.config.limits);
-    let worked = match &span {
-        Some(span) => Either::Left(span.around(worked)),
-        None => Either::Right(worked),
+    let span = span(&service.config, &peer, account.method, request.headers());
+    let work = work(routes, service, client, request);
+    let work = match &span {
+        Some(span) => Either::Left(span.around(work)),
+        None => Either::Right(work),
     };
-    let worked = AssertUnwindSafe(worked).catch_unwind();
-    let response = worked.await.unwrap_or_else(|_| {
-        let detail = "internal error; it is in the log under this request_id";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
-    });
-    app.metrics().in_flight.dec();
+    let response = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => {
+            let detail = "internal error; it is in the log under this request_id";
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+        }
+    };
     let route = response.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
-    let (status, took) = (response.status(), began.elapsed());
     let code = response.extensions().get::<ApiError>().map(|error| error.code);
     let mut response = error::render(response, &path, &request_id);
-    app.metrics().request(known_method(&method), route, status.as_u16(), took);
-    // Without query: it may have a filter with personal data.
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (method, status) = (known_method(&method), status.as_u16());
+    let status = response.status().as_u16();
     if let Some(span) = span {
-        span.done(method, route, status, &request_id);
+        span.done(account.method, route, status, &request_id);
     }
-    let text = format!("{method} {route} {status} in {milliseconds} ms for {address} ({request_id})");
-    if status >= 500 {
-        tracing::warn!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
-    } else {
-        tracing::info!(%request_id, method, route, status, code, milliseconds, %address, "{text}");
-    }
+    account.end(route, status, code);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, value);
@@ -137,67 +184,35 @@ fn is_streamed(path: &str) -> bool {
 }
 
 async fn work(
-    routes: Router,
-    app: &App,
+    routes: &Router,
+    service: Arc<Service>,
     client: Client,
     request: Request<Incoming>,
-    limits: &Limits,
-) -> Response {
+) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(client);
-    parts.extensions.insert(Current(app.current()));
+    parts.extensions.insert(Current(service.clone()));
     if is_streamed(parts.uri.path()) {
-        return call(routes, Request::from_parts(parts, Body::new(body))).await;
+        return Ok(call(routes, Request::from_parts(parts, Body::new(body))).await);
     }
+    let limits = &service.config.limits;
     // The body first: a slow client takes no permit.
-    let body = match body_of(body, limits).await {
-        Ok(body) => body,
-        Err(error) => return error.into_response(),
-    };
-    let overloaded = || ApiError {
-        retry_after: Some(Duration::from_secs(1)),
-        ..ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "too many requests are at work (limits.concurrent)",
-        )
-    };
-    let Ok(Ok(_permit)) = tokio::time::timeout(limits.request_time(), app.permits().acquire()).await else {
-        return overloaded().into_response();
-    };
-    let called = call(routes, Request::from_parts(parts, Body::from(body)));
-    tokio::time::timeout(limits.request_time(), called).await.unwrap_or_else(|_| {
+    let body = service.gate.body(body, limits).await?;
+    let _permit = service.gate.request(limits).await?;
+    let called = call(routes, Request::from_parts(parts, Body::from(body.octets.clone())));
+    tokio::time::timeout(limits.request_time(), called).await.map_err(|_| {
         let detail = "no answer in time (limits.request_seconds); what was begun may have an effect";
         ApiError {
             retry_after: Some(Duration::from_secs(5)),
             ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
         }
-        .into_response()
     })
 }
 
-async fn call(routes: Router, request: Request<Body>) -> Response {
-    match routes.oneshot(request).await {
+async fn call(routes: &Router, request: Request<Body>) -> Response {
+    match routes.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
-    }
-}
-
-/// Reads the body of a request.
-async fn body_of(body: Incoming, limits: &Limits) -> Result<Bytes, ApiError> {
-    let collecting = Limited::new(body, limits.request_bytes).collect();
-    match tokio::time::timeout(limits.request_time(), collecting).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail =
-                format!("the body is larger than {} octets (limits.request_bytes)", limits.request_bytes);
-            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail))
-        }
-        Ok(Err(_)) => Err(ApiError::bad_request("body", "the body of the request was cut off")),
-        Err(_) => {
-            let detail = "the body did not arrive in time (limits.request_seconds)";
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
-        }
     }
 }
 

@@ -340,6 +340,7 @@ mod tests {
     const TABLE: Table = Table {
         prefix: "TAP_LDAP",
         own: &[Setting::new("schemas", Kind::ObjectList, "d").of(Group::Streams).alias(&["streams"])],
+        without: &[],
     };
 
     fn file(value: &Value) -> (tempfile::TempDir, String) {
