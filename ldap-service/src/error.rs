@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 /// All codes of errors ([`ApiError::code`]), in order. Part of the interface: none is removed or renamed.
 pub const CODES: &[&str] = &[
+    "attribute_protected",
     "base_dn_outside",
     "body",
     "cursor_expired",
@@ -20,6 +21,7 @@ pub const CODES: &[&str] = &[
     "filter_too_large",
     "form_expired",
     "header_too_large",
+    "incomplete",
     "insufficient_scope",
     "internal",
     "invalid_attribute",
@@ -29,20 +31,32 @@ pub const CODES: &[&str] = &[
     "invalid_dn",
     "invalid_filter",
     "invalid_member",
+    "invalid_query",
     "invalid_request",
+    "invalid_value",
     "issuer_unavailable",
+    "max_deletes",
     "method_not_allowed",
+    "no_storage",
     "not_a_user",
+    "not_allowed",
+    "not_empty",
     "not_found",
+    "out_of_scope",
+    "outcome_unknown",
     "overloaded",
+    "precondition_failed",
+    "protected",
     "request_timeout",
     "role_missing",
     "secret_attribute",
     "server_is_configured",
+    "taken",
     "timeout",
     "too_large",
     "too_many_attempts",
     "unauthorized",
+    "undo_unavailable",
     "unknown_attribute",
     "unknown_member",
     "unknown_object_class",
@@ -244,7 +258,10 @@ mod tests {
             literal(rest.trim_start().strip_prefix(',')?)
         });
         let of_400 = source.split(concat!("bad_", "request(")).skip(1).filter_map(literal);
-        after_status.chain(of_400).collect()
+        let of_writes = source.split(concat!("WriteError", "Kind::")).skip(1).filter_map(|rest| {
+            literal(rest.trim_start_matches(char::is_alphanumeric).trim_start().strip_prefix("=>")?)
+        });
+        after_status.chain(of_400).chain(of_writes).collect()
     }
 
     #[test]

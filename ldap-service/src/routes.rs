@@ -17,6 +17,7 @@ mod body;
 mod docs;
 mod document;
 mod health;
+mod ldif;
 mod plugin;
 mod schemas;
 mod search;
@@ -53,7 +54,9 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
         .routes(routes!(docs::document))
-        .routes(routes!(docs::page));
+        .routes(routes!(docs::page))
+        .routes(routes!(ldif::export))
+        .routes(routes!(ldif::import));
     if !has_login {
         return router;
     }

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::search::cursors::{CursorKey, Cursors};
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
+use crate::write::Writer;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
+    /// The way of every change.
+    pub writer: Writer,
     /// How much may be at work at once.
     pub gate: Gate,
     /// Whether the directory answers.
@@ -52,11 +55,13 @@ impl Service {
         let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
         let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
         let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
+        let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
+        let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
-        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
-        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors }))
+        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
     }
 }
 

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, header};
 use ldap_directory::nearest::nearest;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::{Map, Value};
 
 use super::schemas::{PluginAnswer, PluginFailure, PluginRequest};
@@ -14,6 +15,7 @@ use crate::config::Scope;
 use crate::error::ApiError;
 use crate::search;
 use crate::service::{App, Current, Service};
+use crate::write::{ResourceKind, Subject, WriteOptions};
 
 const OPERATIONS: [&str; 3] = ["search_users", "create_user", "health_check"];
 
@@ -39,9 +41,11 @@ const OPERATIONS: [&str; 3] = ["search_users", "create_user", "health_check"];
         (status = 413, description = "The body is too large", body = PluginFailure, content_type = "application/json"),
         (status = 415, description = "The body is not JSON", body = PluginFailure, content_type = "application/json"),
         (status = 422, description = "The directory has a limit below this answer, or the user is not valid", body = PluginFailure, content_type = "application/json"),
+        (status = 429, description = "Too many deletions or requests", body = PluginFailure, content_type = "application/json"),
         (status = 500, description = "Internal error", body = PluginFailure, content_type = "application/json"),
         (status = 502, description = "The directory refused the operation", body = PluginFailure, content_type = "application/json"),
-        (status = 503, description = "The directory does not answer, or the service has too many requests", body = PluginFailure, content_type = "application/json"),
+        (status = 503, description = "The directory does not answer, or the service has too many requests; or it is not known whether the user was added (`outcome_unknown`): look before it is sent again", body = PluginFailure, content_type = "application/json"),
+        (status = 507, description = "The undo file cannot be written: nothing was changed", body = PluginFailure, content_type = "application/json"),
     )
 )]
 pub(super) async fn execute(
@@ -61,7 +65,7 @@ pub(super) async fn execute(
         }
         "create_user" => {
             caller.require(Scope::ScimWrite)?;
-            create_user(&service, &params)?
+            create_user(&service, params).await?
         }
         _ => {
             no_params(&params)?;
@@ -117,9 +121,26 @@ fn no_params(params: &Map<String, Value>) -> Result<(), ApiError> {
     }
 }
 
-fn create_user(_service: &Service, _params: &Map<String, Value>) -> Result<Vec<u8>, ApiError> {
-    let detail = "the service changes nothing: the setting `write` is not set";
-    Err(ApiError::new(http::StatusCode::FORBIDDEN, "writes_disabled", detail))
+/// Adds a user by the rule `users`, with its plan, guards and undo file. An existing user is never changed.
+async fn create_user(service: &Service, params: Map<String, Value>) -> Result<Vec<u8>, ApiError> {
+    service.writer.undo_dir()?;
+    let directory = service.directory.get()?;
+    let (kind, options) = (ResourceKind::Users, WriteOptions::default());
+    let outcome = service.writer.upsert(&directory, kind, params, Subject::New, options).await?;
+    let mut id = b"null".to_vec();
+    if let Some(found) = &outcome.id {
+        let mut text = Vec::new();
+        let kind = ValueKind::of(directory.schema(), &found.attribute);
+        if kind.write_json(&found.value, &mut text).is_ok() {
+            id = text;
+        }
+    }
+    let (dn, undo_file) = (Value::from(outcome.dn), Value::from(outcome.undo_file));
+    let mut data =
+        format!("\"dn\":{dn},\"effect\":\"{}\",\"undo_file\":{undo_file},\"id\":", outcome.effect.word())
+            .into_bytes();
+    data.extend_from_slice(&id);
+    Ok(data)
 }
 
 #[cfg(test)]
