@@ -60,7 +60,7 @@ pub(super) async fn execute(
     let data = match operation {
         "search_users" => {
             caller.require(Scope::Search)?;
-            let page = search::run(&service.cursors, &service.config, &caller.name, params).await?;
+            let page = search::run(&service.cursors, &service.config, &caller.key(), params).await?;
             page.members("users")
         }
         "create_user" => {
