@@ -166,7 +166,7 @@ fn every_line_end_of_a_file_is_one() {
         }
     }
     std::fs::write(&file, classic.to_owned() + "dn: cn=e,dc=x\robjectClass: device\rcn e\r").unwrap();
-    Run::tap(&config).run().reports_line(12);
+    Run::tap(&config).run().reports_line(13);
 }
 
 #[test]
