@@ -295,7 +295,6 @@ fn the_doctor_looks_at_entries_and_not_at_the_base_alone() {
     ];
     let entry = plain(b"cn=one,dc=x", &[("objectClass", &["device"]), ("cn", &["one"])]);
     let server = Fake::start(Plain::new(vec![PlainEntry { operational, ..entry }]));
-    // The server closes the connection at "Who am I?", and is connected to again.
     let config = json!({"server_url": server.uri(), "base_dn": "dc=x"});
     let report = doctor(Program::Tap, &config).arg("--format").arg("json").run().json();
     says(&report, "id", "ok", &["entryUUID"]);
