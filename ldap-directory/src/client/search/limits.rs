@@ -116,7 +116,7 @@ impl LdapSearch {
             tracing::warn!(
                 code,
                 setting = "page_size",
-                "the server answers a search with paged results (RFC 2696) with {name} {text}: searches are unpaged from here on, which may end at its size limit"
+                "the server gives this user no paged results (RFC 2696): it answers {name} {text}; searches are unpaged from here on, which may end at its size limit"
             );
         } else {
             tracing::info!(
