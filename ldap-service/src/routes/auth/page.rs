@@ -12,6 +12,7 @@ use singer_common::operations::page::{Frame, visible};
 use super::{return_to, user_of_session};
 use crate::error::ApiError;
 use crate::login::Credentials;
+use crate::routes::schemas::{LoginForm, LogoutForm};
 use crate::service::{Client, Current, Service};
 use crate::sessions;
 
@@ -237,7 +238,7 @@ pub(in crate::routes) async fn get(
 ///
 /// Sets the cookie of a session, and leads back.
 #[utoipa::path(post, path = "/login", operation_id = "loginForm", tag = "login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`username`, `password`, `form_token` of the page, `return_to`"),
+    request_body(content = LoginForm, content_type = "application/x-www-form-urlencoded", description = "`username`, `password`, `form_token` of the page, `return_to`"),
     responses(
         (status = 303, description = "Logged in: `Location` leads back"),
         (status = 401, description = "The name or the password is wrong", body = String, content_type = "text/html"),
@@ -276,7 +277,7 @@ pub(in crate::routes) async fn post(
 ///
 /// Ends the session, also for who has copied its cookie.
 #[utoipa::path(post, path = "/logout", tag = "login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`form_token` of the page, `return_to`"),
+    request_body(content = LogoutForm, content_type = "application/x-www-form-urlencoded", description = "`form_token` of the page, `return_to`"),
     responses(
         (status = 303, description = "Logged out: `Location` leads to the login page"),
         (status = 403, description = "The form is not of this browser", body = String, content_type = "text/html"),
