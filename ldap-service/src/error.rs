@@ -84,7 +84,13 @@ pub struct ApiError {
     pub scim_type: Option<&'static str>,
     /// The value of `WWW-Authenticate`.
     pub challenge: Option<&'static str>,
+    /// When the answer is sent: not before.
+    pub answer_at: Option<AnswerAt>,
 }
+
+/// The time at which an answer is sent, in the extensions of a response. The wait takes no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerAt(pub tokio::time::Instant);
 
 impl ApiError {
     /// Returns an error.
@@ -97,6 +103,7 @@ impl ApiError {
             fields: Map::new(),
             scim_type: None,
             challenge: None,
+            answer_at: None,
         }
     }
 
@@ -214,6 +221,9 @@ impl From<DirectoryError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
+        if let Some(at) = self.answer_at {
+            response.extensions_mut().insert(at);
+        }
         response.extensions_mut().insert(self);
         response
     }

@@ -227,28 +227,3 @@ pub(super) struct PluginError {
     /// The number of the request.
     request_id: String,
 }
-
-/// The form of the login page.
-#[derive(Debug, ToSchema)]
-#[allow(dead_code, reason = "for the document")]
-pub(super) struct LoginForm {
-    /// The login name.
-    username: String,
-    /// The password.
-    #[schema(format = Password)]
-    password: String,
-    /// `form_token` of the page.
-    form_token: String,
-    /// Where the login leads back to.
-    return_to: Option<String>,
-}
-
-/// The form of a logout.
-#[derive(Debug, ToSchema)]
-#[allow(dead_code, reason = "for the document")]
-pub(super) struct LogoutForm {
-    /// `form_token` of the page.
-    form_token: String,
-    /// Where the logout leads back to.
-    return_to: Option<String>,
-}

@@ -20,7 +20,7 @@ use singer_common::operations::observe::RequestSpan;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
-use crate::error::{self, ApiError};
+use crate::error::{self, AnswerAt, ApiError};
 use crate::service::{App, Client, Current, PeerCertificate, Service};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -139,6 +139,9 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
         }
     };
+    if let Some(AnswerAt(at)) = response.extensions().get::<AnswerAt>().copied() {
+        tokio::time::sleep_until(at).await;
+    }
     let route = response.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     let code = response.extensions().get::<ApiError>().map(|error| error.code);
