@@ -5,7 +5,6 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,8 +12,14 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
 
+mod auth;
+mod body;
 mod docs;
+mod document;
 mod health;
+mod plugin;
+mod schemas;
+mod search;
 
 /// What the document says beside the routes.
 #[derive(Debug, OpenApi)]
@@ -29,28 +34,38 @@ mod health;
         (name = "search", description = "Searches"),
         (name = "scim", description = "SCIM 2.0 (RFC 7643, RFC 7644, RFC 9865)"),
         (name = "ldif", description = "LDIF export and import"),
+        (name = "plugin", description = "Operations by name, in one form"),
         (name = "health", description = "Health and metrics"),
-    )
+    ),
+    components(schemas(schemas::Problem))
 )]
 struct Document;
 
 /// Returns the routes of a configuration, with their document.
 fn table(config: Option<&Config>) -> OpenApiRouter<App> {
-    let mut document = Document::openapi();
-    let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-    let _has_login = config.is_none_or(|config| config.auth_enabled);
-    OpenApiRouter::with_openapi(document)
+    let has_login = config.is_none_or(|config| config.auth_enabled);
+    let router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::report))
         .routes(routes!(health::metrics))
+        .routes(routes!(search::search_users))
+        .routes(routes!(plugin::execute));
+    if !has_login {
+        return router;
+    }
+    router
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::forward::forward))
+        .routes(routes!(auth::page::get, auth::page::post))
+        .routes(routes!(auth::page::logout))
 }
 
 /// Returns the router of a configuration.
 pub fn router(config: &Config, app: App) -> Router {
     let (router, document) = table(Some(config)).split_for_parts();
-    docs::add(router, &document)
+    docs::add(router, &document::of(&document))
         .route_layer(axum::middleware::from_fn(note_route))
         .fallback(|| async { ApiError::not_found("there is no such route: see /openapi.json") })
         .method_not_allowed_fallback(|| async {
@@ -75,5 +90,5 @@ async fn note_route(request: Request, next: Next) -> Response {
 /// # Errors
 /// It cannot be written as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    table(None).into_openapi().to_pretty_json()
+    serde_json::to_string_pretty(&document::of(&table(None).into_openapi()))
 }

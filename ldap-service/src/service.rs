@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::search::cursors::{CursorKey, Cursors};
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 
@@ -37,6 +38,8 @@ pub struct Service {
     pub sessions: Sessions,
     /// The tokens of the identity provider, if they are accepted.
     pub tokens: Option<Tokens>,
+    /// The searches that are open between two pages.
+    pub cursors: Cursors,
 }
 
 impl Service {
@@ -45,14 +48,15 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
-        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
         let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
-        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens }))
+        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors }))
     }
 }
 
@@ -76,6 +80,24 @@ impl Readiness {
         *last = Some((Instant::now(), is_ready));
         is_ready
     }
+}
+
+/// Returns the key of cursors: of `login.session_key_file`, so that those from before a restart are known, though not open any more; else
+/// that of the earlier generation, or a random one.
+fn cursor_key(config: &Config, earlier: Option<&Service>) -> Result<CursorKey, SettingsError> {
+    if let Some(file) = &config.login.session_key_file {
+        return CursorKey::of_file(file).map_err(|e| {
+            let problem = format!("{}: {e}", file.display());
+            SettingsError::value("login.session_key_file", problem, "a file with 32 octets or more")
+        });
+    }
+    if let Some(earlier) = earlier {
+        return Ok(earlier.cursors.key().clone());
+    }
+    CursorKey::random().map_err(|e| {
+        let expected = "random numbers of the system, for keys";
+        SettingsError::value("(random numbers)", e.to_string(), expected)
+    })
 }
 
 /// The state of the process. Cheap to clone.

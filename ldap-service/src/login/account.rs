@@ -39,7 +39,7 @@ pub(super) const PASSWORD_TIMES: &[&str] = &["pwdChangedTime", "pwdLastSet", "pw
 ///
 /// # Errors
 /// The account may not be used.
-pub fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
+pub(super) fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
     let number = |name: &str| entry.first_text(name).and_then(|text| text.trim().parse::<i64>().ok());
     if number("userAccountControl").is_some_and(|flags| flags & ACCOUNT_DISABLE != 0) {
         return Err(Unusable::Disabled);

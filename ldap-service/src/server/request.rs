@@ -27,7 +27,7 @@ const REQUEST_ID: &str = "x-request-id";
 const CLIENT_GONE: u16 = 499;
 
 /// The routes of the current generation: also for connections that were accepted before a reload.
-pub(super) type Routes = Arc<ArcSwap<Router>>;
+pub type Routes = Arc<ArcSwap<Router>>;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
