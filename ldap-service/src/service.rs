@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::search::cursors::{CursorKey, Cursors};
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
+use crate::write::Writer;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Service {
     pub tokens: Option<Tokens>,
     /// The searches that are open between two pages.
     pub cursors: Cursors,
+    /// The way of every change.
+    pub writer: Writer,
 }
 
 impl Service {
@@ -52,11 +55,13 @@ impl Service {
         let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
         let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
         let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
+        let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
+        let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
         let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
-        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors }))
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
     }
 }
 
