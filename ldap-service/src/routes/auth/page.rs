@@ -1,6 +1,6 @@
 //! The login page: `GET` and `POST /login`, `POST /logout`.
 
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use cookie::Cookie;
@@ -10,10 +10,10 @@ use maud::{Markup, html};
 use singer_common::operations::page::{Frame, visible};
 use utoipa::ToSchema;
 
-use super::{return_to, user_of_session};
+use super::{check, return_to, user_of_session};
 use crate::error::ApiError;
 use crate::login::Credentials;
-use crate::service::{Client, Current, Service};
+use crate::service::{App, Client, Current, Service};
 use crate::sessions;
 
 const STYLE: &str = "
@@ -270,6 +270,7 @@ pub(in crate::routes) async fn get(
         (status = 503, description = "The directory cannot tell", body = String, content_type = "text/html")
 ))]
 pub(in crate::routes) async fn post(
+    State(app): State<App>,
     Current(service): Current,
     client: Client,
     headers: HeaderMap,
@@ -286,7 +287,7 @@ pub(in crate::routes) async fn post(
         password: NonEmptyPassword::new(std::mem::take(&mut form.password)),
         address: Some(client.address),
     };
-    let logged_in = match service.login.check(&service.config, &service.directory, credentials).await {
+    let logged_in = match check(&app, service, credentials).await {
         Ok(logged_in) => logged_in,
         Err(error) => return visit.problem_page(&error, &form),
     };
