@@ -18,7 +18,7 @@ mod people;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
-pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersConfig};
+pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
 
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

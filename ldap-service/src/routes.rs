@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderValue;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,6 +12,7 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
+use crate::write;
 
 mod auth;
 mod body;
@@ -20,6 +22,7 @@ mod health;
 mod ldif;
 mod plugin;
 mod schemas;
+mod scim;
 mod search;
 
 /// What the document says beside the routes.
@@ -53,7 +56,8 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
         .routes(routes!(ldif::export))
-        .routes(routes!(ldif::import));
+        .routes(routes!(ldif::import))
+        .merge(scim_table());
     if !has_login {
         return router;
     }
@@ -63,6 +67,24 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(auth::forward::forward))
         .routes(routes!(auth::page::get, auth::page::post))
         .routes(routes!(auth::page::logout))
+}
+
+fn scim_table() -> OpenApiRouter<App> {
+    use scim::{discovery, groups, me, users};
+    OpenApiRouter::new()
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::search))
+        .routes(routes!(users::get, users::replace, users::patch, users::delete))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::search))
+        .routes(routes!(groups::get, groups::replace, groups::patch, groups::delete))
+        .routes(routes!(scim::search))
+        .routes(routes!(me::get))
+        .routes(routes!(discovery::config))
+        .routes(routes!(discovery::schemas))
+        .routes(routes!(discovery::schema))
+        .routes(routes!(discovery::types))
+        .routes(routes!(discovery::resource_type))
 }
 
 /// Returns the router of a configuration.
@@ -78,10 +100,13 @@ pub fn router(config: &Config, app: App) -> Router {
         .with_state(app)
 }
 
-/// Notes the matched route in the response, for log and metrics.
+/// Notes the matched route in the response, for log and metrics; and the undo files of what the request changed.
 async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let (mut response, undo_files) = write::noting_undo_files(next.run(request)).await;
+    for file in undo_files.iter().filter_map(|file| HeaderValue::from_str(file).ok()) {
+        response.headers_mut().append(write::UNDO_FILE, file);
+    }
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }

@@ -29,8 +29,6 @@ pub struct Service {
     pub config: Config,
     /// The directory.
     pub directory: DirectoryHandle,
-    /// The way of every change.
-    pub writer: Writer,
     /// How much may be at work at once.
     pub gate: Gate,
     /// Whether the directory answers.
@@ -43,6 +41,8 @@ pub struct Service {
     pub tokens: Option<Tokens>,
     /// The searches that are open between two pages.
     pub cursors: Cursors,
+    /// The way of every change.
+    pub writer: Writer,
 }
 
 impl Service {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::dn::{DnKey, parent, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use serde_json::{Map, Value};
@@ -21,8 +21,8 @@ use super::locks::{self, LockKey};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
-    Effect, EntryRef, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
-    entries, refusal,
+    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, Writer, entries, refusal,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -71,10 +71,19 @@ pub(super) async fn upsert(
     let is_new = subject == Subject::New;
     rule.complete(&mut record, schema, is_new);
     let task = task_of(&rule, record, directory)?;
-    let Task::Upsert { wanted, filter: own_filter, write_policy } = task else {
+    let Task::Upsert { mut wanted, filter: own_filter, write_policy } = task else {
         return Err(refusal::of_settings(&"a record that is no upsert"));
     };
     let territory = writer.territory(directory).await?;
+    if options.placement == Placement::SameParent
+        && let Subject::Existing(entry) = &subject
+    {
+        let dn = entries::locate(directory, &rule.base_dn, entry).await?;
+        let (rdn, above) = (split_first(&wanted.dn).map(|(rdn, _)| rdn.to_owned()), parent(&dn));
+        if let Ok(rdn) = rdn {
+            wanted.dn = if above.is_empty() { rdn } else { format!("{rdn},{above}") };
+        }
+    }
     let key = territory.key(&wanted.dn)?;
     let mut locks = BTreeSet::from([locks::of_dn(&key)]);
     let value = wanted.attributes.iter().find(|a| schema.same_description(&a.description, &rule.naming));
@@ -95,7 +104,8 @@ pub(super) async fn upsert(
             locks.insert(locks::of_dn(&territory.key(&dn)?));
             locks.insert(locks::of_value(&entry.id.attribute, &entry.id.value));
             let filter = entry.id.filter();
-            let operations = Operations { create: false, ..write_policy.operations };
+            let may_rename = write_policy.operations.rename && options.placement != Placement::Same;
+            let operations = Operations { create: false, rename: may_rename, ..write_policy.operations };
             (Some(dn), Some(filter.clone()), Some(filter.to_string()), operations, vec![entry.id.attribute])
         }
     };
