@@ -1,6 +1,14 @@
 //! `/scim/v2/ServiceProviderConfig`, `/Schemas`, `/ResourceTypes` (RFC 7644 section 4)
 
-use super::*;
+use axum::extract::Path;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Asked, answer, list_of, one_of};
+use crate::error::ApiError;
+use crate::scim::documents;
+use crate::scim::store::Store;
 
 /// What the service can do
 #[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "scim",

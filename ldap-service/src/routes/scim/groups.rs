@@ -1,6 +1,12 @@
 //! `/scim/v2/Groups`
 
-use super::*;
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::response::Response;
+
+use super::{Asked, ListParameters, ResourceParameters};
+use crate::error::ApiError;
+use crate::scim::mapping::ResourceType;
 
 const GROUP: ResourceType = ResourceType::Group;
 
@@ -95,7 +101,7 @@ pub(in crate::routes) async fn replace(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    asked.replace(GROUP, &id, &body).await
+    Box::pin(asked.replace(GROUP, &id, &body)).await
 }
 
 /// Changes a group
@@ -122,7 +128,7 @@ pub(in crate::routes) async fn patch(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    asked.patch(GROUP, &id, &body).await
+    Box::pin(asked.patch(GROUP, &id, &body)).await
 }
 
 /// Deletes a group

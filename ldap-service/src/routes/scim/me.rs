@@ -1,6 +1,13 @@
 //! `/scim/v2/Me` (RFC 7644 section 3.11)
 
-use super::*;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{Asked, ResourceParameters};
+use crate::caller::Caller;
+use crate::config::Scope;
+use crate::error::ApiError;
+use crate::scim::mapping::ResourceType;
 
 /// The caller's own user
 ///

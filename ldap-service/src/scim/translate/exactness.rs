@@ -23,33 +23,33 @@ fn word() -> impl Strategy<Value = String> {
 
 fn any_entry() -> impl Strategy<Value = Entry> {
     let values = |most| proptest::collection::btree_set(word(), 0..=most);
-    (word(), values(1), values(2), values(2), any::<bool>()).prop_map(|(uid, title, mail, mobile, disabled)| {
-        let octets = |set: BTreeSet<String>| set.into_iter().map(String::into_bytes).collect::<Vec<_>>();
-        let mut attributes = vec![
-            Attribute::new("entryUUID", vec![b"5f8b1e0a-1111-4222-8333-444455556666".to_vec()]),
-            Attribute::new("modifyTimestamp", vec![b"20260131080000Z".to_vec()]),
-            Attribute::new("uid", vec![uid.into_bytes()]),
-        ];
-        let mut add = |name: &str, values: Vec<Vec<u8>>| {
-            if !values.is_empty() {
-                attributes.push(Attribute::new(name, values));
+    (word(), values(1), values(2), values(2), any::<bool>()).prop_map(
+        |(uid, title, mail, mobile, disabled)| {
+            let octets = |set: BTreeSet<String>| set.into_iter().map(String::into_bytes).collect::<Vec<_>>();
+            let mut attributes = vec![
+                Attribute::new("entryUUID", vec![b"5f8b1e0a-1111-4222-8333-444455556666".to_vec()]),
+                Attribute::new("modifyTimestamp", vec![b"20260131080000Z".to_vec()]),
+                Attribute::new("uid", vec![uid.into_bytes()]),
+            ];
+            let mut add = |name: &str, values: Vec<Vec<u8>>| {
+                if !values.is_empty() {
+                    attributes.push(Attribute::new(name, values));
+                }
+            };
+            add("title", octets(title));
+            add("mail", octets(mail));
+            add("mobile", octets(mobile));
+            if disabled {
+                add("pwdAccountLockedTime", vec![b"000001010000Z".to_vec()]);
             }
-        };
-        add("title", octets(title));
-        add("mail", octets(mail));
-        add("mobile", octets(mobile));
-        if disabled {
-            add("pwdAccountLockedTime", vec![b"000001010000Z".to_vec()]);
-        }
-        Entry { dn: "uid=x,dc=x".into(), attributes }
-    })
+            Entry { dn: "uid=x,dc=x".into(), attributes }
+        },
+    )
 }
 
 fn any_expr() -> impl Strategy<Value = Expr> {
     let operator = || {
-        proptest::sample::select(
-            &[Operator::Eq, Operator::Ne, Operator::Co, Operator::Sw, Operator::Ew][..],
-        )
+        proptest::sample::select(&[Operator::Eq, Operator::Ne, Operator::Co, Operator::Sw, Operator::Ew][..])
     };
     let path = proptest::sample::select(
         &["userName", "title", "emails", "emails.value", "phoneNumbers.value", "phoneNumbers.type"][..],
@@ -61,7 +61,8 @@ fn any_expr() -> impl Strategy<Value = Expr> {
         value,
     };
     let leaf = prop_oneof![
-        (path.clone(), operator(), text()).prop_map(move |(path, operator, value)| compare(path, operator, value)),
+        (path.clone(), operator(), text())
+            .prop_map(move |(path, operator, value)| compare(path, operator, value)),
         path.prop_map(|path| Expr::Present(AttrPath::from_token(path).unwrap())),
         any::<bool>().prop_map(move |v| compare("active", Operator::Eq, json!(v))),
     ];
