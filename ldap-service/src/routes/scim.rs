@@ -258,7 +258,7 @@ fn one_of(documents: Vec<Value>, id: &str) -> Result<Response, ApiError> {
 ///
 /// The body is a SearchRequest. Without `sortBy` and `cursor`: users come first, then groups, each in the order of its ids. A filter that one
 /// of the two types does not have is refused.
-#[utoipa::path(post, path = "/scim/v2/.search", tag = "scim", security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
+#[utoipa::path(post, path = "/scim/v2/.search", operation_id = "scimSearch", tag = "scim", security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     request_body(content = Value, content_type = "application/scim+json", description = "A SearchRequest (RFC 7644 section 3.4.3)"),
     responses(
         (status = 200, description = "A ListResponse", body = Value, content_type = "application/scim+json"),
