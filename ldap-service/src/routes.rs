@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderValue;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,6 +12,7 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
+use crate::write;
 
 mod auth;
 mod body;
@@ -38,6 +40,7 @@ mod search;
         (name = "ldif", description = "LDIF export and import"),
         (name = "plugin", description = "Operations by name, in one form"),
         (name = "health", description = "Health and metrics"),
+        (name = "docs", description = "This interface, for programs and people"),
     ),
     components(schemas(schemas::Problem))
 )]
@@ -53,6 +56,8 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
+        .routes(routes!(docs::document))
+        .routes(routes!(docs::page))
         .routes(routes!(ldif::export))
         .routes(routes!(ldif::import))
         .merge(scim_table());
@@ -98,10 +103,13 @@ pub fn router(config: &Config, app: App) -> Router {
         .with_state(app)
 }
 
-/// Notes the matched route in the response, for log and metrics.
+/// Notes the matched route in the response, for log and metrics; and the undo files of what the request changed.
 async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let (mut response, undo_files) = write::noting_undo_files(next.run(request)).await;
+    for file in undo_files.iter().filter_map(|file| HeaderValue::from_str(file).ok()) {
+        response.headers_mut().append(write::UNDO_FILE, file);
+    }
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }

@@ -32,6 +32,7 @@ mod fence;
 mod guard;
 mod locks;
 mod plan;
+mod reference;
 mod refusal;
 pub mod rules;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod values;
 mod writer;
 
 pub use error::{WriteError, WriteErrorKind};
+pub use reference::{UNDO_FILE, noting_undo_files};
 pub use writer::{WriteState, Writer};
 
 #[allow(unused_imports, reason = "for the import of LDIF")]

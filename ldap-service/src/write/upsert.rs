@@ -21,8 +21,8 @@ use super::locks::{self, LockKey};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
-    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
-    entries, refusal,
+    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, Writer, entries, refusal,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.

@@ -229,7 +229,7 @@ fn logged_in(name: &str, token: &str) -> Markup {
 /// The login page
 ///
 /// A form, or who is logged in. It needs no script.
-#[utoipa::path(get, path = "/login", tag = "login",
+#[utoipa::path(get, path = "/login", operation_id = "loginPage", tag = "login",
     params(("return_to" = Option<String>, Query, description = "Where a login leads back to: a path of this host, or a URL of a host in `login.return_hosts`")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
@@ -259,7 +259,7 @@ pub(in crate::routes) async fn get(
 /// Log in by the form of the login page
 ///
 /// Sets the cookie of a session, and leads back.
-#[utoipa::path(post, path = "/login", tag = "login",
+#[utoipa::path(post, path = "/login", operation_id = "loginForm", tag = "login",
     request_body(content = Form, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "Logged in: `Location` leads back"),
