@@ -26,6 +26,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Returns what tells this caller from all others: a user by the entry, a program by its name.
+    pub fn key(&self) -> String {
+        match &self.user {
+            Some(user) if user.id.is_empty() => format!("user {}", user.dn),
+            Some(user) => format!("user {}", user.id),
+            None => format!("program {}", self.name),
+        }
+    }
+
     /// Checks that the caller has a scope.
     ///
     /// # Errors
@@ -86,16 +95,20 @@ fn by_api_token(service: &Service, token: &str) -> Option<Caller> {
 }
 
 async fn by_jwt(service: &Service, client: &Client, token: &str) -> Result<Caller, ApiError> {
-    let tokens = service.tokens.as_ref().ok_or_else(ApiError::unauthorized)?;
+    let Some(tokens) = service.tokens.as_ref().filter(|_| token.contains('.')) else {
+        tracing::info!(
+            "a bearer token is refused: it is none of api_tokens, and not a JWT that `jwt` accepts"
+        );
+        return Err(ApiError::unauthorized());
+    };
     let certificate = client.certificate.as_ref().map(|shown| &shown.sha256);
     let claims = tokens.verify(token, certificate).await?;
     match claims.subject {
         Subject::Client(name) => Ok(Caller { name, scopes: claims.scopes, user: None }),
         Subject::User(name) => {
             let user = Login::user_of_name(&service.config, &service.directory, &name).await?;
-            let mut scopes = user.scopes.clone();
-            scopes.extend(claims.scopes);
-            Ok(Caller { name, scopes, user: Some(Box::new(user)) })
+            let scopes = [claims.scopes, user.scopes.clone()].concat();
+            Ok(Caller { name: user.username.clone(), scopes, user: Some(Box::new(user)) })
         }
     }
 }

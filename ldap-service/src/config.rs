@@ -273,6 +273,10 @@ mod tests {
             (json!({"users": {"base": "dc=x"}}), "users.base"),
             (json!({"users": {"base_dn": "no dn"}}), "users.base_dn"),
             (json!({"users": {"base_dn": "dc=x", "filter": "(uid="}}), "users.filter"),
+            (
+                json!({"users": {"base_dn": "dc=x", "login_attributes": ["uid", "a)("]}}),
+                "users.login_attributes[1]",
+            ),
             (json!({"limits": {"count": 0}}), "limits.count"),
             (json!({"trusted_proxies": ["10.0.0.0/33"]}), "trusted_proxies[0]"),
             (json!({"write": {"mapping_rules": {}}}), "write.undo_dir"),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, LoginConfig};
 use crate::directory::DirectoryHandle;
-use crate::error::ApiError;
+use crate::error::{AnswerAt, ApiError};
 
 mod account;
 mod find;
@@ -114,8 +114,8 @@ impl Login {
                 if took_a_hash {
                     self.pace.note(began.elapsed());
                 }
-                self.pace.wait(began).await;
-                Err(refused())
+                // The caller gives its permit back before it waits: wrong passwords must not keep others out.
+                Err(ApiError { answer_at: Some(AnswerAt(self.pace.end(began))), ..refused() })
             }
             Ok(Checked::Proven(entry, outcome)) => {
                 named.succeeded();
@@ -140,7 +140,7 @@ impl Login {
         name: &str,
         password: &NonEmptyPassword,
     ) -> Result<Checked, ApiError> {
-        let entry = match find::by_name(&config.users, directory, name).await? {
+        let entry = match find::by_name(&config.users, directory, name).await.map_err(outage)? {
             Fitting::One(entry) => entry,
             Fitting::None => return self.bind_in_vain(config, directory, password).await,
             Fitting::Several(dns) => {
@@ -165,7 +165,7 @@ impl Login {
             counted.failed();
             Ok(Checked::Refused { took_a_hash })
         };
-        match authenticate(directory, &entry.dn, password).await? {
+        match authenticate(directory, &entry.dn, password).await.map_err(outage)? {
             Authentication::Accepted(state) => {
                 counted.succeeded();
                 let outcome = if state.must_change { Err(Refusal::MustChange) } else { Ok(state) };
@@ -217,7 +217,7 @@ impl Login {
         let dn = base.child(self.decoy.clone()).to_string();
         match authenticate(directory, &dn, password).await {
             // A server that refuses the DN in another way has answered nevertheless.
-            Err(error) if error.is_connection() || error.is_outcome_unknown() => Err(error.into()),
+            Err(error) if error.is_connection() || error.is_outcome_unknown() => Err(outage(error)),
             Ok(Authentication::Unavailable { .. }) => Err(ApiError::directory_unavailable()),
             Ok(Authentication::Accepted(_)) => {
                 tracing::error!(
@@ -240,7 +240,7 @@ impl Login {
         name: &str,
     ) -> Result<User, ApiError> {
         let directory = directory.get()?;
-        let fitting = find::by_name(&config.users, &directory, name).await?;
+        let fitting = find::by_name(&config.users, &directory, name).await.map_err(outage)?;
         enabled(config, &directory, fitting).await
     }
 
@@ -254,7 +254,7 @@ impl Login {
         id: &str,
     ) -> Result<User, ApiError> {
         let directory = directory.get()?;
-        let fitting = find::by_id(&config.users, &directory, id).await?;
+        let fitting = find::by_id(&config.users, &directory, id).await.map_err(outage)?;
         enabled(config, &directory, fitting).await
     }
 }
@@ -301,7 +301,7 @@ async fn enabled(config: &Config, directory: &Directory, fitting: Fitting) -> Re
 }
 
 async fn describe(config: &Config, directory: &Directory, entry: &Entry) -> Result<User, ApiError> {
-    let membership = roles::of(config, directory, entry).await?;
+    let membership = roles::of(config, directory, entry).await.map_err(outage)?;
     Ok(User::of(config, directory, entry, membership))
 }
 
@@ -314,6 +314,13 @@ fn network(address: IpAddr) -> IpAddr {
             IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
     }
+}
+
+/// Returns 503 for every error of the directory: nothing is known about the user, whatever the directory said (trap 10). A base that is not
+/// there is no unknown user either.
+fn outage(error: DirectoryError) -> ApiError {
+    tracing::warn!(code = error.code(), "a user could not be checked: {error}");
+    ApiError::directory_unavailable()
 }
 
 /// Returns the one refusal of a login.

@@ -142,7 +142,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.test.is_some() {
         return health(&config, &mut writer).await;
     }
-    observe::start("ldap-service", &values)?;
+    observe::start_service("ldap-service", &values)?;
     stop.handle();
     // The directory's connection belongs to the runtime that opened it, so that everything is in this one.
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -117,3 +117,5 @@ fn unavailable(after: Duration) -> ApiError {
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod testing;

@@ -20,7 +20,7 @@ import conftest  # noqa: E402
 import people  # noqa: E402
 import scim_suites  # noqa: E402
 from directories import OpenLdap  # noqa: E402
-from service import Service, configuration, token  # noqa: E402
+from service import Service, configuration, scim_settings, token  # noqa: E402
 from slapd import ADMIN, PASSWORD, die_with_parent, free_port  # noqa: E402
 
 BEGIN = "<!-- begin: SCIM suites (tests/service/conformance.py --write) -->"
@@ -48,7 +48,7 @@ def measure_service(folder):
     directory = OpenLdap(folder / "slapd")
     try:
         (folder / "service").mkdir()
-        service = Service(conftest.SERVICE, folder / "service", configuration(directory, folder / "service"))
+        service = Service(conftest.SERVICE, folder / "service", configuration(directory, folder / "service", **scim_settings(directory.suffix)))
         try:
             return measure(service.url + "/scim/v2", token("all"), folder)
         finally:

@@ -66,6 +66,16 @@ def configuration(directory, folder, **settings):
     return {name: value for name, value in config.items() if value is not None}
 
 
+def scim_settings(suffix):
+    """Settings for the SCIM suites: they write externalId, which no LDAP attribute is for, and an id of a member that nobody has."""
+    return {
+        "users": {"base_dn": f"ou=people,{suffix}", "filter": "(objectClass=person)", "login_attributes": ["uid"],
+                  "scim": {"externalId": "carLicense"}},
+        "groups": {"base_dn": f"ou=groups,{suffix}", "filter": "(objectClass=groupOfNames)", "nested": "auto",
+                   "scim": {"externalId": "businessCategory"}, "unknown_members": "ignore"},
+    }
+
+
 class Service:
     """A running service. `stop` ends it and checks what it wrote."""
 

@@ -306,7 +306,7 @@ impl ApiToken {
                         .map_err(|e| wrong(&e.to_string(), "a file with the SHA-256 of the token"))?;
                     token_sha256(&setting, &text).map_err(|e| match e {
                         SettingsError::Value { problem, expected, .. } => wrong(&problem, &expected),
-                        other => other,
+                        other @ SettingsError::File { .. } => other,
                     })?
                 }
                 _ => {

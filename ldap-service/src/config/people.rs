@@ -192,6 +192,13 @@ impl UsersConfig {
                 "an object with base_dn, for example {\"base_dn\": \"ou=people,dc=example,dc=com\"}";
             return Err(SettingsError::value("users", "not set", expected));
         };
+        for (n, name) in raw.login_attributes.iter().enumerate() {
+            if Filter::Present(name.clone()).check().is_err() {
+                let setting = format!("users.login_attributes[{n}]");
+                let expected = "the name of an LDAP attribute, for example uid";
+                return Err(SettingsError::value(setting, format!("`{name}`"), expected));
+            }
+        }
         Ok(Self {
             base_dn: parts::dn("users.base_dn".into(), raw.base_dn)?,
             filter: parts::filter("users.filter", raw.filter.as_deref().unwrap_or(PEOPLE))?,

@@ -37,9 +37,9 @@ impl Pace {
         longest.saturating_mul(2).clamp(SHORTEST, LONGEST)
     }
 
-    /// Waits until the end of the period that began then, or of a later one.
-    pub(super) async fn wait(&self, began: Instant) {
-        tokio::time::sleep_until(end(began, self.period(), began.elapsed())).await;
+    /// Returns when a refusal is sent: at the end of the period that began then, or of a later one.
+    pub(super) fn end(&self, began: Instant) -> Instant {
+        end(began, self.period(), began.elapsed())
     }
 }
 

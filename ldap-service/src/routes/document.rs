@@ -40,7 +40,7 @@ fn schemes() -> Value {
             "type": "apiKey",
             "in": "cookie",
             "name": SESSION,
-            "description": "The session of the login page. Over TLS its name is `__Host-ldap_session`.",
+            "description": "The session of the login page. Over TLS, the name of the cookie is `__Host-ldap_session`.",
         },
         "basic": {
             "type": "http",

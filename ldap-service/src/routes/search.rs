@@ -43,7 +43,7 @@ pub(super) async fn search_users(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Search)?;
     let object = body::object(&headers, &body)?;
-    let page = search::run(&service.cursors, &service.config, &caller.name, object).await?;
+    let page = search::run(&service.cursors, &service.config, &caller.key(), object).await?;
     let mut answer = b"{\"status\":\"success\",".to_vec();
     answer.extend_from_slice(&page.members("data"));
     answer.push(b'}');

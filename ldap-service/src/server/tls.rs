@@ -140,8 +140,8 @@ fn subject(name: &X509Name<'_>) -> Option<String> {
     Some(rdns.join(","))
 }
 
-/// Returns a type and value (RFC 4514 sections 2.3 and 2.4). A type without a well-known name is its OID; a value of a type that
-/// has no certain text, as TeletexString, is `#` and its encoding in hex.
+/// Returns a type and value (RFC 4514 sections 2.3 and 2.4). The value of a type without a well-known name, and one without a certain
+/// text, as TeletexString, is `#` and its encoding in hex.
 fn ava(part: &AttributeTypeAndValue<'_>) -> Option<String> {
     let oid = part.attr_type().to_id_string();
     let known = Schema::standard().attribute_type(&oid).and_then(|known| known.names.first());
@@ -157,7 +157,7 @@ fn ava(part: &AttributeTypeAndValue<'_>) -> Option<String> {
         }
         _ => None,
     };
-    let value = match text {
+    let value = match text.filter(|_| known.is_some()) {
         Some(text) => escape_value(text.as_bytes()),
         None => {
             value.to_der_vec().ok()?.iter().fold("#".to_owned(), |hex, octet| format!("{hex}{octet:02x}"))

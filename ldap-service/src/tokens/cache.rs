@@ -208,9 +208,9 @@ mod tests {
 
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use super::super::attacks::Signer;
     use super::super::jwk::Judgement;
     use super::super::jws::Unverified;
+    use super::super::testing::Signer;
     use super::*;
     use jsonwebtoken::Algorithm;
     use serde_json::json;

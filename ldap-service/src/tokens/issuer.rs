@@ -26,7 +26,8 @@ const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 /// Fetches the keys of an issuer.
 #[derive(Debug)]
 pub(super) struct Issuer {
-    issuer: String,
+    /// The claim `iss`, and the start of the URL of the discovery document.
+    name: String,
     jwks_url: Option<String>,
     agent: ureq::Agent,
 }
@@ -61,7 +62,7 @@ impl Issuer {
             agent = agent.proxy(None);
         }
         let agent = agent.build().new_agent();
-        Ok(Self { issuer: config.issuer.clone(), jwks_url: config.jwks_url.clone(), agent })
+        Ok(Self { name: config.issuer.clone(), jwks_url: config.jwks_url.clone(), agent })
     }
 
     /// Fetches the keys. Blocks for at most [`LONGEST`].
@@ -80,13 +81,13 @@ impl Issuer {
 
     /// Returns the URL of the keys from the issuer's discovery document.
     fn discover(&self, deadline: Instant) -> Result<String, String> {
-        let url = format!("{}{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
+        let url = format!("{}{WELL_KNOWN}", self.name.trim_end_matches('/'));
         let found = || -> Result<String, String> {
             let text = self.get(&url, deadline)?;
             let document = json::object(&text).ok_or("not a JSON object")?;
             let member = |name: &str| document.get(name).and_then(Value::as_str);
             let issuer = member("issuer").ok_or("no `issuer` in it")?;
-            if issuer != self.issuer {
+            if issuer != self.name {
                 // Quoted: it comes from outside.
                 return Err(format!("its issuer is {issuer:?}, and the setting jwt.issuer is another text"));
             }
@@ -94,7 +95,7 @@ impl Issuer {
             let checked =
                 provider_url(jwks_url).map_err(|wrong| format!("jwks_uri {jwks_url:?}: {wrong}"))?;
             // Else an issuer could make the service ask other programs of this machine.
-            if is_loopback(&checked) && !provider_url(&self.issuer).is_ok_and(|issuer| is_loopback(&issuer)) {
+            if is_loopback(&checked) && !provider_url(&self.name).is_ok_and(|issuer| is_loopback(&issuer)) {
                 return Err(format!("jwks_uri {jwks_url:?} is on this machine, and the issuer is not"));
             }
             Ok(jwks_url.to_owned())
@@ -167,7 +168,7 @@ mod tests {
     use jsonwebtoken::Algorithm;
     use serde_json::json;
 
-    use super::super::attacks::Signer;
+    use super::super::testing::Signer;
     use super::*;
 
     const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_issuer_is_believed_about_itself_alone() {
-        let other = issuer(&[("/keys", keys())]).issuer;
+        let other = issuer(&[("/keys", keys())]).name;
         let document = |issuer: &str| {
             (WELL_KNOWN, body(&json!({"issuer": issuer, "jwks_uri": "{base}/keys"}).to_string()))
         };
@@ -290,9 +291,9 @@ mod tests {
             let issuer = issuer(&answers);
             let reason = issuer.fetch().unwrap_err();
             // What the document says is refused before anything else is asked.
-            let is_refused_early = reason.starts_with(&format!("{}{WELL_KNOWN}", issuer.issuer));
+            let is_refused_early = reason.starts_with(&format!("{}{WELL_KNOWN}", issuer.name));
             let names_keys =
-                ["/keys", "/old"].iter().any(|path| reason.starts_with(&format!("{}{path}", issuer.issuer)));
+                ["/keys", "/old"].iter().any(|path| reason.starts_with(&format!("{}{path}", issuer.name)));
             assert!(is_refused_early != names_keys, "{name}: {reason}");
             assert!(is_refused_early || !name.starts_with("jwks_uri"), "{name}: {reason}");
         }

@@ -13,6 +13,16 @@ const MOST_KEYS: usize = 256;
 /// The octets of an RSA modulus: 2,048 to 8,192 bits.
 const RSA_OCTETS: std::ops::RangeInclusive<usize> = 256..=1024;
 
+/// The algorithms of an RSA key (RFC 7518 sections 3.3 and 3.5).
+const RSA_ALGORITHMS: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
 /// The keys of an issuer.
 #[derive(Debug, Default)]
 pub(super) struct KeySet(Vec<Key>);
@@ -22,12 +32,15 @@ struct Key {
     kid: Option<String>,
     /// The algorithms that the form of the key allows, and its `alg`.
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    verifying: DecodingKey,
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("kid", &self.kid).field("algorithms", &self.algorithms).finish()
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +87,7 @@ impl KeySet {
         let Some(kid) = &token.kid else {
             let mut fitting = self.0.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
-                (Some(key), None) if token.is_signed_by(&key.key) => Judgement::Verified,
+                (Some(key), None) if token.is_signed_by(&key.verifying) => Judgement::Verified,
                 // The key may have been replaced, and another one would have no other name.
                 (Some(_) | None, None) => Judgement::Unknown,
                 (_, Some(_)) => Judgement::Refused("without kid, and more than one key fits"),
@@ -84,7 +97,7 @@ impl KeySet {
         if named.peek().is_none() {
             return Judgement::Unknown;
         }
-        if named.filter(fits).any(|key| token.is_signed_by(&key.key)) {
+        if named.filter(fits).any(|key| token.is_signed_by(&key.verifying)) {
             return Judgement::Verified;
         }
         Judgement::Refused("the signature is not of the key that kid names")
@@ -109,16 +122,15 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
         Some(Value::Array(operations)) if operations.iter().any(|name| name == "verify") => {}
         Some(_) => return None,
     }
-    let (mut algorithms, key) = match (text("kty")??, text("crv")?) {
+    let (mut algorithms, verifying) = match (text("kty")??, text("crv")?) {
         ("RSA", _) => {
             let (n, e) = (octets("n")?, octets("e")?);
             let n = n.strip_prefix(&[0]).unwrap_or(&n);
             if !RSA_OCTETS.contains(&n.len()) {
                 return None;
             }
-            use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
             let key = DecodingKey::from_rsa_raw_components(n, &e);
-            (vec![RS256, RS384, RS512, PS256, PS384, PS512], key)
+            (RSA_ALGORITHMS.to_vec(), key)
         }
         ("EC", Some("P-256")) => (vec![Algorithm::ES256], point(&octets("x")?, &octets("y")?, 32)?),
         ("EC", Some("P-384")) => (vec![Algorithm::ES384], point(&octets("x")?, &octets("y")?, 48)?),
@@ -132,7 +144,7 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
         algorithms.retain(|algorithm| format!("{algorithm:?}") == alg);
     }
     let kid = text("kid")?.map(str::to_owned);
-    (!algorithms.is_empty()).then_some(Key { kid, algorithms, key })
+    (!algorithms.is_empty()).then_some(Key { kid, algorithms, verifying })
 }
 
 /// Returns the key of a point in uncompressed form. Whether it is on the curve is checked at each verification.

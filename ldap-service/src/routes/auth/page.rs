@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ldap_directory::secret::NonEmptyPassword;
 use maud::{Markup, html};
 use singer_common::operations::page::{Frame, visible};
+use utoipa::ToSchema;
 
 use super::{return_to, user_of_session};
 use crate::error::ApiError;
@@ -25,12 +26,31 @@ form button { min-height: 2.6rem; border: 1px solid var(--accent); border-radius
 form button:hover { filter: brightness(1.1); }
 ";
 
-/// What a browser sends.
-#[derive(Default)]
-struct Form {
+/// What a browser sends to log in.
+#[derive(Default, ToSchema)]
+#[schema(as = LoginForm)]
+pub(in crate::routes) struct Form {
+    /// The login name.
     username: String,
+    /// The password.
+    #[schema(format = Password)]
     password: String,
-    token: String,
+    /// The token of the page that had the form.
+    form_token: String,
+    /// Where the login leads back to.
+    #[schema(required = false)]
+    return_to: String,
+}
+
+/// What a browser sends to log out.
+#[derive(ToSchema)]
+#[schema(as = LogoutForm)]
+#[expect(dead_code, reason = "it describes a part of the form")]
+pub(in crate::routes) struct LogoutForm {
+    /// The token of the page that had the form.
+    form_token: String,
+    /// Where the logout leads to.
+    #[schema(required = false)]
     return_to: String,
 }
 
@@ -41,7 +61,7 @@ impl Form {
             let field = match &*name {
                 "username" => &mut form.username,
                 "password" => &mut form.password,
-                "form_token" => &mut form.token,
+                "form_token" => &mut form.form_token,
                 "return_to" => &mut form.return_to,
                 _ => continue,
             };
@@ -125,6 +145,9 @@ impl Visit {
             logged_in: None,
         };
         let mut response = self.page(error.status, &shown)?;
+        if let Some(at) = error.answer_at {
+            response.extensions_mut().insert(at);
+        }
         if let Some(after) = error.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
@@ -132,7 +155,7 @@ impl Visit {
     }
 
     fn is_own_form(&self, form: &Form) -> bool {
-        self.service.sessions.is_own_form(&self.headers, self.client.is_secure, &form.token)
+        self.service.sessions.is_own_form(&self.headers, self.client.is_secure, &form.form_token)
     }
 }
 
@@ -206,7 +229,7 @@ fn logged_in(name: &str, token: &str) -> Markup {
 /// The login page
 ///
 /// A form, or who is logged in. It needs no script.
-#[utoipa::path(get, path = "/login", tag = "login",
+#[utoipa::path(get, path = "/login", operation_id = "loginPage", tag = "login",
     params(("return_to" = Option<String>, Query, description = "Where a login leads back to: a path of this host, or a URL of a host in `login.return_hosts`")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
@@ -236,8 +259,8 @@ pub(in crate::routes) async fn get(
 /// Log in by the form of the login page
 ///
 /// Sets the cookie of a session, and leads back.
-#[utoipa::path(post, path = "/login", tag = "login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`username`, `password`, `form_token` of the page, `return_to`"),
+#[utoipa::path(post, path = "/login", operation_id = "loginForm", tag = "login",
+    request_body(content = Form, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "Logged in: `Location` leads back"),
         (status = 401, description = "The name or the password is wrong", body = String, content_type = "text/html"),
@@ -276,7 +299,7 @@ pub(in crate::routes) async fn post(
 ///
 /// Ends the session, also for who has copied its cookie.
 #[utoipa::path(post, path = "/logout", tag = "login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`form_token` of the page, `return_to`"),
+    request_body(content = LogoutForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "Logged out: `Location` leads to the login page"),
         (status = 403, description = "The form is not of this browser", body = String, content_type = "text/html"),
