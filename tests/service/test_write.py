@@ -116,7 +116,7 @@ def test_a_full_disk_for_undo_lets_nothing_be_written(openldap, writing, tmp_pat
         service = writing(openldap, undo_dir=disk.folder)
         before, ada, staff = content(openldap), user(service, "ada"), group(service, "not-admins")
         disk.fill()
-        new(service, "grace", status=507)
+        assert str(disk.folder) not in new(service, "grace", status=507).text
         ok(scim(service, "DELETE", f"/Users/{ada}"), 507)
         patch(service, f"/Users/{ada}", {"op": "replace", "path": "displayName", "value": "x"}, status=507)
         patch(service, f"/Groups/{staff}", {"op": "add", "path": "members", "value": [{"value": ada}]}, status=507)
