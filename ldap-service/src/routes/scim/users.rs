@@ -41,7 +41,7 @@ pub(in crate::routes) async fn create(asked: Asked, body: Bytes) -> Result<Respo
 }
 
 /// Searches users
-#[utoipa::path(post, path = "/scim/v2/Users/.search", operation_id = "searchUsers", tag = "scim",
+#[utoipa::path(post, path = "/scim/v2/Users/.search", operation_id = "searchScimUsers", tag = "scim",
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     request_body(content = Value, content_type = "application/scim+json", description = "A SearchRequest (RFC 7644 section 3.4.3)"),
     responses(
