@@ -26,7 +26,7 @@ impl LdapSearch {
                 operation: OPERATION,
                 dn,
                 reason: format!(
-                    "the entry has an attribute with the name `{description}`, which is not UTF-8 (RFC 4512 section 1.4); correct it on the server, or name the attributes to read (`attributes`)"
+                    "the entry is not well-formed: it has an attribute with the name `{description}`, which is not UTF-8 (RFC 4512 section 1.4); correct it on the server, or name the attributes to read (`attributes`)"
                 ),
                 outcome_unknown: false,
             }),

@@ -136,7 +136,10 @@ impl LdapSearch {
             && !self.cookie.is_empty()
             && self.entries_of_page == 0
             && is_of_pages(code);
-        let size = match self.other_size(code) {
+        let other = self.other_size(code);
+        // A size that is refused has another one to try first.
+        let is_forgotten = is_forgotten && other.is_none();
+        let size = match other {
             Some(size) => size,
             None if is_forgotten => self.page_size,
             None => return false,
