@@ -10,11 +10,13 @@ use singer_common::operations::facts::Warning;
 use singer_common::plugin::directory_settings::directory_config;
 use singer_common::plugin::settings::SettingsError;
 
+mod algorithm;
 mod callers;
 mod listener;
 mod parts;
 mod people;
 
+pub use algorithm::Algorithm;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
