@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 /// All codes of errors ([`ApiError::code`]), in order. Part of the interface: none is removed or renamed.
 pub const CODES: &[&str] = &[
+    "ambiguous",
     "attribute_protected",
     "base_dn_outside",
     "body",
@@ -37,7 +38,10 @@ pub const CODES: &[&str] = &[
     "issuer_unavailable",
     "max_deletes",
     "method_not_allowed",
+    "misconfigured",
+    "no_filter",
     "no_storage",
+    "no_user",
     "not_a_user",
     "not_allowed",
     "not_empty",

@@ -490,7 +490,7 @@ def test_a_group_of_many_members_changes_by_single_values(services, openldaps):
 
 
 def test_the_documents_are_true_to_the_mapping(services, openldap):
-    scim = start(services, openldap, users={"base_dn": f"ou=people,{people.SUFFIX}", "scim": {"title": "none", "emails[home]": "labeledURI", "urn:x:badge:Badge:number": "uidNumber"}})
+    scim = start(services, openldap, users={"base_dn": f"ou=people,{people.SUFFIX}", "scim": {"title": "none", "externalId": "carLicense", "emails[home]": "labeledURI", "urn:x:badge:Badge:number": "uidNumber"}})
     schemas = {s["id"]: s for s in scim("GET", "/Schemas")["Resources"]}
     assert set(schemas) == {USER, GROUP, ENTERPRISE, "urn:x:badge:Badge"}
     user = {a["name"]: a for a in schemas[USER]["attributes"]}

@@ -385,10 +385,11 @@ mod tests {
     fn the_page_has_every_operation_and_schema_and_loads_nothing() {
         let document: Value = serde_json::from_str(&crate::routes::openapi().unwrap()).unwrap();
         let page = render(&document);
+        let mut ids = std::collections::BTreeSet::new();
         for (path, methods) in members(&document, "paths") {
             for (method, operation) in methods.as_object().unwrap() {
                 let id = text(operation, "operationId");
-                assert!(!id.is_empty(), "{method} {path} has no operationId");
+                assert!(!id.is_empty() && ids.insert(id), "{method} {path}: operationId `{id}`");
                 assert!(page.contains(&format!("id=\"operation-{id}\"")), "{method} {path}");
                 assert!(
                     !text(operation, "summary").is_empty() && list(operation, "tags").next().is_some(),

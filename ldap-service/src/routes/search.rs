@@ -21,7 +21,7 @@ use crate::service::Current;
 #[utoipa::path(
     post,
     path = "/api/v1/ldap/users/search",
-    operation_id = "searchUsers",
+    operation_id = "findUsers",
     tag = "search",
     security(("bearer" = ["search"]), ("certificate" = ["search"])),
     request_body(content = SearchBody, content_type = "application/json", description = "What to look for"),
