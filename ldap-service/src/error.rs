@@ -286,6 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn every_code_is_in_the_reference_and_no_other() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/service.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, rest) = page.split_once("<!-- codes -->").unwrap();
+        let (table, _) = rest.split_once("<!-- end of codes -->").unwrap();
+        let rows: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(rows, CODES);
+    }
+
+    #[test]
     fn every_code_is_in_the_list() {
         assert!(CODES.is_sorted(), "in order");
         let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
