@@ -5,8 +5,10 @@
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts; [`gate`] bounds what is at work.
 //! 3. [`directory`] opens the directory in the background.
-//! 4. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
-//! 5. [`routes`] is the table of routes, and [`server`] the listener.
+//! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
+//! 5. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
+//! 6. [`ldif`] reads and writes LDIF.
+//! 7. [`routes`] is the table of routes, and [`server`] the listener.
 //!
 //! [`run`] is the command line, and [`init`] its questions.
 
@@ -16,9 +18,11 @@ pub mod directory;
 pub mod error;
 pub mod gate;
 pub mod init;
+pub mod ldif;
 pub mod metrics;
 pub mod routes;
 pub mod run;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod write;

@@ -15,6 +15,7 @@ use crate::service::App;
 
 mod docs;
 mod health;
+mod ldif;
 
 /// What the document says beside the routes.
 #[derive(Debug, OpenApi)]
@@ -45,6 +46,8 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(health::ready))
         .routes(routes!(health::report))
         .routes(routes!(health::metrics))
+        .routes(routes!(ldif::export))
+        .routes(routes!(ldif::import))
 }
 
 /// Returns the router of a configuration.

@@ -15,6 +15,7 @@ use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::write::Writer;
 
 /// One generation of the service.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Service {
     pub gate: Gate,
     /// Whether the directory answers.
     pub readiness: Readiness,
+    /// The way of every change.
+    pub writer: Writer,
 }
 
 impl Service {
@@ -35,10 +38,11 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
-        let _ = earlier;
+        let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
+        let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
-        Ok(Arc::new(Self { config, directory, gate, readiness: Readiness::default() }))
+        Ok(Arc::new(Self { config, directory, gate, writer, readiness: Readiness::default() }))
     }
 }
 

@@ -14,7 +14,10 @@ use crate::rules::rule::Rule;
 const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
 
 /// Checks what needs no connection: a clear-text password must not be sent unencrypted.
-pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError> {
+///
+/// # Errors
+/// A rule would send one.
+pub fn check_transport(config: &TargetConfig) -> Result<(), SettingsError> {
     for (stream, rule) in &config.rules {
         let Some(password) = rule.password.as_ref().filter(|p| p.mode.sends_clear_text()) else { continue };
         let at = format!("mapping_rules.{stream}.password.mode");

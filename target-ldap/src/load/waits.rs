@@ -5,7 +5,6 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ldap_directory::DirectoryError;
-use ldap_directory::protocol::result_code;
 use singer_common::operations::observe;
 
 use super::Load;
@@ -14,7 +13,7 @@ use super::deferred_references::DeferredReferences;
 use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
-use crate::write::ldap_result::LdapResult;
+use crate::write::ldap_result::{LdapResult, is_taken_value};
 
 /// After this time a wait is logged, and the record tried again: the cause may have ended unseen.
 const LONG: Duration = Duration::from_secs(60);
@@ -132,20 +131,5 @@ impl<W: Write> Load<'_, W> {
             self.scheduler.change(id, |work| work.is_wait_logged = true);
             self.scheduler.try_parked(id);
         }
-    }
-}
-
-/// Whether an error means that another entry has the DN, or a unique value. OpenLDAP (slapo-unique) and 389 DS return
-/// `constraintViolation` (19) with a text; Active Directory `entryAlreadyExists` (68), or 19 with `000021C7`
-/// (userPrincipalName) or `000021C8` (servicePrincipalName).
-fn is_taken_value(error: &DirectoryError) -> bool {
-    let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else { return false };
-    let text = text.to_ascii_lowercase();
-    match code {
-        result_code::ENTRY_ALREADY_EXISTS => true,
-        result_code::CONSTRAINT_VIOLATION => {
-            ["unique", "already", "in use", "000021c7", "000021c8"].iter().any(|word| text.contains(word))
-        }
-        _ => false,
     }
 }

@@ -140,7 +140,8 @@ impl Mapping {
         }
     }
 
-    fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
+    /// Returns the task that does to an entry what `on_delete` says. `dn`: its DN; `filter` locates it, if it is not found by its DN.
+    pub fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
         Task::Delete { dn, filter, action: self.action.clone(), write_policy: self.write_policy.clone() }
     }
 

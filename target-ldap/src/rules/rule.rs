@@ -4,10 +4,12 @@ use ldap_directory::filter;
 use serde::Deserialize;
 use serde_json::Value;
 use singer_common::operations::secret::is_secret_attribute;
+use singer_common::plugin::settings::SettingsError;
 
 use crate::rules::accounts::AccountsRule;
 use crate::rules::password::PasswordRule;
 use crate::rules::policy::{Compare, Policy};
+use crate::rules::rule_settings;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
@@ -124,6 +126,15 @@ impl Default for Rule {
 }
 
 impl Rule {
+    /// Parses a rule from the value of its setting. `path` is the name of the setting in messages. `default_base` is the DN that a
+    /// `dn_template` of one RDN is relative to.
+    ///
+    /// # Errors
+    /// A key that is not known, or a value that is not valid.
+    pub fn parse(path: &str, value: Value, default_base: Option<&str>) -> Result<Rule, SettingsError> {
+        rule_settings::parse(path, value, default_base)
+    }
+
     /// Whether the rule may rename entries that can have children (organizational units and similar).
     pub fn renames_parents(&self) -> bool {
         const CONTAINERS: [&str; 6] = ["ou", "o", "l", "c", "st", "dc"];

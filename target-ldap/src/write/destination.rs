@@ -1,14 +1,18 @@
 //! The directory that is written to, with what accompanies each change: the plan, the undo journal, the limits.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::{CompactEntry, Entry};
+use ldap_directory::entry::{Attribute, CompactEntry, Entry};
+use ldap_directory::filter::Filter;
 use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::schema::Schema;
 use ldap_directory::secret::Secret;
-use ldap_directory::{Directory, DirectoryError, WriteControl};
+use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
 use singer_common::operations::signals;
 use tokio::sync::Semaphore;
 
@@ -17,10 +21,11 @@ use crate::rules::names::{ENTRY_IDS, to_ask};
 use crate::write::change_label::CHANGE_LABEL;
 use crate::write::claims::DeletePermit;
 use crate::write::counts::{Counts, RecordOutcome};
+use crate::write::gate::ChangeGate;
 use crate::write::guard::Tally;
-use crate::write::inverse::{inverse, needs};
+use crate::write::inverse::{are_apart, inverse, needs};
 use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
-use crate::write::undo::change_note::{self, ChangeNote};
+use crate::write::undo::change_note::{self, ChangeNote, is_list_of_entries};
 use crate::write::undo::{Announced, Undo, UndoError};
 
 /// Marks a change in the journal as made or void. If its answer was lost, it stays unknown.
@@ -47,6 +52,52 @@ fn unpermitted(dn: &str) -> DirectoryError {
     DirectoryError::File { path: dn.to_owned(), reason, unreachable: false, cause: None }
 }
 
+/// Returns controls with a condition in addition: a server accepts one assertion (RFC 4528).
+fn asserting(controls: &[WriteControl], condition: Filter) -> Vec<WriteControl> {
+    let mut all = vec![condition];
+    let mut others = Vec::new();
+    for control in controls {
+        match control {
+            WriteControl::Assertion(filter) => all.push(filter.clone()),
+            WriteControl::RelaxRules => others.push(control.clone()),
+        }
+    }
+    let filter = match <[Filter; 1]>::try_from(all) {
+        Ok([only]) => only,
+        Err(all) => Filter::And(all),
+    };
+    others.push(WriteControl::Assertion(filter));
+    others
+}
+
+/// Returns the values that a change removes, if it only adds and removes single values of lists of entries.
+fn values_removed(change: &Change, schema: &Schema) -> Option<Vec<Attribute>> {
+    let Change::Modify { changes, .. } = change else { return None };
+    let is_single = |step: &Modification| {
+        let by_value = matches!(step.kind, ModificationKind::Add | ModificationKind::Delete);
+        by_value && !step.values.is_empty() && is_list_of_entries(&step.description, schema)
+    };
+    let all: Vec<&Modification> = changes.iter().collect();
+    let names: BTreeSet<String> =
+        changes.iter().map(|step| schema.normal_description(&step.description)).collect();
+    let is_apart = |name: &String| {
+        let of: Vec<&Modification> =
+            all.iter().copied().filter(|step| schema.same_description(&step.description, name)).collect();
+        are_apart(&of, schema)
+    };
+    if !changes.iter().all(is_single) || !names.iter().all(is_apart) {
+        return None;
+    }
+    let removed = names.into_iter().map(|name| {
+        let of = |step: &&Modification| {
+            step.kind == ModificationKind::Delete && schema.same_description(&step.description, &name)
+        };
+        let values = changes.iter().filter(of).flat_map(|step| step.values.iter().cloned()).collect();
+        Attribute::new(name.clone(), values)
+    });
+    Some(removed.collect())
+}
+
 /// A directory to write to. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -54,6 +105,9 @@ pub struct Destination {
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
+    gate: Option<Arc<dyn ChangeGate>>,
+    /// Whether changes of single values are noted without reading the others.
+    notes_values: bool,
     /// A permit for each write in flight.
     writes: Arc<Semaphore>,
 }
@@ -70,7 +124,23 @@ impl Destination {
     /// Returns a destination without a plan or a journal.
     pub fn new(directory: Directory) -> Self {
         let writes = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { directory, undo: None, plan: None, tally: None, writes }
+        Self { directory, undo: None, plan: None, tally: None, gate: None, notes_values: false, writes }
+    }
+
+    /// Sets the gate that each change has to pass.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Option<Arc<dyn ChangeGate>>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Sets whether additions and deletions of single values in lists of entries (`member`) are noted without reading the whole
+    /// list. This relies on the server: a change that adds an existing value, or deletes a missing one, must be refused as a
+    /// whole (RFC 4511 section 4.6). Active Directory is asked not to refuse it, so there the list is read in any case.
+    #[must_use]
+    pub fn noting_values(mut self, notes_values: bool) -> Self {
+        self.notes_values = notes_values;
+        self
     }
 
     /// Sets the most writes in flight.
@@ -131,9 +201,12 @@ impl Destination {
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
-        let Some(undo) = &self.undo else { return self.make(change, controls).await };
+        let controls = &*self.admitted(change, controls)?;
+        let Some(undo) = &self.undo else {
+            return self.passed(change, self.make(change, controls).await);
+        };
         let announced = self.note(undo, change).await?;
-        let result = self.make(change, controls).await;
+        let result = self.passed(change, self.make(change, controls).await);
         // The search for the ID is not a write.
         drop(permit);
         let id = match change {
@@ -141,6 +214,26 @@ impl Destination {
             _ => None,
         };
         told(undo, announced, &result, id.as_ref());
+        result
+    }
+
+    /// Asks the gate about a change, and returns its controls.
+    fn admitted<'c>(
+        &self,
+        change: &Change,
+        controls: &'c [WriteControl],
+    ) -> Result<Cow<'c, [WriteControl]>, DirectoryError> {
+        match self.gate.as_ref().map(|gate| gate.admit(change)).transpose()?.flatten() {
+            None => Ok(Cow::Borrowed(controls)),
+            Some(condition) => Ok(Cow::Owned(asserting(controls, condition))),
+        }
+    }
+
+    /// Informs the gate of the result of a change.
+    fn passed(&self, change: &Change, result: Result<(), DirectoryError>) -> Result<(), DirectoryError> {
+        if let Some(gate) = &self.gate {
+            gate.made(change, &result);
+        }
         result
     }
 
@@ -212,11 +305,13 @@ impl Destination {
             dn: dn.to_owned(),
             changes: vec![Modification::new(ModificationKind::Replace, "userPassword", vec![])],
         };
+        // The operation takes no assertion.
+        self.admitted(&change, &[])?;
         let number = match &self.undo {
             Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
             _ => None,
         };
-        let result = self.directory.set_password(dn, password).await;
+        let result = self.passed(&change, self.directory.set_password(dn, password).await);
         if let Some((undo, announced)) = number {
             told(undo, announced, &result, None);
         }
@@ -277,8 +372,20 @@ impl Destination {
         let names = needs(change).map(|names| to_ask(names, ENTRY_IDS));
         let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
         let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
-        let before = self.before(change, names).await?;
         let schema = self.directory.schema();
+        let is_light = self.notes_values && self.directory.root_dse().vendor != Vendor::ActiveDirectory;
+        let before = match values_removed(change, schema).filter(|_| is_light) {
+            None => self.before(change, names).await?,
+            // If it succeeds, these values existed, and those to be added did not.
+            Some(removed) => {
+                let ids = ENTRY_IDS.iter().map(|&name| name.to_owned()).collect();
+                let mut before = self.before(change, Some(ids)).await?;
+                if let Some(before) = &mut before {
+                    before.attributes.extend(removed);
+                }
+                before
+            }
+        };
         let mut back = inverse(change, before.as_ref(), schema);
         let mut note = ChangeNote::new(change, before.as_ref(), &back, schema);
         let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);

@@ -48,6 +48,21 @@ pub fn is_records_fault(error: &DirectoryError) -> bool {
     result_code::concerns_entry(code)
 }
 
+/// Whether an error means that another entry has the DN, or a unique value. OpenLDAP (slapo-unique) and 389 DS return
+/// `constraintViolation` (19) with a text; Active Directory `entryAlreadyExists` (68), or 19 with `000021C7`
+/// (userPrincipalName) or `000021C8` (servicePrincipalName).
+pub fn is_taken_value(error: &DirectoryError) -> bool {
+    let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else { return false };
+    let text = text.to_ascii_lowercase();
+    match code {
+        result_code::ENTRY_ALREADY_EXISTS => true,
+        result_code::CONSTRAINT_VIOLATION => {
+            ["unique", "already", "in use", "000021c7", "000021c8"].iter().any(|word| text.contains(word))
+        }
+        _ => false,
+    }
+}
+
 /// Returns the attribute that a diagnostic message names. There are three forms: `attribute 'sn'` (slapd, Samba) or `attribute
 /// "sn"` (389 DS), `sn: value #0 invalid per syntax` (slapd, 389 DS), and `Att 4 (sn)` (Active Directory).
 pub fn attribute_named(answer: &LdapResult, schema: &Schema) -> Option<String> {

@@ -32,7 +32,12 @@ pub async fn recover(names: &UndoFile, path: &Path, directory: &Directory) -> Re
     Ok(())
 }
 
-async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError> {
+/// Makes an undo file (`PATH.killed`) from the journal of the undo file `path`, whose run was killed, and removes the journal. The
+/// caller holds the lock of `path`.
+///
+/// # Errors
+/// The journal cannot be read, or the file not written.
+pub async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError> {
     let fail = |e: &dyn std::fmt::Display| failure(path, e);
     let journal = with_suffix(path, JOURNAL);
     let killed = match JournalReader::open(&journal) {

@@ -1,0 +1,190 @@
+//! The records of an import: reading them piece by piece, and checking what needs no directory.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _};
+use std::sync::Arc;
+
+use ldap_directory::Directory;
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::reader::{LdifError, LdifReader, Record};
+use target_ldap::map::wanted::{Wanted, WantedAccount, WantedEntry};
+use target_ldap::map::{Task, WritePolicy};
+use target_ldap::rules::policy::{Compare, Policy};
+use target_ldap::rules::rule::Operations;
+use tokio::sync::mpsc;
+
+use crate::write::{Guarded, Territory, WriteError, WriteErrorKind};
+
+/// The most octets of a record.
+const MAX_RECORD: usize = 32 * 1024 * 1024;
+/// The records between the reader and the directory.
+const AHEAD: usize = 16;
+
+/// A record of the file.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    /// Counted from 0.
+    pub(crate) number: u64,
+    /// Its first line, from 1.
+    pub(crate) line: u64,
+    pub(crate) record: Result<Record, LdifError>,
+}
+
+/// An event of the reader's thread. A channel that closes without an end has lost records.
+#[derive(Debug)]
+pub(crate) enum ReadEvent {
+    Record(Box<Numbered>),
+    /// The end, with the reasons why the file may have been cut off.
+    End(Vec<String>),
+}
+
+/// Reads a file from its beginning on a thread of its own. `wanted`: only the records with these numbers are sent.
+pub(crate) fn read(
+    file: &File,
+    wanted: Option<Arc<BTreeSet<u64>>>,
+) -> io::Result<mpsc::Receiver<ReadEvent>> {
+    let mut file = file.try_clone()?;
+    file.rewind()?;
+    let (sender, events) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut reader = LdifReader::new(BufReader::with_capacity(64 * 1024, file)).max_record_bytes(MAX_RECORD);
+        let mut number = 0;
+        while let Some(record) = reader.next() {
+            let line = record.as_ref().err().map_or_else(|| reader.record_line(), |error| error.line);
+            if wanted.as_ref().is_none_or(|wanted| wanted.contains(&number)) {
+                let event = ReadEvent::Record(Box::new(Numbered { number, line, record }));
+                if sender.blocking_send(event).is_err() {
+                    return;
+                }
+            }
+            number += 1;
+        }
+        let shortfalls = reader.dump().shortfalls().iter().map(ToString::to_string).collect();
+        let _ = sender.blocking_send(ReadEvent::End(shortfalls));
+    });
+    Ok(events)
+}
+
+/// What a record asks for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// An entry that is to be as it says.
+    Task(Task),
+    /// A modification or a rename.
+    Change(Change),
+    /// A deletion.
+    Delete(String),
+}
+
+/// A record that was checked.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) action: Action,
+    /// The DNs that it is about: the first is the entry's own.
+    pub(crate) keys: Vec<DnKey>,
+    /// Attributes that are passed over, because the server maintains them.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Checks a record.
+///
+/// # Errors
+/// It is outside the bases, or is about something that is not written for a caller.
+pub(crate) fn prepare(
+    record: Record,
+    directory: &Directory,
+    territory: &Territory,
+) -> Result<Prepared, WriteError> {
+    match record {
+        Record::Entry(entry) => upsert(entry, Operations::default(), directory, territory),
+        Record::Change(Change::Add(entry)) => {
+            let operations = Operations { update: false, rename: false, ..Operations::default() };
+            upsert(entry, operations, directory, territory)
+        }
+        Record::Change(change) => {
+            territory.check(&change, None)?;
+            let mut keys = vec![territory.key(change.dn())?];
+            match &change {
+                Change::Modify { changes, .. } => check_steps(changes, directory)?,
+                Change::Rename { dn, new_rdn, new_superior, .. } => {
+                    let above = new_superior.clone().unwrap_or_else(|| ldap_directory::dn::parent(dn));
+                    keys.push(territory.key(&format!("{new_rdn},{above}"))?);
+                }
+                Change::Delete { dn } => {
+                    let action = Action::Delete(dn.clone());
+                    return Ok(Prepared { action, keys, ignored: Vec::new() });
+                }
+                Change::Add(_) => {}
+            }
+            Ok(Prepared { action: Action::Change(change), keys, ignored: Vec::new() })
+        }
+    }
+}
+
+fn check_steps(steps: &[Modification], directory: &Directory) -> Result<(), WriteError> {
+    let guarded = steps.iter().find_map(|s| Some((s, Guarded::of(&s.description, directory)?)));
+    guarded.map_or(Ok(()), |(step, guarded)| Err(guarded.error(&step.description)))
+}
+
+fn upsert(
+    entry: Entry,
+    operations: Operations,
+    directory: &Directory,
+    territory: &Territory,
+) -> Result<Prepared, WriteError> {
+    let key = territory.key(&entry.dn)?;
+    // A base may be in the file, as it is in the directory: if it differs, the fence refuses the change.
+    if !territory.bases.iter().any(|(_, base)| key.is_within(base)) {
+        let detail = format!("`{}` is not below users.base_dn or groups.base_dn", entry.dn);
+        return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
+    }
+    let mut ignored = Vec::new();
+    let mut kept = Vec::new();
+    for attribute in entry.attributes {
+        match Guarded::of(&attribute.description, directory) {
+            None => kept.push(attribute),
+            Some(Guarded::Kept) => ignored.push(attribute.description),
+            Some(guarded) => return Err(guarded.error(&attribute.description)),
+        }
+    }
+    let wanted = wanted(entry.dn, kept, directory)?;
+    let write_policy = Arc::new(WritePolicy { operations, delete_old_rdn: true, ..WritePolicy::default() });
+    let action = Action::Task(Task::Upsert { wanted, filter: None, write_policy });
+    Ok(Prepared { action, keys: vec![key], ignored })
+}
+
+/// Returns the wanted entry, with the values of its RDN.
+fn wanted(dn: String, attributes: Vec<Attribute>, directory: &Directory) -> Result<WantedEntry, WriteError> {
+    let schema = directory.schema();
+    let mut all: Vec<Wanted> = Vec::with_capacity(attributes.len());
+    for attribute in attributes {
+        let description = schema.spell_for_transfer(&attribute.description);
+        match all.iter_mut().find(|there| schema.same_description(&there.description, &description)) {
+            // Two names of one attribute.
+            Some(there) => there.values.extend(attribute.values),
+            None => {
+                let compare = Compare::usual(&description);
+                all.push(Wanted { description, values: attribute.values, policy: Policy::Force, compare });
+            }
+        }
+    }
+    let rdn = first_rdn(&dn).ok().flatten().ok_or_else(|| {
+        WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not the DN of an entry"))
+    })?;
+    for ava in rdn.avas {
+        let description = schema.spell(&ava.attribute);
+        match all.iter_mut().find(|there| schema.same_description(&there.description, &description)) {
+            Some(there) => {
+                let has = |value: &Vec<u8>| schema.values_match(&description, value, &ava.value);
+                if !there.values.iter().any(has) {
+                    there.values.push(ava.value);
+                }
+            }
+            None => all.push(Wanted::merged(description, ava.value)),
+        }
+    }
+    Ok(WantedEntry { dn, attributes: all, account: WantedAccount::default() })
+}

@@ -1,0 +1,549 @@
+//! Carries out an import, or plans it.
+//!
+//! Records are started in the order of the file. One waits for those before it that are about the same entry, or one above or below
+//! it; all others run at once, at most [`IN_FLIGHT`]. So parents are added before their children.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::Arc;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryError, Vendor};
+use target_ldap::write::change_label::{CHANGE_LABEL, ChangeLabel};
+use target_ldap::write::claims::EntryClaims;
+use target_ldap::write::counts::{Counts, RecordOutcome};
+use target_ldap::write::destination::Destination;
+use target_ldap::write::ldap_result::is_records_fault;
+use target_ldap::write::plan_output::{PlanOutput, RefusedRecord};
+use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
+use tokio::task::JoinSet;
+
+use super::records::{self, Action, Numbered, Prepared, ReadEvent};
+use super::report::{Reject, Report};
+use crate::write::{
+    EntryId, Fence, IN_FLIGHT, Reservation, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+};
+
+/// The name of an import in plans and undo files.
+const LABEL: &str = "import";
+
+/// Why an import ended early.
+#[derive(Debug)]
+pub struct ImportError {
+    /// Why.
+    pub error: WriteError,
+    /// What was done until then; `None`: nothing.
+    pub report: Option<Report>,
+}
+
+impl From<WriteError> for ImportError {
+    fn from(error: WriteError) -> Self {
+        ImportError { error, report: None }
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> WriteError {
+    tracing::error!("import: the temporary file: {error}");
+    WriteError::new(WriteErrorKind::Internal, "the uploaded file cannot be read again")
+}
+
+fn internal(what: &str) -> WriteError {
+    WriteError::new(WriteErrorKind::Internal, format!("internal error: {what}"))
+}
+
+/// An import.
+pub struct Import {
+    /// The writer.
+    pub writer: Writer,
+    /// The directory.
+    pub directory: Directory,
+    /// The uploaded file.
+    pub file: File,
+    /// Whether the service is stopping: no further record is begun.
+    pub is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Import {
+    /// Checks the whole file without the directory. Returns the number of deletions.
+    async fn check(&self, territory: &Territory) -> Result<u64, WriteError> {
+        let mut events = records::read(&self.file, None).map_err(|e| unreadable(&e))?;
+        let (mut deletes, mut any) = (0, false);
+        while let Some(event) = events.recv().await {
+            match event {
+                ReadEvent::Record(read) => {
+                    any = true;
+                    match read.record {
+                        Err(error) if error.is_fatal() => {
+                            return Err(WriteError::new(WriteErrorKind::Invalid, error.to_string()));
+                        }
+                        Err(_) => {}
+                        Ok(record) => {
+                            let prepared = records::prepare(record, &self.directory, territory);
+                            deletes += u64::from(prepared.is_ok_and(|p| matches!(p.action, Action::Delete(_))));
+                        }
+                    }
+                }
+                ReadEvent::End(shortfalls) => {
+                    if let Some(first) = shortfalls.first() {
+                        let detail = format!("the file is not whole: {first}");
+                        return Err(WriteError::new(WriteErrorKind::Invalid, detail));
+                    }
+                    if !any {
+                        return Err(WriteError::new(WriteErrorKind::Invalid, "the file has no record"));
+                    }
+                    return Ok(deletes);
+                }
+            }
+        }
+        Err(internal("the reader ended before the file did"))
+    }
+
+    /// Plans the import on a preview of the directory.
+    ///
+    /// # Errors
+    /// The file is not LDIF or not whole, or the directory fails.
+    pub async fn plan(self, output: Option<Arc<PlanOutput>>) -> Result<Report, ImportError> {
+        self.writer.undo_dir()?;
+        let territory = self.writer.territory(&self.directory).await?;
+        let deletes = self.check(&territory).await?;
+        let preview = self.directory.clone().checked_preview();
+        let destination = Destination::new(preview).with_plan(output.clone());
+        let mut runner = Runner::new(&self, territory, destination, 1, true);
+        runner.report.dry_run = true;
+        let result = runner.run(&self.file).await;
+        let mut report = runner.report;
+        runner.destination.show_counts(LABEL, &counts(&report));
+        result?;
+        report.complete = true;
+        if let Some(held) = self.writer.guard().objection(deletes).await {
+            tracing::info!("import: a run would be held back: {}", held.detail);
+        }
+        Ok(report)
+    }
+
+    /// Carries out the import.
+    ///
+    /// # Errors
+    /// The file is not LDIF or not whole; a guard refuses; the undo file cannot be written; or the directory fails: then
+    /// [`ImportError::report`] says what was done.
+    pub async fn carry_out(self) -> Result<Report, ImportError> {
+        let territory = self.writer.territory(&self.directory).await?;
+        self.writer.undo_dir()?;
+        let deletes = self.check(&territory).await?;
+        let reservation = self.writer.guard().reserve(deletes).await?;
+        let change_set = match self.writer.begin(LABEL, &self.directory).await {
+            Ok(change_set) => change_set,
+            Err(error) => {
+                self.writer.guard().release(reservation, deletes).await;
+                return Err(error.into());
+            }
+        };
+        let destination = Destination::new(self.directory.clone())
+            .with_undo(Some(change_set.undo()))
+            .with_max_in_flight(IN_FLIGHT);
+        let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, false);
+        let mut result = runner.run(&self.file).await;
+        if !self.directory.applies_at_once()
+            && let Err(error) = runner.destination.commit()
+        {
+            result = result.and(Err(of_directory(&error, self.directory.schema())));
+        }
+        let mut report = runner.report;
+        self.release(reservation, deletes, &report, result.as_ref().err()).await;
+        report.undo_file = change_set.finish(&self.directory).await;
+        report.complete = result.is_ok();
+        log(&report);
+        match result {
+            Ok(()) => Ok(report),
+            Err(error) => {
+                let undo_file = report.undo_file.clone();
+                Err(ImportError { error: WriteError { undo_file, ..error }, report: Some(report) })
+            }
+        }
+    }
+
+    async fn release(
+        &self,
+        reservation: Option<Reservation>,
+        deletes: u64,
+        report: &Report,
+        error: Option<&WriteError>,
+    ) {
+        let is_unknown = error.is_some_and(|e| e.kind == WriteErrorKind::OutcomeUnknown);
+        let unused = if is_unknown { 0 } else { deletes.saturating_sub(report.deleted) };
+        self.writer.guard().release(reservation, unused).await;
+    }
+}
+
+fn log(report: &Report) {
+    let Report { added, modified, renamed, deleted, unchanged, rejected, complete, undo_file, .. } = report;
+    let undo_file = undo_file.as_deref();
+    tracing::info!(
+        added,
+        modified,
+        renamed,
+        deleted,
+        unchanged,
+        rejected,
+        complete,
+        undo_file,
+        "import: {added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged, {rejected} rejected"
+    );
+}
+
+fn counts(report: &Report) -> Counts {
+    Counts {
+        records: report.records,
+        added: report.added,
+        modified: report.modified,
+        renamed: report.renamed,
+        deleted: report.deleted,
+        unchanged: report.unchanged,
+        rejected: report.rejected,
+        ..Counts::default()
+    }
+}
+
+/// The outcome of one try of a record.
+enum Outcome {
+    Done(RecordOutcome),
+    /// It, or a part of it, needs an entry that may come later.
+    Again(Option<RecordOutcome>),
+    Rejected(WriteError),
+    /// The import cannot go on.
+    Failed(WriteError),
+}
+
+/// A try of a record that has ended.
+struct Finished {
+    number: u64,
+    line: u64,
+    dn: String,
+    outcome: Outcome,
+}
+
+/// All passes of an import.
+struct Runner {
+    writer: Writer,
+    directory: Directory,
+    territory: Arc<Territory>,
+    destination: Destination,
+    claims: EntryClaims,
+    most: usize,
+    is_plan: bool,
+    is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
+    report: Report,
+    running: JoinSet<Finished>,
+    /// The DNs of records in progress.
+    busy: BTreeMap<u64, Vec<DnKey>>,
+    /// Records to be tried again.
+    again: BTreeSet<u64>,
+    /// What was done of a record in an earlier pass.
+    partly: BTreeMap<u64, RecordOutcome>,
+    failure: Option<WriteError>,
+}
+
+impl Runner {
+    fn new(
+        import: &Import,
+        territory: Arc<Territory>,
+        destination: Destination,
+        most: usize,
+        is_plan: bool,
+    ) -> Runner {
+        Runner {
+            writer: import.writer.clone(),
+            directory: import.directory.clone(),
+            territory,
+            destination,
+            claims: EntryClaims::default(),
+            most,
+            is_plan,
+            is_stopping: import.is_stopping.clone(),
+            report: Report::default(),
+            running: JoinSet::new(),
+            busy: BTreeMap::new(),
+            again: BTreeSet::new(),
+            partly: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
+    async fn run(&mut self, file: &File) -> Result<(), WriteError> {
+        let mut wanted: Option<Arc<BTreeSet<u64>>> = None;
+        let mut is_last = false;
+        loop {
+            self.pass(file, wanted.clone(), is_last).await?;
+            let before = wanted.as_ref().map_or(usize::MAX, |wanted| wanted.len());
+            let again = std::mem::take(&mut self.again);
+            if again.is_empty() {
+                return Ok(());
+            }
+            // Nothing more comes: what is missing stays missing.
+            is_last = again.len() >= before;
+            wanted = Some(Arc::new(again));
+        }
+    }
+
+    async fn pass(
+        &mut self,
+        file: &File,
+        wanted: Option<Arc<BTreeSet<u64>>>,
+        is_last: bool,
+    ) -> Result<(), WriteError> {
+        let is_first = wanted.is_none();
+        let mut events = records::read(file, wanted).map_err(|e| unreadable(&e))?;
+        let mut ended = false;
+        while let Some(event) = events.recv().await {
+            if (self.is_stopping)() {
+                let detail = "the service is stopping; send the file again to continue";
+                self.failure.get_or_insert(WriteError::new(WriteErrorKind::Unavailable, detail));
+            }
+            if self.failure.is_some() {
+                break;
+            }
+            match event {
+                ReadEvent::End(_) => ended = true,
+                ReadEvent::Record(read) => self.begin(*read, is_first, is_last).await,
+            }
+        }
+        drop(events);
+        while !self.running.is_empty() {
+            self.wait().await;
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if !ended => Err(internal("the reader ended before the file did")),
+            None => Ok(()),
+        }
+    }
+
+    async fn begin(&mut self, read: Numbered, is_first: bool, is_last: bool) {
+        let Numbered { number, line, record } = read;
+        if is_first {
+            self.report.records += 1;
+        }
+        let dn = match &record {
+            Ok(record) => record.dn().to_owned(),
+            Err(error) => error.dn.clone().unwrap_or_default(),
+        };
+        let prepared = record
+            .map_err(|error| WriteError::new(WriteErrorKind::Invalid, error.kind.to_string()))
+            .and_then(|record| records::prepare(record, &self.directory, &self.territory));
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                return self.finished(Finished { number, line, dn, outcome: Outcome::Rejected(error) });
+            }
+        };
+        if is_first {
+            for name in &prepared.ignored {
+                *self.report.ignored_attributes.entry(name.clone()).or_default() += 1;
+            }
+        }
+        while self.running.len() >= self.most || self.has_conflict(&prepared.keys) {
+            self.wait().await;
+        }
+        self.busy.insert(number, prepared.keys.clone());
+        let attempt = Attempt {
+            writer: self.writer.clone(),
+            directory: self.directory.clone(),
+            destination: self.destination.clone(),
+            territory: self.territory.clone(),
+            claims: self.claims.clone(),
+            is_last,
+            is_plan: self.is_plan,
+        };
+        let label = ChangeLabel {
+            number,
+            stream: LABEL.into(),
+            line,
+            record: dn.as_str().into(),
+            is_leaving: matches!(prepared.action, Action::Delete(_)),
+        };
+        self.running.spawn(CHANGE_LABEL.scope(label, async move {
+            let outcome = attempt.run(prepared).await;
+            Finished { number, line, dn, outcome }
+        }));
+    }
+
+    /// Whether a record in progress is about one of these entries, or one above or below it.
+    fn has_conflict(&self, keys: &[DnKey]) -> bool {
+        let related = |a: &DnKey, b: &DnKey| a.is_within(b) || b.is_within(a);
+        self.busy.values().flatten().any(|busy| keys.iter().any(|key| related(busy, key)))
+    }
+
+    async fn wait(&mut self) {
+        match self.running.join_next().await {
+            Some(Ok(finished)) => self.finished(finished),
+            // A panic: the record is lost.
+            Some(Err(_)) => {
+                self.busy.clear();
+                let detail = "internal error; whether the last change was made is not known";
+                self.failure.get_or_insert(WriteError::new(WriteErrorKind::OutcomeUnknown, detail));
+            }
+            None => {}
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        let Finished { number, line, dn, outcome } = finished;
+        self.busy.remove(&number);
+        match outcome {
+            Outcome::Done(outcome) => {
+                let outcome = self.partly.remove(&number).unwrap_or(outcome);
+                let count = match outcome {
+                    RecordOutcome::Added => &mut self.report.added,
+                    RecordOutcome::Modified => &mut self.report.modified,
+                    RecordOutcome::Renamed | RecordOutcome::Moved => &mut self.report.renamed,
+                    RecordOutcome::Deleted => &mut self.report.deleted,
+                    _ => &mut self.report.unchanged,
+                };
+                *count += 1;
+                self.destination.show_outcome(number, outcome);
+            }
+            Outcome::Again(part) => {
+                self.again.insert(number);
+                if let Some(part) = part.filter(|part| *part != RecordOutcome::Unchanged) {
+                    self.partly.entry(number).or_insert(part);
+                }
+            }
+            Outcome::Rejected(error) => self.reject(number, line, dn, error),
+            Outcome::Failed(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn reject(&mut self, number: u64, line: u64, dn: String, error: WriteError) {
+        let refused = RefusedRecord {
+            number,
+            stream: LABEL,
+            line,
+            record: &dn,
+            dn: Some(dn.as_str()).filter(|dn| !dn.is_empty()),
+            code: error.result_code,
+            reason: &error.detail,
+        };
+        if let Err(e) = self.destination.show_refused(&refused) {
+            self.failure.get_or_insert(of_directory(&e, self.directory.schema()));
+        }
+        self.destination.show_outcome(number, RecordOutcome::Rejected);
+        let WriteError { kind, detail, attribute, result_code, .. } = error;
+        let dn = Some(dn).filter(|dn| !dn.is_empty());
+        self.report.reject(Reject { line, dn, code: kind.code(), attribute, result_code, reason: detail });
+    }
+}
+
+/// One try of a record.
+struct Attempt {
+    writer: Writer,
+    directory: Directory,
+    destination: Destination,
+    territory: Arc<Territory>,
+    claims: EntryClaims,
+    is_last: bool,
+    is_plan: bool,
+}
+
+impl Attempt {
+    async fn run(self, prepared: Prepared) -> Outcome {
+        let Prepared { action, keys, .. } = prepared;
+        let state = self.writer.state();
+        let locked: BTreeSet<_> = keys.iter().filter(|_| !self.is_plan).map(of_dn).collect();
+        let _held = state.locks.lock(&locked).await;
+        let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
+        let destination = self.destination.clone().with_gate(Some(fence.clone()));
+        let result = match self.check_protected(&action).await {
+            Ok(None) => self.apply(&destination, action, keys).await,
+            Ok(Some(refusal)) => return Outcome::Rejected(refusal),
+            Err(error) => Err(error),
+        };
+        let error = match result {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        };
+        if let Some(refusal) = fence.refusal() {
+            return Outcome::Rejected(refusal);
+        }
+        let mut refused = of_directory(&error, self.directory.schema());
+        if !is_records_fault(&error) {
+            return Outcome::Failed(refused);
+        }
+        if refused.kind == WriteErrorKind::Unavailable {
+            refused = WriteError { kind: WriteErrorKind::Invalid, detail: error.to_string(), ..refused };
+        }
+        Outcome::Rejected(refused)
+    }
+
+    /// Checks whether the directory itself protects an existing entry.
+    async fn check_protected(&self, action: &Action) -> Result<Option<WriteError>, DirectoryError> {
+        let dn = match action {
+            Action::Task(task) => task.dn().unwrap_or_default(),
+            Action::Change(change) => change.dn(),
+            Action::Delete(dn) => dn,
+        };
+        let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
+        let detail = || format!("`{dn}` is one of Active Directory's own accounts");
+        Ok(is_protected.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
+    }
+
+    async fn apply(
+        &self,
+        destination: &Destination,
+        action: Action,
+        keys: Vec<DnKey>,
+    ) -> Result<Outcome, DirectoryError> {
+        let key = keys.into_iter().next().unwrap_or_default();
+        match action {
+            Action::Change(change) => {
+                destination.apply(&change).await?;
+                let is_rename = matches!(change, Change::Rename { .. });
+                Ok(Outcome::Done(if is_rename { RecordOutcome::Renamed } else { RecordOutcome::Modified }))
+            }
+            Action::Delete(dn) => {
+                let Ok(permit) = EntryClaims::default().permit(None, &dn, &key, false) else {
+                    return Ok(Outcome::Failed(internal("a deletion without permission")));
+                };
+                match destination.delete(&permit).await {
+                    Ok(()) => Ok(Outcome::Done(RecordOutcome::Deleted)),
+                    Err(e) if e.is_no_such_object() => Ok(Outcome::Done(RecordOutcome::Unchanged)),
+                    Err(e) => Err(e),
+                }
+            }
+            Action::Task(task) => {
+                // Servers other than Active Directory accept references to entries that come later.
+                let waits = self.directory.root_dse().vendor == Vendor::ActiveDirectory && !self.is_last;
+                let context = AttemptContext { is_last_try: !waits, ..AttemptContext::default() };
+                let applier = Applier::new(destination.clone(), false, self.claims.clone())
+                    .asserting(self.directory.takes_assertions());
+                let attempt = applier.apply(None, &task, &key, &context).await?;
+                let is_whole = attempt.deferred.is_empty();
+                let dn = task.dn().unwrap_or_default();
+                let rejected = |kind, detail: String| Ok(Outcome::Rejected(WriteError::new(kind, detail)));
+                let done = match attempt.outcome {
+                    WriteOutcome::Added => RecordOutcome::Added,
+                    WriteOutcome::Modified => RecordOutcome::Modified,
+                    WriteOutcome::Renamed => RecordOutcome::Renamed,
+                    WriteOutcome::Unchanged | WriteOutcome::Ignored => RecordOutcome::Unchanged,
+                    WriteOutcome::TooEarly(_) | WriteOutcome::NeedsEntries(_) if !self.is_last => {
+                        return Ok(Outcome::Again(None));
+                    }
+                    WriteOutcome::TooEarly(_) => {
+                        let detail = format!("the entry above `{dn}` does not exist");
+                        return rejected(WriteErrorKind::Invalid, detail);
+                    }
+                    WriteOutcome::LeftAlone => {
+                        return rejected(WriteErrorKind::Taken, format!("an entry `{dn}` exists, and differs"));
+                    }
+                    WriteOutcome::Refused(reason) | WriteOutcome::Kept(reason) => {
+                        return rejected(WriteErrorKind::Invalid, reason);
+                    }
+                    _ => return Ok(Outcome::Failed(internal("an open outcome"))),
+                };
+                Ok(if is_whole { Outcome::Done(done) } else { Outcome::Again(Some(done)) })
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Existing entries: they are found by their identifier, whatever DN they have by now.
+
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::{AuthMethod, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+
+use super::{EntryId, EntryRef, WriteError, WriteErrorKind, refusal};
+
+/// Attributes that mark accounts of Active Directory itself ([MS-ADTS] 3.1.1.5.3.7, 3.1.1.6.1).
+const CRITICAL: [&str; 2] = ["isCriticalSystemObject", "adminCount"];
+
+impl EntryId {
+    /// Returns the identifier of an entry that was read with [`EntryId::attributes`].
+    pub fn of(entry: &Entry, directory: &Directory) -> Option<EntryId> {
+        EntryId::attributes(directory).iter().find_map(|name| {
+            let value = entry.values(name).first()?.clone();
+            Some(EntryId { attribute: (*name).to_owned(), value })
+        })
+    }
+
+    /// Returns the attributes that may hold the identifier on a server.
+    pub fn attributes(directory: &Directory) -> &'static [&'static str] {
+        directory.root_dse().vendor.immutable_ids()
+    }
+
+    /// Returns the filter that matches the entry.
+    pub fn filter(&self) -> Filter {
+        Filter::equality(self.attribute.clone(), self.value.clone())
+    }
+
+    /// Returns whether an entry is protected by the directory itself: on Active Directory, its own accounts.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn is_protected_by_directory(
+        directory: &Directory,
+        dn: &str,
+    ) -> Result<bool, DirectoryError> {
+        if directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Ok(false);
+        }
+        Ok(directory.read(dn, &CRITICAL).await?.is_some_and(|entry| is_critical(&entry)))
+    }
+}
+
+fn no_such(entry: &EntryRef) -> WriteError {
+    WriteError::new(WriteErrorKind::NotFound, format!("the entry `{}` does not exist any more", entry.dn))
+}
+
+/// Returns the entries that a filter matches, at most `most`, with these attributes.
+pub(crate) async fn find(
+    directory: &Directory,
+    base: &str,
+    scope: Scope,
+    filter: Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Vec<Entry>, DirectoryError> {
+    let request =
+        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
+    let mut found = Vec::new();
+    let mut search = match directory.search(request).await {
+        Err(e) if e.is_no_such_object() => return Ok(found),
+        search => search?,
+    };
+    loop {
+        match search.next_entry().await {
+            Ok(Some(entry)) => found.push(entry),
+            Ok(None) => return Ok(found),
+            Err(e) if e.is_no_such_object() => return Ok(found),
+            Err(e) => return Err(e),
+        }
+        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
+            search.abandon().await?;
+            return Ok(found);
+        }
+    }
+}
+
+/// Returns the current DN of an entry below a base.
+///
+/// # Errors
+/// It does not exist any more, or is one of the directory's own ([`WriteErrorKind::Protected`]).
+pub(crate) async fn locate(
+    directory: &Directory,
+    base: &str,
+    entry: &EntryRef,
+) -> Result<String, WriteError> {
+    let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+    let is_ad = directory.root_dse().vendor == Vendor::ActiveDirectory;
+    let names: &[&str] = if is_ad { &CRITICAL } else { &["1.1"] };
+    let mut found =
+        find(directory, &entry.dn, Scope::Base, entry.id.filter(), names, 2).await.map_err(failed)?;
+    if found.is_empty() {
+        found = find(directory, base, Scope::Subtree, entry.id.filter(), names, 2).await.map_err(failed)?;
+    }
+    let [found] = found.as_slice() else { return Err(no_such(entry)) };
+    if is_critical(found) {
+        let detail = format!("`{}` is one of Active Directory's own accounts", found.dn);
+        return Err(WriteError::new(WriteErrorKind::Protected, detail));
+    }
+    Ok(found.dn.clone())
+}
+
+/// Whether Active Directory marks an entry as one of its own, or as an administrator's.
+fn is_critical(entry: &Entry) -> bool {
+    let is = |name: &str, value: &str| entry.first_text(name).is_some_and(|v| v.eq_ignore_ascii_case(value));
+    is("isCriticalSystemObject", "TRUE") || is("adminCount", "1")
+}
+
+/// Checks that an entry matches a condition.
+///
+/// # Errors
+/// It does not: [`WriteErrorKind::Precondition`].
+pub(crate) async fn check_condition(
+    directory: &Directory,
+    dn: &str,
+    condition: Option<&Filter>,
+) -> Result<(), WriteError> {
+    let Some(condition) = condition else { return Ok(()) };
+    let found = find(directory, dn, Scope::Base, condition.clone(), &["1.1"], 1).await;
+    let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
+    if found.is_empty() {
+        let detail = "the entry was changed since it was read (If-Match)";
+        return Err(WriteError::new(WriteErrorKind::Precondition, detail));
+    }
+    Ok(())
+}
+
+/// Returns the key of the bound user's own entry; `None` if it has none, or none that can be found.
+pub(crate) async fn bound_user(directory: &Directory, config: &DirectoryConfig) -> Option<DnKey> {
+    let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok().filter(|key| !key.is_root());
+    if let AuthMethod::Simple { dn, .. } = &config.auth
+        && let Some(key) = key(dn)
+    {
+        return Some(key);
+    }
+    if matches!(config.auth, AuthMethod::Anonymous) {
+        return None;
+    }
+    let Directory::Ldap(server) = directory else { return None };
+    let who = server.who_am_i().await.ok().flatten()?;
+    if let Some(dn) = who.strip_prefix("dn:") {
+        return key(dn.trim());
+    }
+    // `u:DOMAIN\name` (Active Directory).
+    let name = who.strip_prefix("u:")?.rsplit('\\').next()?.to_owned();
+    let filter = Filter::equality("sAMAccountName", name);
+    let base = directory.root_dse().default_base()?;
+    let found = find(directory, base, Scope::Subtree, filter, &["1.1"], 2).await.ok()?;
+    match found.as_slice() {
+        [entry] => key(&entry.dn),
+        _ => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! Why nothing was written, or not everything.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::ApiError;
+
+/// The kind of a failure: it determines the HTTP status and the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteErrorKind {
+    /// A value is not valid for its attribute, or the schema forbids the entry. 400 `invalid_value`.
+    Invalid,
+    /// An attribute that cannot be written: secret, operational, kept by the server, or not known. 400 `attribute_protected`.
+    Mutability,
+    /// The entry does not exist (any more). 404 `not_found`.
+    NotFound,
+    /// Another entry has the name, or a unique value. 409 `taken`.
+    Taken,
+    /// Entries below it prevent a deletion. 409 `not_empty`.
+    NotEmpty,
+    /// The condition does not hold. 412 `precondition_failed`.
+    Precondition,
+    /// The entry is protected: the bound user's own, a base, or one above these. 403 `protected`.
+    Protected,
+    /// The entry is, or would be, outside the base of its kind. 403 `out_of_scope`.
+    OutOfScope,
+    /// The rule's `operations`, or the server, does not allow it to the service. 403 `not_allowed`.
+    NotAllowed,
+    /// `write.undo_dir` is not set. 403 `writes_disabled`.
+    Disabled,
+    /// One request would delete more than `write.max_deletes`. 403 `max_deletes`.
+    TooManyDeletes,
+    /// The deletions of the last hour reached `write.max_deletes`: 429 `max_deletes`, with [`WriteError::retry_after`].
+    DeletesUsedUp,
+    /// The undo file cannot be written: nothing was changed. 507 `undo_unavailable`.
+    Undo,
+    /// The directory is down, or cannot now. 503 `directory_unavailable`.
+    Unavailable,
+    /// It is not known whether the change was made. 503 `outcome_unknown`. It must not be sent again before the entry was read.
+    OutcomeUnknown,
+    /// A fault of the configuration or of this program. 500 `internal`.
+    Internal,
+}
+
+impl WriteErrorKind {
+    /// Returns the HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            WriteErrorKind::Invalid | WriteErrorKind::Mutability => 400,
+            WriteErrorKind::Protected
+            | WriteErrorKind::OutOfScope
+            | WriteErrorKind::NotAllowed
+            | WriteErrorKind::Disabled
+            | WriteErrorKind::TooManyDeletes => 403,
+            WriteErrorKind::NotFound => 404,
+            WriteErrorKind::Taken | WriteErrorKind::NotEmpty => 409,
+            WriteErrorKind::Precondition => 412,
+            WriteErrorKind::DeletesUsedUp => 429,
+            WriteErrorKind::Internal => 500,
+            WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown => 503,
+            WriteErrorKind::Undo => 507,
+        }
+    }
+
+    /// Returns the code of a problem document (RFC 9457).
+    pub fn code(self) -> &'static str {
+        match self {
+            WriteErrorKind::Invalid => "invalid_value",
+            WriteErrorKind::Mutability => "attribute_protected",
+            WriteErrorKind::NotFound => "not_found",
+            WriteErrorKind::Taken => "taken",
+            WriteErrorKind::NotEmpty => "not_empty",
+            WriteErrorKind::Precondition => "precondition_failed",
+            WriteErrorKind::Protected => "protected",
+            WriteErrorKind::OutOfScope => "out_of_scope",
+            WriteErrorKind::NotAllowed => "not_allowed",
+            WriteErrorKind::Disabled => "writes_disabled",
+            WriteErrorKind::TooManyDeletes | WriteErrorKind::DeletesUsedUp => "max_deletes",
+            WriteErrorKind::Undo => "undo_unavailable",
+            WriteErrorKind::Unavailable => "directory_unavailable",
+            WriteErrorKind::OutcomeUnknown => "outcome_unknown",
+            WriteErrorKind::Internal => "internal",
+        }
+    }
+
+    /// Returns SCIM's `scimType` (RFC 7644 section 3.12), if one fits.
+    pub fn scim_type(self) -> Option<&'static str> {
+        match self {
+            WriteErrorKind::Invalid => Some("invalidValue"),
+            WriteErrorKind::Mutability => Some("mutability"),
+            WriteErrorKind::Taken => Some("uniqueness"),
+            _ => None,
+        }
+    }
+}
+
+/// Why nothing was written, or not everything. Its text has no value of a secret attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteError {
+    /// The kind.
+    pub kind: WriteErrorKind,
+    /// What failed, and why; for a person.
+    pub detail: String,
+    /// The LDAP attribute that it is about.
+    pub attribute: Option<String>,
+    /// The server's result code (RFC 4511 section 4.1.9).
+    pub result_code: Option<u32>,
+    /// In how many seconds the request may succeed.
+    pub retry_after: Option<u64>,
+    /// The undo file of the changes that were made before it, relative to `write.undo_dir`.
+    pub undo_file: Option<String>,
+}
+
+impl WriteError {
+    /// Returns an error of a kind.
+    pub fn new(kind: WriteErrorKind, detail: impl Into<String>) -> Self {
+        let (attribute, result_code, retry_after, undo_file) = (None, None, None, None);
+        Self { kind, detail: detail.into(), attribute, result_code, retry_after, undo_file }
+    }
+
+    /// Sets the attribute.
+    #[must_use]
+    pub fn of_attribute(self, attribute: impl Into<String>) -> Self {
+        Self { attribute: Some(attribute.into()), ..self }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = ApiError::new(status, error.kind.code(), error.detail);
+        answer.scim_type = error.kind.scim_type();
+        answer.retry_after = error.retry_after.map(Duration::from_secs);
+        if let Some(attribute) = error.attribute {
+            answer = answer.with("attribute", attribute.into());
+        }
+        if let Some(code) = error.result_code {
+            answer = answer.with("result_code", code.into());
+        }
+        if let Some(undo_file) = error.undo_file {
+            answer = answer.with("undo_file", undo_file.into());
+        }
+        answer
+    }
+}

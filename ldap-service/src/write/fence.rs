@@ -1,0 +1,249 @@
+//! The fence around what may be written: nothing outside the bases, no protected entry. Every change passes it, the planned
+//! ones and those that are sent.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Change;
+use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use target_ldap::write::gate::ChangeGate;
+
+use super::{ResourceKind, WriteError, WriteErrorKind};
+
+/// Where entries may be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Territory {
+    pub(crate) schema: Arc<Schema>,
+    /// The base of each kind.
+    pub(crate) bases: Vec<(ResourceKind, DnKey)>,
+    /// Entries that are never changed, nor renamed or deleted with an entry above them.
+    pub(crate) protected: Vec<DnKey>,
+}
+
+impl Territory {
+    pub(crate) fn key(&self, dn: &str) -> Result<DnKey, WriteError> {
+        DnKey::parse(dn, &self.schema)
+            .map_err(|e| WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}")))
+    }
+
+    /// Returns the kinds whose base is the nearest above a DN: none outside the bases, and none for a base itself.
+    pub(crate) fn kinds_of(&self, key: &DnKey) -> Vec<ResourceKind> {
+        let above = self.bases.iter().filter(|(_, base)| base.is_ancestor_of(key));
+        let nearest = above.clone().map(|(_, base)| base.depth()).max();
+        above.filter(|(_, base)| Some(base.depth()) == nearest).map(|(kind, _)| *kind).collect()
+    }
+
+    /// Checks that an entry with this DN may be of a kind (`None`: of any).
+    fn inside(&self, dn: &str, key: &DnKey, kind: Option<ResourceKind>) -> Result<(), WriteError> {
+        let kinds = self.kinds_of(key);
+        if kind.map_or(!kinds.is_empty(), |kind| kinds.contains(&kind)) {
+            return Ok(());
+        }
+        if self.bases.iter().any(|(_, base)| base == key) {
+            let detail = format!("`{dn}` is a base of the configuration, and is not changed");
+            return Err(WriteError::new(WriteErrorKind::Protected, detail));
+        }
+        let of = kind.map_or("users.base_dn and groups.base_dn", |kind| match kind {
+            ResourceKind::Users => "users.base_dn",
+            ResourceKind::Groups => "groups.base_dn",
+        });
+        Err(WriteError::new(WriteErrorKind::OutOfScope, format!("`{dn}` is not below {of}")))
+    }
+
+    /// Checks a change of an entry of a kind (`None`: of any).
+    pub(crate) fn check(&self, change: &Change, kind: Option<ResourceKind>) -> Result<(), WriteError> {
+        let dn = change.dn();
+        let key = self.key(dn)?;
+        self.inside(dn, &key, kind)?;
+        let is_protected = match change {
+            Change::Add(_) => false,
+            Change::Modify { .. } => self.protected.contains(&key),
+            Change::Delete { .. } | Change::Rename { .. } => {
+                self.protected.iter().any(|protected| protected.is_within(&key))
+            }
+        };
+        if is_protected {
+            let detail =
+                format!("`{dn}` is protected: the service's own entry, a base, or an entry above one of these");
+            return Err(WriteError::new(WriteErrorKind::Protected, detail));
+        }
+        if let Change::Rename { new_rdn, new_superior, .. } = change {
+            let above = new_superior.clone().unwrap_or_else(|| parent(dn));
+            let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+            self.inside(&new, &self.key(&new)?, kind)?;
+        }
+        Ok(())
+    }
+}
+
+/// The fence of one write.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    territory: Arc<Territory>,
+    kind: Option<ResourceKind>,
+    /// The condition of the first change.
+    condition: Mutex<Option<Filter>>,
+    state: Mutex<FenceState>,
+    /// Whether changes are kept.
+    keeps_changes: bool,
+}
+
+#[derive(Debug, Default)]
+struct FenceState {
+    refusal: Option<WriteError>,
+    made: Vec<Change>,
+}
+
+impl Fence {
+    pub(crate) fn new(territory: Arc<Territory>, kind: Option<ResourceKind>) -> Fence {
+        let (condition, state) = (Mutex::default(), Mutex::default());
+        Fence { territory, kind, condition, state, keeps_changes: true }
+    }
+
+    /// Sets the condition of the first change. Later changes have none: the first one changes what it is about.
+    pub(crate) fn with_condition(self, condition: Option<Filter>) -> Fence {
+        Fence { condition: Mutex::new(condition), ..self }
+    }
+
+    /// Does not keep changes, of which an import has many.
+    pub(crate) fn forgetting(self) -> Fence {
+        Fence { keeps_changes: false, ..self }
+    }
+
+    fn state(&self) -> MutexGuard<'_, FenceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns why it refused a change.
+    pub(crate) fn refusal(&self) -> Option<WriteError> {
+        self.state().refusal.take()
+    }
+
+    /// Returns the changes that were made, or may have been.
+    pub(crate) fn made(&self) -> Vec<Change> {
+        self.state().made.clone()
+    }
+}
+
+impl ChangeGate for Fence {
+    fn admit(&self, change: &Change) -> Result<Option<Filter>, DirectoryError> {
+        if let Err(refusal) = self.territory.check(change, self.kind) {
+            let text = refusal.detail.clone();
+            self.state().refusal = Some(refusal);
+            return Err(DirectoryError::Operation {
+                operation: change.operation(),
+                dn: change.dn().to_owned(),
+                code: result_code::INSUFFICIENT_ACCESS_RIGHTS,
+                matched: String::new(),
+                text,
+            });
+        }
+        Ok(self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn made(&self, change: &Change, result: &Result<(), DirectoryError>) {
+        if result.as_ref().is_err_and(|e| !e.is_outcome_unknown()) {
+            return;
+        }
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.keeps_changes {
+            self.state().made.push(change.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ldap_directory::change::{Modification, ModificationKind};
+    use ldap_directory::entry::Entry;
+
+    use super::*;
+
+    fn territory() -> Territory {
+        let schema = Arc::new(Schema::standard().clone());
+        let key = |dn: &str| DnKey::parse(dn, &schema).unwrap();
+        let bases = vec![
+            (ResourceKind::Users, key("ou=people,dc=x")),
+            (ResourceKind::Groups, key("ou=groups,ou=people,dc=x")),
+        ];
+        let protected = vec![
+            key("ou=people,dc=x"),
+            key("ou=groups,ou=people,dc=x"),
+            key("uid=service,ou=staff,ou=people,dc=x"),
+        ];
+        Territory { schema, bases, protected }
+    }
+
+    fn modify(dn: &str) -> Change {
+        let step = Modification::new(ModificationKind::Replace, "mail", vec![b"a@x".to_vec()]);
+        Change::Modify { dn: dn.into(), changes: vec![step] }
+    }
+
+    fn rename(dn: &str, new_rdn: &str, above: Option<&str>) -> Change {
+        let new_superior = above.map(str::to_owned);
+        Change::Rename { dn: dn.into(), new_rdn: new_rdn.into(), delete_old_rdn: true, new_superior }
+    }
+
+    #[test]
+    fn nothing_outside_the_bases_and_no_protected_entry_is_written() {
+        use ResourceKind::{Groups, Users};
+        use WriteErrorKind::{Invalid, OutOfScope, Protected};
+        let territory = territory();
+        let add = |dn: &str| Change::Add(Entry { dn: dn.into(), attributes: vec![] });
+        let delete = |dn: &str| Change::Delete { dn: dn.into() };
+        let ada = "uid=ada,ou=people,dc=x";
+        for (change, kind, expected) in [
+            (add(ada), Some(Users), None),
+            (add("UID=Ada, OU=People, DC=X"), Some(Users), None),
+            (add(ada), Some(Groups), Some(OutOfScope)),
+            (add(ada), None, None),
+            (add("uid=ada,ou=other,dc=x"), None, Some(OutOfScope)),
+            (add("uid=ada,ou=people,dc=xx"), None, Some(OutOfScope)),
+            (add("uid=ada\\,ou=people\\,dc=x"), None, Some(OutOfScope)),
+            (add("no dn"), None, Some(Invalid)),
+            (modify("ou=people,dc=x"), Some(Users), Some(Protected)),
+            (modify("dc=x"), None, Some(OutOfScope)),
+            (modify("ou=groups,ou=people,dc=x"), None, Some(Protected)),
+            (delete("ou=groups,ou=people,dc=x"), Some(Users), Some(Protected)),
+            (modify("cn=a,ou=groups,ou=people,dc=x"), Some(Groups), None),
+            (modify("cn=a,ou=groups,ou=people,dc=x"), Some(Users), Some(OutOfScope)),
+            (modify("uid=service,ou=staff,ou=people,dc=x"), Some(Users), Some(Protected)),
+            (modify("ou=staff,ou=people,dc=x"), Some(Users), None),
+            (delete("ou=staff,ou=people,dc=x"), Some(Users), Some(Protected)),
+            (rename("ou=staff,ou=people,dc=x", "ou=s", None), None, Some(Protected)),
+            (rename(ada, "uid=ida", None), Some(Users), None),
+            (rename(ada, "uid=ada", Some("ou=gone,dc=x")), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), Some(Users), Some(OutOfScope)),
+        ] {
+            let found = territory.check(&change, kind).err().map(|e| e.kind);
+            assert_eq!(found, expected, "{change:?} as {kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_condition_is_that_of_the_first_change_that_was_made() {
+        let condition = Filter::equality("entryCSN", "1");
+        let fence = Fence::new(Arc::new(territory()), Some(ResourceKind::Users));
+        let fence = fence.with_condition(Some(condition.clone()));
+        let change = modify("uid=ada,ou=people,dc=x");
+        assert_eq!(fence.admit(&change).unwrap(), Some(condition.clone()));
+        let refused = fence.territory.check(&modify("dc=x"), None);
+        assert!(refused.is_err() && fence.admit(&modify("dc=x")).is_err());
+        assert_eq!(fence.refusal().unwrap().kind, WriteErrorKind::OutOfScope);
+        let failed = DirectoryError::Operation {
+            operation: "modify",
+            dn: String::new(),
+            code: 16,
+            matched: String::new(),
+            text: String::new(),
+        };
+        fence.made(&change, &Err(failed));
+        assert_eq!(fence.admit(&change).unwrap(), Some(condition), "it was not made");
+        fence.made(&change, &Ok(()));
+        assert_eq!(fence.admit(&change).unwrap(), None);
+        assert_eq!(Fence::made(&fence), [change]);
+    }
+}

@@ -1,0 +1,359 @@
+//! The rule of a kind: what `write.mapping_rules` says, completed by defaults for the server at hand.
+//!
+//! The defaults: the DN is made of the attribute of `userName` (`displayName` for groups), below the base; object classes are those
+//! of the server's vendor and of the configured filter; `password` is set by the safest way that the connection allows; `active`
+//! locks the account where the server has a lock; a group that must have a member and has none gets a placeholder.
+
+use std::collections::BTreeMap;
+
+use ldap_directory::dn::escape_value;
+use ldap_directory::filter::Filter;
+use ldap_directory::ldif::LdifFormat;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryConfig, Vendor, oid};
+use serde_json::{Map, Value, json};
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::message::SchemaMessage;
+use target_ldap::config::limits::Guards;
+use target_ldap::config::{OnError, TargetConfig};
+use target_ldap::load::requirements;
+use target_ldap::map::Mapping;
+use target_ldap::rules::accounts::AccountLock;
+use target_ldap::rules::rule::Rule;
+
+use super::ResourceKind;
+use crate::config::Config;
+
+/// The record's property with the password in clear text.
+pub const PASSWORD: &str = "password";
+/// The record's property with the state of the account.
+pub const ACTIVE: &str = "active";
+
+/// Where the entries of a kind are, and how they are named.
+#[derive(Debug, Clone)]
+pub(crate) struct KindConfig {
+    pub(crate) base_dn: String,
+    filter: Filter,
+    /// SCIM attribute to LDAP attribute.
+    scim: Vec<(String, String)>,
+    /// `users.login_attributes`.
+    logins: Vec<String>,
+    /// The configured rule.
+    rule: Map<String, Value>,
+}
+
+impl KindConfig {
+    /// Returns the configuration of a kind; `None` if it is not configured.
+    pub(crate) fn of(config: &Config, kind: ResourceKind) -> Option<KindConfig> {
+        let rules = config.write.as_ref().map(|write| &write.mapping_rules);
+        let rule = rules.and_then(|rules| rules.get(kind.stream())?.as_object().cloned()).unwrap_or_default();
+        Some(match kind {
+            ResourceKind::Users => {
+                let users = &config.users;
+                let (base_dn, filter) = (users.base_dn.clone(), users.filter.clone());
+                let (scim, logins) = (users.scim.clone(), users.login_attributes.clone());
+                KindConfig { base_dn, filter, scim, logins, rule }
+            }
+            ResourceKind::Groups => {
+                let groups = config.groups.as_ref()?;
+                let (base_dn, filter) = (groups.base_dn.clone(), groups.filter.clone());
+                KindConfig { base_dn, filter, scim: groups.scim.clone(), logins: Vec::new(), rule }
+            }
+        })
+    }
+
+    fn mapped(&self, name: &str) -> Option<String> {
+        self.scim.iter().find(|(path, _)| path == name).map(|(_, attribute)| attribute.clone())
+    }
+
+    /// Returns the attribute that names an entry of the kind for people.
+    fn naming(&self, kind: ResourceKind, vendor: Vendor) -> String {
+        match kind {
+            ResourceKind::Users => {
+                let login = self.mapped("userName").or_else(|| self.logins.first().cloned());
+                let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
+                login.unwrap_or_else(|| usual.to_owned())
+            }
+            ResourceKind::Groups => self.mapped("displayName").unwrap_or_else(|| "cn".to_owned()),
+        }
+    }
+
+    /// Returns the attribute of a group's members.
+    fn members(&self) -> String {
+        self.mapped("members").unwrap_or_else(|| "member".to_owned())
+    }
+
+    /// Returns the object classes of new entries.
+    fn classes(&self, kind: ResourceKind, vendor: Vendor, schema: &Schema) -> Vec<String> {
+        let usual: &[&str] = match (kind, vendor) {
+            (ResourceKind::Users, Vendor::ActiveDirectory) => {
+                &["top", "person", "organizationalPerson", "user"]
+            }
+            (ResourceKind::Users, _) => &["top", "person", "organizationalPerson", "inetOrgPerson"],
+            (ResourceKind::Groups, Vendor::ActiveDirectory) => &["top", "group"],
+            (ResourceKind::Groups, _) if self.members().eq_ignore_ascii_case("uniqueMember") => {
+                &["top", "groupOfUniqueNames"]
+            }
+            (ResourceKind::Groups, _) if self.members().eq_ignore_ascii_case("memberUid") => {
+                &["top", "posixGroup"]
+            }
+            (ResourceKind::Groups, _) => &["top", "groupOfNames"],
+        };
+        let mut classes: Vec<String> = usual.iter().map(|&class| class.to_owned()).collect();
+        // An entry that the configured filter does not match would not be seen again.
+        let mut required = Vec::new();
+        required_classes(&self.filter, &mut required);
+        for class in required {
+            let has = |name: &String| name.eq_ignore_ascii_case(&class);
+            let implied = schema.class_closure(classes.iter().map(String::as_str));
+            let is_implied = implied.iter().any(|known| known.names.iter().any(has));
+            if !classes.iter().any(has) && !is_implied {
+                classes.push(class);
+            }
+        }
+        classes
+    }
+
+    /// Returns the default rule, as a setting.
+    fn defaults(&self, kind: ResourceKind, directory: &Directory, config: &DirectoryConfig) -> Map<String, Value> {
+        let (vendor, schema) = (directory.root_dse().vendor, directory.schema());
+        let naming = self.naming(kind, vendor);
+        // Active Directory names people and groups by cn.
+        let rdn = if vendor == Vendor::ActiveDirectory { "cn" } else { naming.as_str() };
+        let base = self.base_dn.replace('{', "{{").replace('}', "}}");
+        let mut rule = Map::new();
+        rule.insert("dn_template".into(), format!("{rdn}={{{rdn}}},{base}").into());
+        rule.insert("object_classes".into(), self.classes(kind, vendor, schema).into());
+        rule.insert("scope_base".into(), self.base_dn.clone().into());
+        // An existing entry keeps its classes.
+        rule.insert("policies".into(), json!({"objectClass": "create_only"}));
+        match kind {
+            ResourceKind::Users => {
+                if let Some(mode) = password_mode(directory, config) {
+                    let password = json!({"from": PASSWORD, "mode": mode, "policy": "force"});
+                    rule.insert("password".into(), password);
+                }
+                if AccountLock::of(vendor, schema).is_some() {
+                    rule.insert("accounts".into(), json!({"enabled": ACTIVE}));
+                }
+            }
+            ResourceKind::Groups => {
+                let placeholder = format!("cn={},{}", escape_value(b"nobody"), self.base_dn);
+                rule.insert("empty_group".into(), placeholder.into());
+            }
+        }
+        rule
+    }
+}
+
+/// Collects the object classes that a filter requires.
+fn required_classes(filter: &Filter, classes: &mut Vec<String>) {
+    match filter {
+        Filter::And(all) => all.iter().for_each(|one| required_classes(one, classes)),
+        Filter::Equality { attribute, value } if attribute.eq_ignore_ascii_case("objectClass") => {
+            classes.extend(String::from_utf8(value.clone()).ok());
+        }
+        _ => {}
+    }
+}
+
+/// Returns the mode in which passwords can be set; `None`: in none.
+fn password_mode(directory: &Directory, config: &DirectoryConfig) -> Option<&'static str> {
+    let root_dse = directory.root_dse();
+    let is_encrypted = config.unencrypted_servers().next().is_none();
+    let stays_here = !config.unencrypted_servers().any(|server| server.leaves_this_machine());
+    match root_dse.vendor {
+        Vendor::ActiveDirectory => is_encrypted.then_some("unicode_pwd"),
+        Vendor::Ldif => Some("hash:ssha512"),
+        Vendor::Ds389 if !is_encrypted => Some("hash:ssha512"),
+        _ if root_dse.lacks_extension(oid::PASSWORD_MODIFY) || !stays_here => Some("hash:ssha512"),
+        _ => Some("exop"),
+    }
+}
+
+/// The rule of a kind, for one server.
+#[derive(Debug)]
+pub(crate) struct KindRule {
+    pub(crate) kind: ResourceKind,
+    pub(crate) rule: Rule,
+    /// The attribute that names an entry for people, whose values are unique.
+    pub(crate) naming: String,
+    /// The attribute of members.
+    pub(crate) members: String,
+    pub(crate) base_dn: String,
+    /// Whether the object classes are the defaults: then what they require is completed.
+    completes: bool,
+    directory: DirectoryConfig,
+}
+
+impl KindRule {
+    /// Returns the rule of a kind.
+    ///
+    /// # Errors
+    /// The rule is not valid, or does not fit the server.
+    pub(crate) fn new(
+        kind: ResourceKind,
+        config: &KindConfig,
+        directory: &Directory,
+        connection: &DirectoryConfig,
+    ) -> Result<KindRule, SettingsError> {
+        let path = format!("write.mapping_rules.{}", kind.stream());
+        let mut value = config.defaults(kind, directory, connection);
+        value.extend(config.rule.clone());
+        let rule = Rule::parse(&path, Value::Object(value), Some(&config.base_dn))?;
+        let vendor = directory.root_dse().vendor;
+        let this = KindRule {
+            kind,
+            rule,
+            naming: config.naming(kind, vendor),
+            members: config.members(),
+            base_dn: config.base_dn.clone(),
+            completes: !config.rule.contains_key("object_classes"),
+            directory: connection.clone(),
+        };
+        let target = this.target_config();
+        requirements::check_transport(&target)?;
+        requirements::check(&target, directory)?;
+        Ok(this)
+    }
+
+    /// Checks the form of a configured rule, without a server.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub(crate) fn check(kind: ResourceKind, config: &KindConfig) -> Result<(), SettingsError> {
+        let path = format!("write.mapping_rules.{}", kind.stream());
+        let mut value = Map::new();
+        // `scope_filter` needs it.
+        value.insert("scope_base".into(), config.base_dn.clone().into());
+        value.extend(config.rule.clone());
+        Rule::parse(&path, Value::Object(value), Some(&config.base_dn)).map(drop)
+    }
+
+    fn target_config(&self) -> TargetConfig {
+        TargetConfig {
+            maps: None,
+            directory: self.directory.clone(),
+            default_base_dn: Some(self.base_dn.clone()),
+            rules: BTreeMap::from([(self.kind.stream().to_owned(), self.rule.clone())]),
+            dn_rewrite: Vec::new(),
+            on_error: OnError::Fail,
+            validate_records: false,
+            process_activate_version: false,
+            activate_when_quiet: None,
+            create_parents: false,
+            ldif_check: true,
+            max_in_flight: 1,
+            ldif_format: LdifFormat::Content,
+            metrics: false,
+            dry_run: false,
+            undo: None,
+            guards: Guards::default(),
+            assert_unchanged: false,
+            preserve_uuid: false,
+        }
+    }
+
+    /// Returns the mapping for records with these properties.
+    ///
+    /// # Errors
+    /// The rule does not fit the server's schema.
+    pub(crate) fn mapping(
+        &self,
+        record: &Map<String, Value>,
+        directory: &Directory,
+    ) -> Result<Mapping, SettingsError> {
+        let properties: Map<String, Value> = record.keys().map(|name| (name.clone(), json!({}))).collect();
+        let schema = json!({"type": "object", "properties": properties, "additionalProperties": true});
+        let message =
+            SchemaMessage { stream: self.kind.stream().to_owned(), schema, key_properties: Vec::new() };
+        let takes_unknown = directory.takes_unknown_attributes();
+        // Warnings are about names that this record does not have.
+        Mapping::new(&message, &self.target_config(), directory.schema(), takes_unknown, &mut Vec::new())
+    }
+
+    /// Completes a record by what the default object classes require: a text that is missing, or null, is the entry's name.
+    pub(crate) fn complete(&self, record: &mut Map<String, Value>, schema: &Schema, is_new: bool) {
+        if !self.completes {
+            return;
+        }
+        let is_empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(values) => values.is_empty(),
+            _ => false,
+        };
+        let find = |record: &Map<String, Value>, name: &str| {
+            record.keys().find(|property| schema.same_description(property, name)).cloned()
+        };
+        let name = find(record, &self.naming).and_then(|property| record.get(&property).cloned());
+        let name = name.filter(|value| !is_empty(value));
+        let classes = self.rule.object_classes.iter().map(String::as_str);
+        let (mut must, _) = schema.must_may(classes);
+        // Of Active Directory's RDN.
+        must.push("cn");
+        for attribute in must {
+            let is_text = ValueKind::of(schema, attribute) == ValueKind::Text;
+            let is_kept = schema.attribute_type(attribute).is_none_or(|known| known.no_user_modification);
+            if !is_text || is_kept || attribute.eq_ignore_ascii_case("objectClass") {
+                continue;
+            }
+            let property = find(record, attribute);
+            let is_missing = property.as_ref().and_then(|p| record.get(p)).is_none_or(is_empty);
+            match (&name, property) {
+                (Some(name), property) if is_missing && (is_new || property.is_some()) => {
+                    record.insert(property.unwrap_or_else(|| attribute.to_owned()), name.clone());
+                }
+                (None, Some(property)) if is_missing => {
+                    record.shift_remove(&property);
+                }
+                _ => {}
+            }
+        }
+        if self.kind == ResourceKind::Groups && is_new && find(record, &self.members).is_none() {
+            record.insert(self.members.clone(), json!([]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(filter: &str, rule: &Value) -> KindConfig {
+        KindConfig {
+            base_dn: "ou=people,dc=x".into(),
+            filter: Filter::parse(filter).unwrap(),
+            scim: vec![("userName".into(), "uid".into())],
+            logins: vec![],
+            rule: rule.as_object().unwrap().clone(),
+        }
+    }
+
+    #[test]
+    fn classes_are_those_of_the_server_and_of_the_filter() {
+        let schema = Schema::standard();
+        let of = |filter: &str, vendor| config(filter, &json!({})).classes(ResourceKind::Users, vendor, schema);
+        let usual = ["top", "person", "organizationalPerson", "inetOrgPerson"];
+        assert_eq!(of("(objectClass=person)", Vendor::OpenLdap), usual);
+        assert_eq!(of("(uid=*)", Vendor::Ds389), usual);
+        let more = of("(&(objectClass=inetorgperson)(objectClass=posixAccount))", Vendor::OpenLdap);
+        assert_eq!(more.last().map(String::as_str), Some("posixAccount"));
+        assert_eq!(more.len(), 5);
+        assert_eq!(of("(objectClass=user)", Vendor::ActiveDirectory).last().unwrap(), "user");
+    }
+
+    #[test]
+    fn a_wrong_rule_is_named() {
+        for (rule, setting) in [
+            (json!({"on_delte": "delete"}), "write.mapping_rules.users.on_delte"),
+            (json!({"dn_template": "uid={uid"}), "write.mapping_rules.users.dn_template"),
+            (json!({"match": "(uid=ada)"}), "write.mapping_rules.users.match"),
+        ] {
+            let error = KindRule::check(ResourceKind::Users, &config("(uid=*)", &rule)).unwrap_err();
+            assert!(matches!(&error, SettingsError::Value { setting: s, .. } if *s == setting), "{error:?}");
+        }
+        assert!(KindRule::check(ResourceKind::Users, &config("(uid=*)", &json!({}))).is_ok());
+    }
+}

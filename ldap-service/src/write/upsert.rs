@@ -1,0 +1,380 @@
+//! Writes of one whole entry: adding, changing, deleting it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::filter::Filter;
+use ldap_directory::{Directory, DirectoryError, Scope};
+use serde_json::{Map, Value};
+use target_ldap::map::{DeleteAction, Task, WritePolicy};
+use target_ldap::rules::rule::Operations;
+use target_ldap::write::claims::EntryClaims;
+use target_ldap::write::destination::Destination;
+use target_ldap::write::guard::Tally;
+use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
+
+use super::attributes::Guarded;
+use super::fence::{Fence, Territory};
+use super::locks::{self, LockKey};
+use super::plan::{Plan, Planning, deletes};
+use super::rules::{ACTIVE, KindRule, PASSWORD};
+use super::{
+    Effect, EntryRef, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
+    entries, refusal,
+};
+
+/// How often a write begins again because its entry got another DN meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// A write of one entry.
+struct Job<'a> {
+    writer: &'a Writer,
+    directory: &'a Directory,
+    kind: ResourceKind,
+    territory: Arc<Territory>,
+    task: Task,
+    /// The wanted DN; of a deletion, the current one.
+    dn: String,
+    key: DnKey,
+    /// The current DN of an existing entry.
+    found: Option<String>,
+    /// A value that no other entry may have, with its attribute.
+    unique: Option<(String, Vec<u8>)>,
+    base: String,
+    locks: BTreeSet<LockKey>,
+    /// The identifier of the existing entry, as a filter.
+    identity: Option<Filter>,
+    options: WriteOptions,
+}
+
+/// How a try ended.
+enum TryEnd {
+    Done(WriteOutcome),
+    /// The entry has this DN by now, which is not locked.
+    Moved(String),
+}
+
+/// Adds an entry, or changes an existing one.
+pub(super) async fn upsert(
+    writer: &Writer,
+    directory: &Directory,
+    kind: ResourceKind,
+    mut record: Map<String, Value>,
+    subject: Subject,
+    options: WriteOptions,
+) -> Result<WriteOutcome, WriteError> {
+    writer.undo_dir()?;
+    let rule = writer.rule(kind, directory)?;
+    let schema = directory.schema();
+    let is_new = subject == Subject::New;
+    rule.complete(&mut record, schema, is_new);
+    let task = task_of(&rule, record, directory)?;
+    let Task::Upsert { wanted, filter: own_filter, write_policy } = task else {
+        return Err(refusal::of_settings(&"a record that is no upsert"));
+    };
+    let territory = writer.territory(directory).await?;
+    let key = territory.key(&wanted.dn)?;
+    let mut locks = BTreeSet::from([locks::of_dn(&key)]);
+    let value = wanted.attributes.iter().find(|a| schema.same_description(&a.description, &rule.naming));
+    let unique = value.and_then(|a| Some((a.description.clone(), a.values.first()?.clone())));
+    if let Some((name, value)) = &unique {
+        locks.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
+    }
+    let (found, identity, filter, operations, match_attributes) = match subject {
+        Subject::New => {
+            if let Some(filter) = own_filter {
+                check_match(directory, &rule.base_dn, &filter).await?;
+            }
+            let operations = Operations { update: false, rename: false, ..write_policy.operations };
+            (None, None, None, operations, Vec::new())
+        }
+        Subject::Existing(entry) => {
+            let dn = entries::locate(directory, &rule.base_dn, &entry).await?;
+            locks.insert(locks::of_dn(&territory.key(&dn)?));
+            locks.insert(locks::of_value(&entry.id.attribute, &entry.id.value));
+            let filter = entry.id.filter();
+            let operations = Operations { create: false, ..write_policy.operations };
+            (Some(dn), Some(filter.clone()), Some(filter.to_string()), operations, vec![entry.id.attribute])
+        }
+    };
+    let base = Some(rule.base_dn.clone());
+    let write_policy = Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
+    let dn = wanted.dn.clone();
+    let task = Task::Upsert { wanted, filter, write_policy };
+    let base = rule.base_dn;
+    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
+        .run()
+        .await
+}
+
+/// Does to an entry what the rule's `on_delete` says.
+pub(super) async fn delete(
+    writer: &Writer,
+    directory: &Directory,
+    kind: ResourceKind,
+    entry: &EntryRef,
+    options: WriteOptions,
+) -> Result<WriteOutcome, WriteError> {
+    writer.undo_dir()?;
+    let rule = writer.rule(kind, directory)?;
+    let mapping = rule.mapping(&Map::new(), directory).map_err(|e| refusal::of_settings(&e))?;
+    let territory = writer.territory(directory).await?;
+    let dn = entries::locate(directory, &rule.base_dn, entry).await?;
+    let key = territory.key(&dn)?;
+    let task = mapping.deletion(Some(dn.clone()), None);
+    if matches!(&task, Task::Delete { action, .. } if **action == DeleteAction::Nothing) {
+        let detail = "the service's rule does not delete (on_delete: ignore)";
+        return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
+    }
+    let locks =
+        BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
+    let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
+    let (unique, base) = (None, rule.base_dn);
+    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
+        .run()
+        .await
+}
+
+/// Maps a record to its task. A property that the rule does not write is an error, not passed over.
+fn task_of(rule: &KindRule, mut record: Map<String, Value>, directory: &Directory) -> Result<Task, WriteError> {
+    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
+    let used = mapping.used_properties();
+    let passes = rule.rule.attribute_mapping.is_none();
+    let has_lock = rule.rule.accounts.is_some();
+    let mut dropped = Vec::new();
+    for (property, value) in &record {
+        let is_input = property == PASSWORD && rule.rule.password.is_some() || property == ACTIVE && has_lock;
+        if is_input {
+            continue;
+        }
+        // An account that cannot be disabled is enabled.
+        if property == ACTIVE && (value.is_null() || *value == true) && !used.contains(ACTIVE) {
+            dropped.push(property.clone());
+            continue;
+        }
+        let no_way = |what: &str| {
+            let detail = format!("`{property}`: {what}");
+            Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property.clone()))
+        };
+        if property == PASSWORD && !used.contains(PASSWORD) {
+            return no_way("passwords cannot be set on this connection to the directory");
+        }
+        if property == ACTIVE && !used.contains(ACTIVE) {
+            return no_way("the directory has no lock of accounts");
+        }
+        if passes {
+            if let Some(guarded) = Guarded::of(property, directory) {
+                return Err(guarded.error(property));
+            }
+            if directory.schema().same_description(property, "objectClass") {
+                return no_way("object classes are those of the service's rule");
+            }
+        }
+        if !used.contains(property) {
+            return no_way("the service's rule does not write it");
+        }
+    }
+    for property in dropped {
+        record.shift_remove(&property);
+    }
+    mapping.map(&record.into(), false, directory.schema()).map_err(|e| refusal::of_mapping(&e))
+}
+
+/// Checks that no entry matches a new record by the rule's own `match`.
+async fn check_match(directory: &Directory, base: &str, filter: &str) -> Result<(), WriteError> {
+    let filter = Filter::parse(filter).map_err(|e| refusal::of_settings(&e))?;
+    let found = entries::find(directory, base, Scope::Subtree, filter, &["1.1"], 1).await;
+    let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
+    match found.first() {
+        None => Ok(()),
+        Some(entry) => {
+            let detail = format!("`{}` is the entry of this record (match)", entry.dn);
+            Err(WriteError::new(WriteErrorKind::Taken, detail))
+        }
+    }
+}
+
+impl Job<'_> {
+    async fn run(mut self) -> Result<WriteOutcome, WriteError> {
+        for _ in 0..ATTEMPTS {
+            match self.try_once().await? {
+                TryEnd::Done(outcome) => return Ok(outcome),
+                TryEnd::Moved(dn) => {
+                    self.locks.insert(locks::of_dn(&self.territory.key(&dn)?));
+                    self.found = Some(dn);
+                }
+            }
+        }
+        let detail = "the entry is renamed all the time";
+        Err(WriteError { retry_after: Some(1), ..WriteError::new(WriteErrorKind::Unavailable, detail) })
+    }
+
+    fn is_new(&self) -> bool {
+        self.found.is_none()
+    }
+
+    /// Returns the error of a failure, or of the fence's refusal that caused it.
+    fn error(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
+        refused.unwrap_or_else(|| refusal::of_directory(error, self.directory.schema()))
+    }
+
+    async fn try_once(&self) -> Result<TryEnd, WriteError> {
+        let _held = self.writer.state().locks.lock(&self.locks).await;
+        let current = self.found.as_deref().unwrap_or(&self.dn);
+        entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
+        self.check_unique().await?;
+        let planning =
+            Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
+        let attempt = self.apply(&planning.destination).await;
+        let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
+        if let TaskOutcome::NotLocked(dn) = attempt.outcome {
+            return Ok(TryEnd::Moved(dn));
+        }
+        let effect = refusal::effect(attempt.outcome, &self.dn, self.is_new())?;
+        let plan = planning.end().await?;
+        if self.options.dry_run || plan.changes.is_empty() {
+            return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
+        }
+        self.carry_out(plan).await
+    }
+
+    /// Makes the changes.
+    async fn carry_out(&self, plan: Plan) -> Result<TryEnd, WriteError> {
+        let directory = self.directory;
+        let reservation = self.writer.guard().reserve(plan.deletes).await?;
+        let label = self.kind.stream();
+        let change_set = match self.writer.begin(label, directory).await {
+            Ok(change_set) => change_set,
+            Err(error) => {
+                self.writer.guard().release(reservation, plan.deletes).await;
+                return Err(error);
+            }
+        };
+        let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
+        let fence = Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition);
+        let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
+        let destination = Destination::new(directory.clone())
+            .with_undo(Some(change_set.undo()))
+            .with_tally(tally.clone())
+            .with_gate(Some(fence.clone()));
+        let mut result = self.apply(&destination).await;
+        if let Err(error) = &result
+            && self.is_new()
+            && !error.is_outcome_unknown()
+        {
+            self.take_back(&destination, &fence).await;
+        }
+        if result.is_ok() && !directory.applies_at_once() {
+            result = destination.commit().and(result);
+        }
+        let is_unknown = result.as_ref().is_err_and(DirectoryError::is_outcome_unknown);
+        let made = deletes(&tally, directory).await.unwrap_or(plan.deletes);
+        let unused = if is_unknown { 0 } else { plan.deletes.saturating_sub(made) };
+        self.writer.guard().release(reservation, unused).await;
+        let undo_file = change_set.finish(directory).await;
+        let outcome = match result {
+            Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => return Ok(TryEnd::Moved(dn)),
+            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()),
+            Err(error) => Err(self.error(&error, fence.refusal())),
+        };
+        let effect = outcome.map_err(|error| WriteError { undo_file: undo_file.clone(), ..error })?;
+        let id = match effect {
+            Effect::Deleted | Effect::Moved => None,
+            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.made())).await,
+        };
+        let outcome = self.outcome(effect, &fence.made(), plan.text, undo_file, id);
+        tracing::info!(
+            dn = outcome.dn.as_str(),
+            undo_file = outcome.undo_file.as_deref(),
+            changes = outcome.changes.len(),
+            "{label}: `{}` {}",
+            outcome.dn,
+            effect.word()
+        );
+        Ok(TryEnd::Done(outcome))
+    }
+
+    /// Deletes an entry that was added, and that a later step failed for (its password was refused).
+    async fn take_back(&self, destination: &Destination, fence: &Fence) {
+        let added = fence.made().into_iter().find_map(|change| match change {
+            Change::Add(entry) => Some(entry.dn),
+            _ => None,
+        });
+        let Some(dn) = added else { return };
+        let Ok(permit) = EntryClaims::default().permit(None, &dn, &self.key, false) else { return };
+        if let Err(error) = destination.delete(&permit).await {
+            tracing::warn!("`{dn}` was added, a later step failed, and it cannot be deleted: {error}");
+        }
+    }
+
+    /// Returns what must hold when the first change is made.
+    fn conditions(&self) -> Option<Filter> {
+        match (self.identity.clone(), self.options.condition.clone()) {
+            (Some(identity), Some(condition)) => Some(Filter::And(vec![identity, condition])),
+            (identity, condition) => identity.or(condition),
+        }
+    }
+
+    async fn apply(&self, destination: &Destination) -> Result<Attempt, DirectoryError> {
+        let applier = Applier::new(destination.clone(), false, EntryClaims::default())
+            .asserting(self.directory.takes_assertions());
+        let context =
+            AttemptContext { found: self.found.clone(), is_last_try: true, ..AttemptContext::default() };
+        Box::pin(applier.apply(None, &self.task, &self.key, &context)).await
+    }
+
+    /// Checks that no other entry of the kind has the name.
+    async fn check_unique(&self) -> Result<(), WriteError> {
+        let Some((name, value)) = &self.unique else { return Ok(()) };
+        let filter = Filter::equality(name.clone(), value.clone());
+        let found = entries::find(self.directory, &self.base, Scope::Subtree, filter, &["1.1"], 2).await;
+        let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
+        let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
+        let other = found.iter().find(|entry| self.territory.key(&entry.dn).ok() != own);
+        match other {
+            None => Ok(()),
+            Some(_) => {
+                let detail = format!("another entry has this value of `{name}`");
+                Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
+            }
+        }
+    }
+
+    fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {
+        match effect {
+            Effect::Added | Effect::Renamed => self.dn.clone(),
+            Effect::Moved => changes.iter().rev().find_map(new_dn).unwrap_or_else(|| self.dn.clone()),
+            Effect::Modified | Effect::Deleted | Effect::Unchanged => {
+                self.found.clone().unwrap_or_else(|| self.dn.clone())
+            }
+        }
+    }
+
+    fn outcome(
+        &self,
+        effect: Effect,
+        changes: &[Change],
+        plan: String,
+        undo_file: Option<String>,
+        id: Option<super::EntryId>,
+    ) -> WriteOutcome {
+        let secrets = self.directory.secret_attributes();
+        WriteOutcome {
+            effect,
+            dn: self.dn_after(effect, changes),
+            id,
+            changes: refusal::without_secrets(changes.to_vec(), |name| secrets.contains(name)),
+            plan,
+            undo_file,
+        }
+    }
+}
+
+/// Returns the DN after a rename.
+fn new_dn(change: &Change) -> Option<String> {
+    let Change::Rename { dn, new_rdn, new_superior, .. } = change else { return None };
+    let above = new_superior.clone().unwrap_or_else(|| parent(dn));
+    Some(if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") })
+}

@@ -1,0 +1,252 @@
+//! The writer: what all writes share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryConfig};
+use serde_json::{Map, Value};
+use singer_common::operations::file;
+use singer_common::plugin::settings::SettingsError;
+use tokio::sync::{OnceCell, RwLock, Semaphore};
+
+use super::change_set::{self, ChangeSet};
+use super::fence::Territory;
+use super::guard::DeleteGuard;
+use super::locks::EntryLocks;
+use super::rules::{KindConfig, KindRule};
+use super::{
+    EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome,
+    entries, refusal, upsert, values,
+};
+use crate::config::Config;
+
+/// What outlives a reload of the settings: the locks of entries, and the writes in progress. One for the process.
+#[derive(Debug)]
+pub struct WriteState {
+    pub(crate) locks: EntryLocks,
+    permits: Semaphore,
+    /// Whether the journals of killed processes were recovered.
+    recovered: OnceCell<()>,
+    /// Held for reading by writes in progress.
+    in_progress: RwLock<()>,
+}
+
+impl Default for WriteState {
+    fn default() -> Self {
+        WriteState {
+            locks: EntryLocks::default(),
+            permits: Semaphore::new(IN_FLIGHT),
+            recovered: OnceCell::new(),
+            in_progress: RwLock::default(),
+        }
+    }
+}
+
+impl WriteState {
+    /// Waits until no write is in progress. Later ones wait for the returned value to be dropped.
+    pub async fn idle(&self) -> impl Drop + '_ {
+        self.in_progress.write().await
+    }
+}
+
+/// The way of every change. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Writer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: DirectoryConfig,
+    kinds: Vec<(ResourceKind, KindConfig)>,
+    /// `None`: nothing is written.
+    undo_dir: Option<PathBuf>,
+    guard: DeleteGuard,
+    state: Arc<WriteState>,
+    bound: OnceCell<Option<DnKey>>,
+}
+
+impl Writer {
+    /// Returns a writer. Without the setting `write`, it refuses every write. `state` is that of the writer before a reload.
+    ///
+    /// # Errors
+    /// A rule is not valid, or `write.undo_dir` is not a folder that can be written.
+    pub fn new(config: &Config, state: Arc<WriteState>) -> Result<Writer, SettingsError> {
+        let mut kinds = Vec::new();
+        for kind in [ResourceKind::Users, ResourceKind::Groups] {
+            if let Some(of_kind) = KindConfig::of(config, kind) {
+                KindRule::check(kind, &of_kind)?;
+                kinds.push((kind, of_kind));
+            }
+        }
+        let undo_dir = config.write.as_ref().map(|write| write.undo_dir.clone());
+        if let Some(folder) = &undo_dir {
+            let checked = file::make_private_folder(folder).and_then(|()| tempfile::tempfile_in(folder));
+            if let Err(e) = checked {
+                let expected = "a folder that the service may write to";
+                let problem = format!("{}: {e}", folder.display());
+                // A full disk may have room again when something is written.
+                if e.kind() != std::io::ErrorKind::StorageFull {
+                    return Err(SettingsError::value("write.undo_dir", problem, expected));
+                }
+            }
+        }
+        let max = config.write.as_ref().map(|write| write.max_deletes);
+        let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
+        let connection = config.directory.clone();
+        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound: OnceCell::new() })))
+    }
+
+    /// Returns the state, for the writer after a reload.
+    pub fn state(&self) -> Arc<WriteState> {
+        self.0.state.clone()
+    }
+
+    /// Returns the folder of the undo files.
+    ///
+    /// # Errors
+    /// Writes are disabled.
+    pub(crate) fn undo_dir(&self) -> Result<&PathBuf, WriteError> {
+        self.0.undo_dir.as_ref().ok_or_else(|| {
+            let detail = "the service has no setting `write`: it changes nothing";
+            WriteError::new(WriteErrorKind::Disabled, detail)
+        })
+    }
+
+    pub(crate) fn guard(&self) -> &DeleteGuard {
+        &self.0.guard
+    }
+
+    /// Returns where entries may be written.
+    ///
+    /// # Errors
+    /// A base is not a DN.
+    pub(crate) async fn territory(&self, directory: &Directory) -> Result<Arc<Territory>, WriteError> {
+        let schema = directory.schema().clone();
+        let key = |dn: &str| DnKey::parse(dn, &schema).map_err(|e| refusal::of_settings(&e));
+        let mut bases = Vec::new();
+        for (kind, config) in &self.0.kinds {
+            bases.push((*kind, key(&config.base_dn)?));
+        }
+        let bound = self.0.bound.get_or_init(|| entries::bound_user(directory, &self.0.connection)).await;
+        let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
+        protected.extend(bound.clone());
+        Ok(Arc::new(Territory { schema, bases, protected }))
+    }
+
+    /// Returns the rule of a kind.
+    ///
+    /// # Errors
+    /// The kind is not configured, or its rule does not fit the server.
+    pub(crate) fn rule(&self, kind: ResourceKind, directory: &Directory) -> Result<KindRule, WriteError> {
+        let config = self.0.kinds.iter().find(|(known, _)| *known == kind).map(|(_, config)| config);
+        let config = config.ok_or_else(|| {
+            let detail = format!("the service has no setting `{}`", kind.stream());
+            WriteError::new(WriteErrorKind::Disabled, detail)
+        })?;
+        KindRule::new(kind, config, directory, &self.0.connection).map_err(|e| refusal::of_settings(&e))
+    }
+
+    /// Returns the member of groups that would have none, which their class forbids. It is not a real member.
+    ///
+    /// # Errors
+    /// As [`Self::upsert`] for groups.
+    pub fn placeholder(&self, directory: &Directory) -> Result<Option<String>, WriteError> {
+        use target_ldap::rules::rule::EmptyGroup;
+        Ok(match self.rule(ResourceKind::Groups, directory)?.rule.empty_group {
+            EmptyGroup::Placeholder(dn) => Some(dn),
+            _ => None,
+        })
+    }
+
+    /// Begins a change set, once the journals of killed processes are recovered.
+    ///
+    /// # Errors
+    /// The journal cannot be written: nothing may be changed.
+    pub(crate) async fn begin(
+        &self,
+        label: &'static str,
+        directory: &Directory,
+    ) -> Result<ChangeSet, WriteError> {
+        let folder = self.undo_dir()?;
+        self.0.state.recovered.get_or_init(|| change_set::recover(folder, directory)).await;
+        ChangeSet::begin(folder, label, directory).await
+    }
+
+    /// Runs a write in a task of its own: if its caller goes away, it is still done, and its undo file is made.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, WriteError>> + Send + 'static,
+    ) -> Result<T, WriteError> {
+        let state = self.0.state.clone();
+        let task = tokio::spawn(async move {
+            let _in_progress = state.in_progress.read().await;
+            let _permit = state.permits.acquire().await;
+            work.await
+        });
+        task.await.unwrap_or_else(|_| {
+            let detail = "internal error; read the entry before the request is sent again";
+            Err(WriteError::new(WriteErrorKind::OutcomeUnknown, detail))
+        })
+    }
+
+    /// Adds an entry, or changes an existing one to be as the record says. Attributes that the record does not have are left
+    /// alone.
+    ///
+    /// # Errors
+    /// The record is not valid, the entry is protected, a value is taken, a guard or the server refuses, or the undo file cannot
+    /// be written. [`WriteErrorKind::OutcomeUnknown`]: the change may have been made.
+    pub async fn upsert(
+        &self,
+        directory: &Directory,
+        kind: ResourceKind,
+        record: Map<String, Value>,
+        subject: Subject,
+        options: WriteOptions,
+    ) -> Result<WriteOutcome, WriteError> {
+        let (writer, directory) = (self.clone(), directory.clone());
+        self.detached(async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await })
+            .await
+    }
+
+    /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.
+    ///
+    /// # Errors
+    /// As [`Self::upsert`]. An entry with others below it is [`WriteErrorKind::NotEmpty`] unless the rule says `tree`.
+    pub async fn delete(
+        &self,
+        directory: &Directory,
+        kind: ResourceKind,
+        entry: EntryRef,
+        options: WriteOptions,
+    ) -> Result<WriteOutcome, WriteError> {
+        let (writer, directory) = (self.clone(), directory.clone());
+        self.detached(async move { upsert::delete(&writer, &directory, kind, &entry, options).await }).await
+    }
+
+    /// Adds and removes single values of one existing entry, without reading the others: for groups of 50,000 members.
+    ///
+    /// `changes` are [`Change::Modify`] of this entry. A value to be added that exists, and a value to be removed that does not,
+    /// are left out. An attribute of the entry's RDN, `objectClass`, and secret or operational attributes are refused.
+    ///
+    /// # Errors
+    /// As [`Self::upsert`].
+    pub async fn apply(
+        &self,
+        directory: &Directory,
+        kind: ResourceKind,
+        entry: EntryRef,
+        changes: Vec<Change>,
+        options: WriteOptions,
+    ) -> Result<WriteOutcome, WriteError> {
+        let (writer, directory) = (self.clone(), directory.clone());
+        self.detached(async move { values::apply(&writer, &directory, kind, &entry, changes, options).await })
+            .await
+    }
+
+    /// Returns the identifier of an entry; `None` if the server shows none.
+    pub(crate) async fn id_of(directory: &Directory, dn: &str) -> Option<EntryId> {
+        let entry = directory.read(dn, EntryId::attributes(directory)).await.ok().flatten()?;
+        EntryId::of(&entry, directory)
+    }
+}

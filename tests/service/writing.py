@@ -1,0 +1,84 @@
+"""Helpers for tests of writes: undo with target-ldap, a full disk, contents of directories to compare."""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+
+import people
+from conftest import BIN, ROOT, run  # noqa: F401
+
+TARGET_LDAP = pathlib.Path(os.environ.get("TARGET_LDAP", BIN / "target-ldap"))
+# What servers keep themselves.
+OPERATIONAL = {"memberOf"}
+
+
+def content(directory, *bases, without=()):
+    """What is at and below the bases: {dn in small letters: {attribute: sorted values}}."""
+    found = {}
+    left_out = OPERATIONAL | {"userPassword", *without}
+    for base in bases or (f"ou=people,{directory.suffix}", f"ou=groups,{directory.suffix}"):
+        command = directory.command("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", base, "(objectClass=*)", "*")
+        env = {**os.environ, "LDAPTLS_CACERT": getattr(directory, "ca", None) or ""}
+        env = {name: value for name, value in env.items() if value}
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env).stdout
+        for block in text.split(b"\n\n"):
+            values = {}
+            for line in block.splitlines():
+                name, _, value = line.partition(b":")
+                value = base64.b64decode(value[1:]) if value.startswith(b":") else value[1:]
+                values.setdefault(name.decode(), []).append(value)
+            if values:
+                dn = values.pop("dn")[0].decode()
+                found[dn.lower()] = {n: sorted(v) for n, v in values.items() if n not in left_out}
+    return found
+
+
+def empty(directory):
+    """Deletes everything below ou=people and ou=groups."""
+    for unit in ("groups", "people"):
+        base = f"ou={unit},{directory.suffix}"
+        for dn in sorted((d for d in content(directory, base) if d != base.lower()), key=len, reverse=True):
+            directory.modify(f"dn:: {base64.b64encode(dn.encode()).decode()}\nchangetype: delete\n")
+
+
+def undo(directory, file, folder, *arguments, code=0):
+    """`target-ldap undo FILE`."""
+    settings = {
+        "server_url": directory.url,
+        "bind_dn": people.service_dn(directory.suffix),
+        "bind_password": people.SERVICE_PASSWORD,
+    }
+    config = pathlib.Path(folder) / "target.json"
+    config.write_text(json.dumps(settings))
+    config.chmod(0o600)
+    assert TARGET_LDAP.exists(), f"{TARGET_LDAP} is missing: cargo build --all-features -p target-ldap"
+    return run(TARGET_LDAP, "undo", file, "--config", config, *arguments, code=code)
+
+
+class FullDisk:
+    """A file system of a few blocks, mounted while the context lasts. Needs root."""
+
+    def __init__(self, folder, size="64k"):
+        self.folder, self.size = pathlib.Path(folder), size
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={self.size},mode=0700", "tmpfs", self.folder)
+        return self
+
+    def fill(self):
+        """Uses up what is left."""
+        with open(self.folder / "filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+
+    def free(self):
+        (self.folder / "filler").unlink()
+
+    def __exit__(self, *_):
+        run("umount", "-l", self.folder)
