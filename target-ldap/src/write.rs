@@ -12,7 +12,7 @@ pub mod claims;
 pub mod counts;
 mod delete;
 pub mod destination;
-mod exchange;
+pub(crate) mod exchange;
 pub mod gate;
 mod groups;
 pub mod guard;

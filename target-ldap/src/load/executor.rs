@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::JoinSet;
 
+use super::turns::Turns;
 use super::work::{Finished, Work};
 use super::{Load, LoadError};
 use crate::map::Task;
@@ -40,6 +41,10 @@ pub(super) struct Executor {
     pub(super) ended_at_last_try: Option<u64>,
     /// Whether no further entry will be added.
     pub(super) is_last_try: bool,
+    /// Whether nothing frees a value any more: a record whose value is taken is refused.
+    pub(super) is_final_try: bool,
+    /// Whether the loop makes progress.
+    pub(super) turns: Turns,
 }
 
 impl<W: Write> Load<'_, W> {

@@ -159,6 +159,10 @@ impl<'a, W: Write> Load<'a, W> {
                 if given_up {
                     break;
                 }
+                if let Err(error) = self.check_progress() {
+                    self.fail(0, error);
+                    continue;
+                }
                 if !self.waiting.deletions.is_empty() {
                     self.release_deletions();
                 } else if nothing_left && self.activations.has_announced() {
@@ -279,27 +283,31 @@ impl<'a, W: Write> Load<'a, W> {
     /// `false`: nothing is left to try.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.executor.ended_at_last_try != Some(self.executor.ended);
+        if self.continue_exchange(leads_anywhere) || !leads_anywhere && self.ask_to_give_up() {
+            return true;
+        }
         if !leads_anywhere && self.executor.is_last_try && self.activations.has_announced() {
             // A record that no deletion can help is refused before anything is deleted.
             self.refuse_parked(Self::is_hopeless);
             // Records may wait for the deletions of a version.
             if self.failure.is_none() && !self.scheduler.has_ready() {
                 self.decide(true);
+                self.may_ask_again();
                 self.executor.ended_at_last_try = None;
             }
             return true;
         }
-        if !leads_anywhere && self.executor.is_last_try {
+        if !leads_anywhere && self.executor.is_final_try {
             self.refuse_parked(|_, _| true);
             // Records behind a refused one can start.
             return self.scheduler.has_ready();
         }
-        if !leads_anywhere && self.ask_to_give_up() {
-            return true;
-        }
         if !leads_anywhere {
-            self.executor.is_last_try = true;
-            self.report_missing();
+            self.executor.turns.advance();
+            self.executor.is_final_try = self.executor.is_last_try;
+            if !std::mem::replace(&mut self.executor.is_last_try, true) {
+                self.report_missing();
+            }
         }
         self.executor.ended_at_last_try = Some(self.executor.ended);
         // Even if entries without parents are accepted, parents come first.

@@ -76,6 +76,8 @@ pub struct Scheduler<T> {
     by_identity: HashMap<String, Vec<TaskId>>,
     /// The tasks that wait for a task.
     dependents: HashMap<TaskId, Vec<TaskId>>,
+    /// The tasks that wait for the next try of a task, not for its end.
+    held: HashMap<TaskId, Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
     parked: BTreeSet<TaskId>,
     /// Tasks that are parked until a DN is free.
@@ -91,6 +93,7 @@ impl<T> Default for Scheduler<T> {
             by_key: BTreeMap::new(),
             by_identity: HashMap::new(),
             dependents: HashMap::new(),
+            held: HashMap::new(),
             ready: BTreeSet::new(),
             parked: BTreeSet::new(),
             by_awaited_name: BTreeMap::new(),
@@ -247,6 +250,7 @@ impl<T> Scheduler<T> {
         for dependent in self.dependents.remove(&id).unwrap_or_default() {
             self.release(dependent);
         }
+        self.release_held(id);
     }
 
     fn release(&mut self, id: TaskId) {

@@ -266,14 +266,15 @@ impl Destination {
         key: &DnKey,
         entry: impl FnOnce() -> CompactEntry,
     ) -> Option<Result<(), DirectoryError>> {
-        let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
+        let is_noted =
+            self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some();
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
     }
 
     /// Deletes an entry and its subtree in one operation. `false`: the server does not offer it, or each deletion must be
     /// noted.
     pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
-        if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
+        if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some() {
             return Ok(false);
         }
         let _permit = self.writes.acquire().await;

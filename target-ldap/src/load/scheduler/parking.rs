@@ -39,6 +39,29 @@ impl<T> Scheduler<T> {
                 self.release(dependent);
             }
         }
+        self.release_held(id);
+    }
+
+    /// Wakes a parked task, and makes the tasks that wait for `ended` wait for its next try as well.
+    pub fn try_before_dependents(&mut self, id: TaskId, ended: TaskId) {
+        let dependents = self.dependents.get(&ended).cloned().unwrap_or_default();
+        if !self.parked.contains(&id) {
+            return;
+        }
+        for dependent in dependents {
+            if let Some(item) = self.items.get_mut(&dependent).filter(|_| dependent > id) {
+                item.waits_for += 1;
+                self.held.entry(id).or_default().push(dependent);
+            }
+        }
+        self.unpark(id);
+    }
+
+    /// Releases the tasks that waited for a try of this one.
+    pub(super) fn release_held(&mut self, id: TaskId) {
+        for dependent in self.held.remove(&id).unwrap_or_default() {
+            self.release(dependent);
+        }
     }
 
     /// Wakes parked tasks on an entry and below it. Not those that wait for a DN: its holder may be giving it up right now, and

@@ -5,6 +5,7 @@ mod assert_unchanged;
 mod deferred_records;
 mod dn_references;
 mod exchanged_values;
+mod unique_values;
 mod kill_target;
 mod match_and_rename;
 mod max_in_flight;
