@@ -69,9 +69,8 @@ impl<W: Write> Load<'_, W> {
         self.park(work);
     }
 
-    /// Continues an exchange: tries the records that take part, as long as that makes progress. Then entries that are still without
-    /// their values take them back. Returns whether there was something to do. `leads_anywhere`: a task has ended since the last
-    /// tries.
+    /// Continues an exchange: tries the records that take part, as long as that makes progress. Returns whether some are tried.
+    /// `leads_anywhere`: a task has ended since the last tries.
     pub(super) fn continue_exchange(&mut self, leads_anywhere: bool) -> bool {
         let Some(round) = self.waiting.exchange else { return false };
         let gave_up: HashSet<u64> = self
@@ -85,16 +84,7 @@ impl<W: Write> Load<'_, W> {
             return false;
         }
         if !leads_anywhere && round > ALL {
-            self.waiting.exchange = None;
-            for id in gave_up {
-                self.scheduler.change(id, |work| {
-                    let back = work.gave_up.as_ref().map(|(_, back)| back.clone()).unwrap_or_default();
-                    work.context.exchange = Some(Exchange::TakeBack(back));
-                });
-                self.scheduler.try_parked(id);
-            }
-            self.executor.turns.advance();
-            return true;
+            return false;
         }
         self.waiting.exchange = Some(round + 1);
         self.executor.ended_at_last_try = Some(self.executor.ended);
@@ -111,6 +101,25 @@ impl<W: Write> Load<'_, W> {
             self.scheduler.try_parked(id);
         }
         true
+    }
+
+    /// Ends an exchange in which no further entry can give up values: those that are still without theirs take them back. Returns
+    /// whether there is one.
+    pub(super) fn end_exchange(&mut self) -> bool {
+        if self.waiting.exchange.take().is_none() {
+            return false;
+        }
+        let gave_up = self.scheduler.parked_items().filter(|parked| parked.payload.gave_up.is_some());
+        let gave_up: Vec<u64> = gave_up.map(|parked| parked.id).collect();
+        for id in &gave_up {
+            self.scheduler.change(*id, |work| {
+                let back = work.gave_up.as_ref().map(|(_, back)| back.clone()).unwrap_or_default();
+                work.context.exchange = Some(Exchange::TakeBack(back));
+            });
+            self.scheduler.try_parked(*id);
+        }
+        self.executor.turns.advance();
+        !gave_up.is_empty()
     }
 
     /// Makes all records that take part askable again.

@@ -159,6 +159,9 @@ impl<'a, W: Write> Load<'a, W> {
                 if given_up {
                     break;
                 }
+                if nothing_left && self.waiting.deletions.is_empty() {
+                    self.place_displaced().await;
+                }
                 if let Err(error) = self.check_progress() {
                     self.fail(0, error);
                     continue;
@@ -210,6 +213,9 @@ impl<'a, W: Write> Load<'a, W> {
             self.print_state(false)?;
         }
         self.restore_names().await;
+        if stopped.is_none() && self.failure.is_none() {
+            self.place_displaced().await;
+        }
         if stopped.is_none() && self.failure.is_none() {
             self.check_scopes().await;
             self.warn_of_missing_versions();
@@ -283,7 +289,8 @@ impl<'a, W: Write> Load<'a, W> {
     /// `false`: nothing is left to try.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.executor.ended_at_last_try != Some(self.executor.ended);
-        if self.continue_exchange(leads_anywhere) || !leads_anywhere && self.ask_to_give_up() {
+        let is_exchanging = self.continue_exchange(leads_anywhere) || !leads_anywhere && (self.ask_to_give_up() || self.end_exchange());
+        if is_exchanging {
             return true;
         }
         if !leads_anywhere && self.executor.is_last_try && self.activations.has_announced() {
@@ -310,8 +317,11 @@ impl<'a, W: Write> Load<'a, W> {
             }
         }
         self.executor.ended_at_last_try = Some(self.executor.ended);
-        // Even if entries without parents are accepted, parents come first.
-        if self.executor.is_last_try && self.directory.ldif_rules().is_some() {
+        // Even if entries without parents are accepted, parents come first. A record may rename an entry to the DN of a parent that
+        // would be created for others.
+        let parents_first = self.directory.ldif_rules().is_some()
+            || self.applier.awaits_parents() && !self.executor.is_final_try;
+        if self.executor.is_last_try && parents_first {
             self.scheduler.unpark_topmost();
         } else {
             self.scheduler.unpark_all();

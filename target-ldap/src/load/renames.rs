@@ -101,6 +101,18 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    /// Moves entries to the DNs of their records, after a renamed ancestor has taken them along.
+    pub(super) async fn place_displaced(&mut self) {
+        match self.applier.place_displaced().await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                entries,
+                "{entries} entries are back at the DNs of their records: an entry above them was renamed in this run"
+            ),
+            Err(error) => self.fail(u64::MAX - 1, error.into()),
+        }
+    }
+
     /// Restores the DNs and values that entries gave up in vain.
     pub(super) async fn restore_names(&mut self) {
         let mut back = std::mem::take(&mut self.waiting.set_aside);

@@ -115,7 +115,9 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn is_hopeless(&self, parked: &Parked<'_, Box<Work>>) -> bool {
         match (parked.kind, parked.name) {
             (TaskKind::Delete, _) => false,
-            (TaskKind::Upsert, None) => !parked.payload.waits_for_value,
+            (TaskKind::Upsert, None) => {
+                !parked.payload.waits_for_value && !self.scheduler.is_below_parked(parked.id)
+            }
             (TaskKind::Upsert, Some(name)) => !self.is_in_an_extent(name),
         }
     }

@@ -20,6 +20,7 @@ use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use super::{Args, REJECTED, read_files};
+use crate::rules::secrets;
 use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
 use crate::load::rejects::RejectFile;
@@ -93,6 +94,7 @@ impl<'a> Session<'a> {
         }
         let directory =
             directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
+        secrets::follow(config.rules.values(), directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.

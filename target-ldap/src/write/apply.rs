@@ -175,6 +175,9 @@ impl Applier {
         ) {
             self.note_present(key);
         }
+        if self.awaits_parents() {
+            self.displaced.placed(key);
+        }
         if attempt.outcome == WriteOutcome::Added && !self.directory.is_written_at_once() {
             self.added.insert(key);
         }

@@ -147,6 +147,16 @@ impl EntryClaims {
         inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
     }
 
+    /// Whether entries of records are below this one.
+    pub fn has_below(&self, key: &DnKey) -> bool {
+        self.lock().has_below(key)
+    }
+
+    /// Whether a record wrote the entry with this DN. Not by a former DN.
+    pub fn is_written(&self, key: &DnKey) -> bool {
+        self.lock().entries.contains_key(&hash_text(key.text()))
+    }
+
     /// Returns the record that an entry belongs to, for messages.
     pub fn owner(&self, key: &DnKey) -> Option<String> {
         let mut inner = self.lock();

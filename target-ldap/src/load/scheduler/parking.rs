@@ -179,23 +179,25 @@ impl<T> Scheduler<T> {
 
     /// Wakes parked tasks, except additions below other parked ones: their parents come first.
     pub fn unpark_topmost(&mut self) {
-        let is_upsert = |id: &TaskId| {
-            self.items
-                .get(id)
-                .is_some_and(|item| item.kind == TaskKind::Upsert && item.waits_for_name.is_none())
-        };
-        let waits = |key: &DnKey| {
-            self.by_key.get(key).into_iter().flatten().any(|id| self.parked.contains(id) && is_upsert(id))
-        };
-        let is_below_one = |id: &TaskId| {
-            let keys = self.items.get(id).map(|item| item.lock.keys.as_slice()).unwrap_or_default();
-            keys.iter()
-                .any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
-        };
-        let topmost = self.parked.iter().copied().filter(|id| !is_upsert(id) || !is_below_one(id));
+        let is_upsert = |id: &TaskId| self.items.get(id).is_some_and(|item| item.kind == TaskKind::Upsert);
+        let topmost = self.parked.iter().copied().filter(|id| !is_upsert(id) || !self.is_below_parked(*id));
         for id in topmost.collect::<Vec<_>>() {
             self.unpark(id);
         }
+    }
+
+    /// Whether a task is on an entry below that of a parked addition or change, which does not wait for a DN.
+    pub fn is_below_parked(&self, id: TaskId) -> bool {
+        let is_meant = |id: &TaskId| {
+            self.parked.contains(id)
+                && self
+                    .items
+                    .get(id)
+                    .is_some_and(|item| item.kind == TaskKind::Upsert && item.waits_for_name.is_none())
+        };
+        let waits = |key: &DnKey| self.by_key.get(key).into_iter().flatten().any(is_meant);
+        let keys = self.items.get(&id).map(|item| item.lock.keys.as_slice()).unwrap_or_default();
+        keys.iter().any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
     }
 
     /// Wakes a parked task.

@@ -10,6 +10,7 @@ use crate::support::{target_config, with};
 
 mod deletions;
 mod input_errors;
+mod near_names;
 mod parents;
 mod rule_selection;
 mod state;
