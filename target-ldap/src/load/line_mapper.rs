@@ -337,7 +337,7 @@ impl LineMapper {
             guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
         let validator = if self.config.validate_records {
             let used = match &mapping {
-                Ok(Ok(mapping)) => mapping.used_properties(),
+                Ok(Ok(mapping)) => mapping.mail_properties(&self.schema),
                 _ => BTreeSet::new(),
             };
             let validator =

@@ -185,6 +185,19 @@ impl Template {
         Ok(Self { text: text.into(), pieces })
     }
 
+    /// Sets the zone of times that do not name one.
+    pub(crate) fn set_zone(&mut self, zone: Zone) {
+        let placeholders = self.pieces.iter_mut().filter_map(|piece| match piece {
+            Piece::Placeholder(placeholder) => Some(placeholder),
+            Piece::Literal(_) => None,
+        });
+        for filter in placeholders.flat_map(|placeholder| &mut placeholder.filters) {
+            if let Filter::Date(_, there) = filter {
+                *there = zone;
+            }
+        }
+    }
+
     /// Returns the names, from left to right, with repetitions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.placeholders().map(|p| p.name.as_str())

@@ -216,7 +216,7 @@ fn secrecy_follows_a_value_from_its_property() {
     std::fs::write(&file, base()).unwrap();
     let run = |records: &[Value], args: &[&str]| {
         let messages = [&[schema.clone()], records].concat();
-        let run = args.iter().fold(Run::target(&config).messages(&messages), |run, arg| run.arg(arg));
+        let run = args.iter().fold(Run::target(&config).messages(&messages), |run, arg| run.arg(*arg));
         let output = run.arg("--log-level").arg("debug").run();
         hidden(&args.concat(), &output.stdout_text());
         hidden(&args.concat(), output.stderr.raw());
