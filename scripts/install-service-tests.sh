@@ -2,7 +2,7 @@
 # Installs what `make service-tests` drives: from PyPI, each group into a Python environment of its own, as pinned in
 # tests/service/requirements/GROUP.txt; from npm (group `node`), as pinned in tests/service/requirements/node.
 #   scripts/install-service-tests.sh DIR [GROUP ...]
-# Does nothing for what is up to date. Without groups: all. The servers come from scripts/install-servers.sh.
+# Does nothing for what is up to date. Without groups: all but `canaille`, which tests/service/conformance.py compares with. The servers come from scripts/install-servers.sh.
 set -eu
 
 dir=$1
@@ -12,6 +12,9 @@ requirements=$here/../tests/service/requirements
 [ $# -gt 0 ] || set -- service scim api oidc node
 
 for group; do
+  if [ "$group" = canaille ] && [ ! -e /usr/include/ldap.h ]; then
+    "$here/install-packages.sh" install-service-tests gcc python3-dev libldap-dev libsasl2-dev
+  fi
   if [ "$group" != node ]; then
     "$here/install-venv.sh" "$requirements/$group.txt" "$dir/$group"
     continue

@@ -302,6 +302,11 @@ pub struct DirectoryConfig {
     /// ([`PoolExhausted`](crate::DirectoryError::PoolExhausted)). So a task that begins a search while it keeps another one open needs
     /// more than one connection, as with a pool of database connections. Default: 4.
     pub pool_size: usize,
+    /// The maximum number of connections for binds of users ([`authenticate`](crate::client::LdapDirectory::authenticate)), which are used
+    /// for nothing else; at least 1. They are not counted in `pool_size`. Default: 32.
+    pub bind_connections: usize,
+    /// How long such a connection is kept without a bind. Default: 10 seconds.
+    pub bind_idle_limit: Duration,
     /// Secret attributes in addition to [those known](crate::secret::SecretAttributes). Default: none.
     pub secret_attributes: Vec<String>,
     /// The observer of connections, operations and searches. Default: none.
@@ -323,6 +328,8 @@ impl DirectoryConfig {
             referrals: Referrals::Ignore,
             referral_hosts: Vec::new(),
             pool_size: 4,
+            bind_connections: 32,
+            bind_idle_limit: Duration::from_secs(10),
             secret_attributes: Vec::new(),
             observer: Observing::default(),
         }
@@ -374,6 +381,12 @@ impl DirectoryConfig {
     #[must_use]
     pub fn pool_size(self, pool_size: usize) -> Self {
         Self { pool_size, ..self }
+    }
+
+    /// Sets the maximum number of connections for binds of users, and how long one is kept without a bind.
+    #[must_use]
+    pub fn user_binds(self, connections: usize, idle_limit: Duration) -> Self {
+        Self { bind_connections: connections, bind_idle_limit: idle_limit, ..self }
     }
 
     /// Sets the secret attributes in addition to those known.

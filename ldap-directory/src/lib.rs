@@ -35,7 +35,7 @@
 //! | module | what is there |
 //! |---|---|
 //! | [`directory`] | [`Directory`], the interface to a server, a file, or a preview of changes; [`SearchStream`]. |
-//! | [`client`] | The server: connections, pool, failover, retry, pages, [content synchronization](client::content_sync) (RFC 4533), [change notices](client::change_notices), [a connection step by step](client::probe). |
+//! | [`client`] | The server: connections, pool, failover, retry, pages, [binds of users](client::LdapDirectory::authenticate), [content synchronization](client::content_sync) (RFC 4533), [change notices](client::change_notices), [a connection step by step](client::probe). |
 //! | [`ldif`] | The file: [reader](ldif::reader), [writer](ldif::writer), and a directory in memory that is committed in one rename. |
 //! | [`search_request`] | What a search asks for. |
 //! | [`change`] | What an update does: add, delete, modify, rename. |

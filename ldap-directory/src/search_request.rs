@@ -90,6 +90,10 @@ pub enum Paging {
     /// No pages, and at most this many entries, then the end without an error. For lookups that only distinguish no, one and
     /// several entries. 0 returns nothing, and asks nothing. A file and a preview return all entries.
     Limited(u32),
+    /// Pages of this many entries, for a caller that stops between them. The answer pauses at the end of each page
+    /// ([`SearchStream::is_paused`](crate::SearchStream::is_paused)), and the next page is not requested before the caller continues: meanwhile
+    /// nothing waits in the server or on the way. A file and a preview do not pause.
+    Stepwise(u32),
 }
 
 /// A search (RFC 4511 section 4.5.1). Aliases are never dereferenced: they are entries like others.

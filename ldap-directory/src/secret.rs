@@ -6,8 +6,10 @@ use std::{fmt, io};
 use zeroize::Zeroizing;
 
 pub mod attributes;
+mod password;
 
 pub use attributes::SecretAttributes;
+pub use password::{NonEmptyPassword, UnusablePassword};
 
 /// A text that prints as `***` in every format, and whose memory is wiped when it is dropped.
 ///

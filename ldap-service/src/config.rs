@@ -16,11 +16,10 @@ mod parts;
 mod people;
 
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
+pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
-pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UsersConfig};
+pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
 
-/// The longest wait for an answer of the directory, in seconds, unless `operation_timeout_seconds` is shorter: a caller waits.
-const LONGEST_OPERATION: Duration = Duration::from_secs(60);
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often an operation is tried again while a caller waits; without an attempt, a lost connection would stay lost.
@@ -202,12 +201,13 @@ impl Config {
         warnings: &mut Vec<Warning>,
     ) -> Result<Config, SettingsError> {
         let mut directory = directory_config(values, None, warnings)?;
-        directory.operation_timeout = directory.operation_timeout.min(LONGEST_OPERATION);
         directory.retry_max_wait = directory.retry_max_wait.min(LONGEST_PAUSE);
         directory.retry_attempts = directory.retry_attempts.clamp(1, MOST_ATTEMPTS);
         let limits = parts::object::<Limits>(values, "limits", Limits::KEYS)?.unwrap_or_default();
         limits.check()?;
+        // The library must see that nothing comes before the request ends: it then gives the connection up.
         directory.connect_timeout = directory.connect_timeout.min(limits.request_time() / 2);
+        directory.operation_timeout = directory.operation_timeout.min(limits.request_time() / 2);
         let groups = GroupsConfig::from_settings(values)?;
         let roles = RoleRule::from_settings(values, groups.is_some())?;
         let tls = ListenTls::from_settings(values)?;
@@ -273,6 +273,10 @@ mod tests {
             (json!({"users": {"base": "dc=x"}}), "users.base"),
             (json!({"users": {"base_dn": "no dn"}}), "users.base_dn"),
             (json!({"users": {"base_dn": "dc=x", "filter": "(uid="}}), "users.filter"),
+            (
+                json!({"users": {"base_dn": "dc=x", "login_attributes": ["uid", "a)("]}}),
+                "users.login_attributes[1]",
+            ),
             (json!({"limits": {"count": 0}}), "limits.count"),
             (json!({"trusted_proxies": ["10.0.0.0/33"]}), "trusted_proxies[0]"),
             (json!({"write": {"mapping_rules": {}}}), "write.undo_dir"),

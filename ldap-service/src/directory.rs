@@ -16,6 +16,32 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// The pause between two checks of the open connection.
+const CHECK: Duration = Duration::from_secs(4);
+/// The longest time of a check: of the smallest search that there is.
+const CHECK_TIME: Duration = Duration::from_secs(3);
+
+/// Looks now and then whether the connection still answers, and opens another one if not: a firewall that dropped it says nothing, and
+/// requests alone would wait for their time limit, each anew. It also keeps the connection from being closed as idle (Active Directory:
+/// 900 s).
+async fn keep(directory: &Directory) {
+    let Directory::Ldap(server) = directory else { return };
+    loop {
+        tokio::time::sleep(CHECK).await;
+        // An error is not silence: the library restores what was lost.
+        if tokio::time::timeout(CHECK_TIME, directory.read("", &["1.1"])).await.is_ok() {
+            continue;
+        }
+        tracing::warn!(
+            server = directory.location(),
+            "the directory's connection is silent; another one is opened"
+        );
+        if let Err(error) = server.reconnect().await {
+            tracing::warn!("{}", full_text(&error));
+        }
+    }
+}
+
 /// Where the opening of the directory is.
 #[derive(Debug, Clone)]
 enum State {
@@ -51,8 +77,8 @@ impl DirectoryHandle {
                 match directory_settings::open(&config, Access::WRITE).await {
                     Ok(directory) => {
                         tracing::info!(server = directory.location(), "the directory is open");
-                        sender.send_replace(State::Open(directory));
-                        return;
+                        sender.send_replace(State::Open(directory.clone()));
+                        return keep(&directory).await;
                     }
                     Err(error) => {
                         let reason = full_text(&error);

@@ -8,6 +8,41 @@ use ldap_directory::DirectoryError;
 use ldap_directory::protocol::result_code;
 use serde_json::{Map, Value, json};
 
+/// All codes of errors ([`ApiError::code`]), in order. Part of the interface: none is removed or renamed.
+pub const CODES: &[&str] = &[
+    "base_dn_outside",
+    "body",
+    "cursor_expired",
+    "cursor_mismatch",
+    "directory_limit",
+    "directory_refused",
+    "directory_unavailable",
+    "filter_too_large",
+    "insufficient_scope",
+    "internal",
+    "invalid_attribute",
+    "invalid_body",
+    "invalid_cursor",
+    "invalid_dn",
+    "invalid_filter",
+    "invalid_member",
+    "method_not_allowed",
+    "not_found",
+    "overloaded",
+    "request_timeout",
+    "secret_attribute",
+    "server_is_configured",
+    "timeout",
+    "too_large",
+    "unauthorized",
+    "unknown_attribute",
+    "unknown_member",
+    "unknown_object_class",
+    "unknown_operation",
+    "unsupported_media_type",
+    "writes_disabled",
+];
+
 /// An error of a request.
 ///
 /// As a response it has no body yet: [`render`] makes the body, by the path of the request.
@@ -27,7 +62,13 @@ pub struct ApiError {
     pub scim_type: Option<&'static str>,
     /// The value of `WWW-Authenticate`.
     pub challenge: Option<&'static str>,
+    /// When the answer is sent: not before.
+    pub answer_at: Option<AnswerAt>,
 }
+
+/// The time at which an answer is sent, in the extensions of a response. The wait takes no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerAt(pub tokio::time::Instant);
 
 impl ApiError {
     /// Returns an error.
@@ -40,6 +81,7 @@ impl ApiError {
             fields: Map::new(),
             scim_type: None,
             challenge: None,
+            answer_at: None,
         }
     }
 
@@ -105,6 +147,15 @@ impl ApiError {
         problem
     }
 
+    /// Returns the plugin's error.
+    fn plugin_failure(&self, request_id: &str) -> Value {
+        let mut error = self.fields.clone();
+        error.insert("code".to_owned(), self.code.into());
+        error.insert("message".to_owned(), self.detail.as_str().into());
+        error.insert("request_id".to_owned(), request_id.into());
+        json!({"success": false, "error": error})
+    }
+
     /// Returns SCIM's Error.
     fn scim_error(&self) -> Value {
         let mut error = json!({
@@ -148,6 +199,9 @@ impl From<DirectoryError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
+        if let Some(at) = self.answer_at {
+            response.extensions_mut().insert(at);
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -159,6 +213,8 @@ pub fn render(response: Response, path: &str, request_id: &str) -> Response {
     let (mut parts, _) = response.into_parts();
     let (body, kind) = if path.starts_with("/scim/") {
         (error.scim_error(), "application/scim+json")
+    } else if path.starts_with("/api/v1/plugin/") {
+        (error.plugin_failure(request_id), "application/json")
     } else {
         (error.problem(request_id), "application/problem+json")
     };

@@ -4,18 +4,26 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderValue;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::service::App;
+use crate::write;
 
+mod auth;
+mod body;
 mod docs;
+mod document;
 mod health;
 mod ldif;
+mod plugin;
+mod schemas;
+mod scim;
+mod search;
 
 /// What the document says beside the routes.
 #[derive(Debug, OpenApi)]
@@ -30,30 +38,59 @@ mod ldif;
         (name = "search", description = "Searches"),
         (name = "scim", description = "SCIM 2.0 (RFC 7643, RFC 7644, RFC 9865)"),
         (name = "ldif", description = "LDIF export and import"),
+        (name = "plugin", description = "Operations by name, in one form"),
         (name = "health", description = "Health and metrics"),
-    )
+    ),
+    components(schemas(schemas::Problem))
 )]
 struct Document;
 
 /// Returns the routes of a configuration, with their document.
 fn table(config: Option<&Config>) -> OpenApiRouter<App> {
-    let mut document = Document::openapi();
-    let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-    let _has_login = config.is_none_or(|config| config.auth_enabled);
-    OpenApiRouter::with_openapi(document)
+    let has_login = config.is_none_or(|config| config.auth_enabled);
+    let router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::report))
         .routes(routes!(health::metrics))
+        .routes(routes!(search::search_users))
+        .routes(routes!(plugin::execute))
         .routes(routes!(ldif::export))
         .routes(routes!(ldif::import))
+        .merge(scim_table());
+    if !has_login {
+        return router;
+    }
+    router
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::forward::forward))
+        .routes(routes!(auth::page::get, auth::page::post))
+        .routes(routes!(auth::page::logout))
+}
+
+fn scim_table() -> OpenApiRouter<App> {
+    use scim::{discovery, groups, me, users};
+    OpenApiRouter::new()
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::search))
+        .routes(routes!(users::get, users::replace, users::patch, users::delete))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::search))
+        .routes(routes!(groups::get, groups::replace, groups::patch, groups::delete))
+        .routes(routes!(scim::search))
+        .routes(routes!(me::get))
+        .routes(routes!(discovery::config))
+        .routes(routes!(discovery::schemas))
+        .routes(routes!(discovery::schema))
+        .routes(routes!(discovery::types))
+        .routes(routes!(discovery::resource_type))
 }
 
 /// Returns the router of a configuration.
 pub fn router(config: &Config, app: App) -> Router {
     let (router, document) = table(Some(config)).split_for_parts();
-    docs::add(router, &document)
+    docs::add(router, &document::of(&document))
         .route_layer(axum::middleware::from_fn(note_route))
         .fallback(|| async { ApiError::not_found("there is no such route: see /openapi.json") })
         .method_not_allowed_fallback(|| async {
@@ -63,10 +100,13 @@ pub fn router(config: &Config, app: App) -> Router {
         .with_state(app)
 }
 
-/// Notes the matched route in the response, for log and metrics.
+/// Notes the matched route in the response, for log and metrics; and the undo files of what the request changed.
 async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let (mut response, undo_files) = write::noting_undo_files(next.run(request)).await;
+    for file in undo_files.iter().filter_map(|file| HeaderValue::from_str(file).ok()) {
+        response.headers_mut().append(write::UNDO_FILE, file);
+    }
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }
@@ -78,5 +118,5 @@ async fn note_route(request: Request, next: Next) -> Response {
 /// # Errors
 /// It cannot be written as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    table(None).into_openapi().to_pretty_json()
+    serde_json::to_string_pretty(&document::of(&table(None).into_openapi()))
 }

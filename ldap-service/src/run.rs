@@ -1,12 +1,14 @@
 //! The command line: flags, modes and exit codes.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::Parser;
 use ldap_directory::{Access, DirectoryError, ServerUrl};
-use singer_common::operations::error::Class;
+use singer_common::operations::error::{Class, Classified as _};
 use singer_common::operations::facts::Facts;
 use singer_common::operations::logging::Modules;
 use singer_common::operations::observe;
@@ -19,16 +21,17 @@ use singer_common::plugin::init::{InitArgs, InitError};
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::routes;
-use crate::server::{self, tls::Acceptor};
+use crate::server::{self, Routes, tls::Acceptor};
 use crate::service::{App, Service};
 use crate::settings::{ABOUT, TABLE};
 
 /// How long the start waits for the directory before the first connection is accepted.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a reload waits for the directory of the new configuration.
+const RELOAD_TIME: Duration = Duration::from_secs(15);
 
 /// Login, forward authentication, SCIM 2.0, search and LDIF over an LDAP directory.
 #[derive(Debug, Parser)]
@@ -167,6 +170,7 @@ fn configuration(
 }
 
 async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Result<()> {
+    let hangups = Hangups::catch().context("SIGHUP")?;
     let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|e| {
@@ -182,65 +186,90 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
     let address = listener.local_addr().context("the address of the listener")?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ldap-service serves {scheme}://{address}");
-    let router = {
-        let app = app.clone();
-        move |config: &Config| routes::router(config, app.clone())
-    };
-    let reload = hangups();
-    let load = move |app: &App, acceptor: Option<&Acceptor>| reload_configuration(app, acceptor, &sources);
-    server::serve(listener, app, acceptor, router, reload, stop, load).await;
+    let routes: Routes = Arc::new(ArcSwap::from_pointee(routes::router(&app.current().config, app.clone())));
+    let reloading = tokio::spawn(reload(hangups, app.clone(), acceptor.clone(), routes.clone(), sources));
+    server::serve(listener, app, acceptor, routes, stop).await;
+    reloading.abort();
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Reads the configuration again. A wrong one is logged, and the earlier one stays.
-fn reload_configuration(app: &App, acceptor: Option<&Acceptor>, sources: &[String]) -> bool {
-    let loaded = configuration(sources).and_then(|(config, _)| {
-        let earlier = app.current();
-        if config.listen != earlier.config.listen || config.tls.is_some() != earlier.config.tls.is_some() {
-            let problem = "changed, and that needs a new start of the service";
-            return Err(SettingsError::value("listen", problem, "the address from the start"));
-        }
-        if config.limits.connections != earlier.config.limits.connections {
-            let text = "limits.connections is another one: that needs a new start of the service";
-            Facts::of_setting("limits.connections").warn(text);
-        }
-        if let (Some(acceptor), Some(tls)) = (acceptor, &config.tls) {
-            acceptor.reload(tls)?;
-        }
-        Service::new(config, Some(&earlier))
-    });
-    match loaded {
-        Ok(service) => {
-            app.replace(service);
-            tracing::info!("the configuration was read again");
-            true
-        }
-        Err(error) => {
-            use singer_common::operations::error::Classified as _;
-            error.facts().error(&format!("{error}; the earlier configuration stays"));
-            false
+/// Reads the configuration again at each SIGHUP. A wrong one is logged, and the earlier one stays.
+async fn reload(
+    mut hangups: Hangups,
+    app: App,
+    acceptor: Option<Acceptor>,
+    routes: Routes,
+    sources: Vec<String>,
+) {
+    loop {
+        hangups.next().await;
+        match next_generation(&app, acceptor.as_ref(), &sources).await {
+            Ok(service) => {
+                let router = routes::router(&service.config, app.clone());
+                app.replace(service);
+                routes.store(Arc::new(router));
+                tracing::info!("the configuration was read again");
+            }
+            Err(error) => error.facts().error(&format!("{error}; the earlier configuration stays")),
         }
     }
 }
 
-/// Returns a message for each SIGHUP.
-fn hangups() -> mpsc::Receiver<()> {
-    let (sender, receiver) = mpsc::channel(1);
+/// Returns the generation of the configuration as it is now, with its directory open.
+async fn next_generation(
+    app: &App,
+    acceptor: Option<&Acceptor>,
+    sources: &[String],
+) -> Result<Arc<Service>, SettingsError> {
+    let (config, _) = configuration(sources)?;
+    let earlier = app.current();
+    if config.listen != earlier.config.listen || config.tls.is_some() != earlier.config.tls.is_some() {
+        let problem = "changed, and that needs a new start of the service";
+        return Err(SettingsError::value("listen", problem, "the address from the start"));
+    }
+    if config.limits.connections != earlier.config.limits.connections {
+        let text = "limits.connections is another one: that needs a new start of the service";
+        Facts::of_setting("limits.connections").warn(text);
+    }
+    let tls = config.tls.clone();
+    let service = Service::new(config, Some(&earlier))?;
+    // Requests go on with the earlier generation meanwhile.
+    service.directory.first_attempt(RELOAD_TIME).await;
+    if let Some(trouble) = service.directory.trouble()
+        && earlier.directory.trouble().is_none()
+    {
+        let expected = "a directory that can be opened, as the earlier one";
+        return Err(SettingsError::value("server_url", trouble, expected));
+    }
+    if let (Some(acceptor), Some(tls)) = (acceptor, &tls) {
+        acceptor.reload(tls)?;
+    }
+    Ok(service)
+}
+
+/// SIGHUP, caught from the moment that this exists; before, it would end the process.
+struct Hangups {
     #[cfg(unix)]
-    tokio::spawn(async move {
-        let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one; for ever where there is no such signal.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
             return;
-        };
-        while signal.recv().await.is_some() {
-            if sender.send(()).await.is_err() {
-                return;
-            }
         }
-    });
-    #[cfg(not(unix))]
-    std::mem::forget(sender);
-    receiver
+        std::future::pending().await
+    }
 }
 
 /// `--test`: opens the directory, looks for the users, and prints a report.

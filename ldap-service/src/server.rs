@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -14,7 +12,6 @@ use singer_common::operations::signals::Stop;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
 use crate::service::App;
 
 mod idle;
@@ -22,7 +19,8 @@ mod request;
 pub mod tls;
 
 use idle::IdleTimeout;
-use request::{Peer, Routes};
+use request::Peer;
+pub use request::Routes;
 use tls::Acceptor;
 
 /// The longest time that requests in progress have after a signal. The process ends after 10 seconds in any case.
@@ -36,20 +34,14 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// The pause when no further connection can be accepted (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until a signal stops the process. Requests in progress are finished.
-///
-/// # Errors
-/// The address cannot be listened at.
+/// Serves until a signal stops the process. Requests in progress are finished. `routes` is replaced by a reload.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     acceptor: Option<Acceptor>,
-    table: impl Fn(&Config) -> Router + Send + 'static,
-    mut reload: tokio::sync::mpsc::Receiver<()>,
+    routes: Routes,
     mut stop: Stop,
-    load: impl Fn(&App, Option<&Acceptor>) -> bool + Send,
 ) {
-    let routes: Routes = Arc::new(ArcSwap::from_pointee(table(&app.current().config)));
     let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -57,12 +49,6 @@ pub async fn serve(
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
             _ = stop.wait() => break,
-            Some(()) = reload.recv() => {
-                if load(&app, acceptor.as_ref()) {
-                    routes.store(Arc::new(table(&app.current().config)));
-                }
-                continue;
-            }
         };
         let Ok(permit) = permit else { break };
         tokio::select! {
@@ -76,11 +62,6 @@ pub async fn serve(
                 }
             },
             _ = stop.wait() => break,
-            Some(()) = reload.recv() => {
-                if load(&app, acceptor.as_ref()) {
-                    routes.store(Arc::new(table(&app.current().config)));
-                }
-            }
         }
     }
     app.stop();

@@ -3,18 +3,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use ldap_directory::dn::DnKey;
 use singer_common::plugin::settings::SettingsError;
 
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::gate::Gate;
+use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::search::cursors::{CursorKey, Cursors};
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
 use crate::write::Writer;
 
 /// One generation of the service.
@@ -28,6 +33,14 @@ pub struct Service {
     pub gate: Gate,
     /// Whether the directory answers.
     pub readiness: Readiness,
+    /// What logins remember.
+    pub login: Login,
+    /// Sessions of people in browsers.
+    pub sessions: Sessions,
+    /// The tokens of the identity provider, if they are accepted.
+    pub tokens: Option<Tokens>,
+    /// The searches that are open between two pages.
+    pub cursors: Cursors,
     /// The way of every change.
     pub writer: Writer,
 }
@@ -38,11 +51,17 @@ impl Service {
     /// # Errors
     /// A file that a setting names cannot be used.
     pub fn new(config: Config, earlier: Option<&Service>) -> Result<Arc<Self>, SettingsError> {
+        let issued_before = earlier.and_then(|earlier| earlier.tokens.as_ref());
+        let tokens = config.jwt.as_ref().map(|jwt| Tokens::new(jwt, issued_before)).transpose()?;
+        let login = Login::new(&config.login, earlier.map(|earlier| &earlier.login));
+        let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
         let writer = Writer::new(&config, state)?;
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
-        Ok(Arc::new(Self { config, directory, gate, writer, readiness: Readiness::default() }))
+        let readiness = Readiness::default();
+        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
+        Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
     }
 }
 
@@ -66,6 +85,24 @@ impl Readiness {
         *last = Some((Instant::now(), is_ready));
         is_ready
     }
+}
+
+/// Returns the key of cursors: of `login.session_key_file`, so that those from before a restart are known, though not open any more; else
+/// that of the earlier generation, or a random one.
+fn cursor_key(config: &Config, earlier: Option<&Service>) -> Result<CursorKey, SettingsError> {
+    if let Some(file) = &config.login.session_key_file {
+        return CursorKey::of_file(file).map_err(|e| {
+            let problem = format!("{}: {e}", file.display());
+            SettingsError::value("login.session_key_file", problem, "a file with 32 octets or more")
+        });
+    }
+    if let Some(earlier) = earlier {
+        return Ok(earlier.cursors.key().clone());
+    }
+    CursorKey::random().map_err(|e| {
+        let expected = "random numbers of the system, for keys";
+        SettingsError::value("(random numbers)", e.to_string(), expected)
+    })
 }
 
 /// The state of the process. Cheap to clone.
@@ -156,8 +193,12 @@ pub struct Client {
 pub struct PeerCertificate {
     /// The subject, as a DN (RFC 4514).
     pub subject: String,
+    /// The subject, in the form in which DNs compare; `None` if it is empty.
+    pub subject_key: Option<DnKey>,
     /// The fingerprint.
     pub sha256: [u8; 32],
+    /// When it expires. A connection may outlast that.
+    pub not_after: SystemTime,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Client {

@@ -76,9 +76,7 @@ def serve():
     return path
 
 
-@pytest.fixture
-def ds389(serve):
-    """A 389 Directory Server with the content of people.py."""
+def start_ds389(serve):
     suffix = "dc=example,dc=com"
     server = Served(serve, "ds389", people.ldif(suffix, with_suffix=False))
     # 389 has no rule for anybody unless it is given one.
@@ -86,6 +84,21 @@ def ds389(serve):
         f"dn: {suffix}\nchangetype: modify\nadd: aci\n"
         f'aci: (targetattr="*")(version 3.0; acl "service"; allow(all) userdn="ldap:///{people.service_dn(suffix)}";)\n'
     )
+    return server
+
+
+@pytest.fixture
+def ds389(serve):
+    """A 389 Directory Server with the content of people.py, of the test's own."""
+    server = start_ds389(serve)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_ds389(serve):
+    """A 389 Directory Server for tests that change nothing and lock nobody."""
+    server = start_ds389(serve)
     yield server
     server.stop()
 

@@ -1,8 +1,10 @@
 """Directories for the service tests: slapd, and through the Rust harness 389 Directory Server and Samba."""
 
+import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -28,7 +30,7 @@ memberof-group-oc groupOfNames
 memberof-member-ad member
 memberof-memberof-ad memberOf
 overlay sssvlv
-sssvlv-max 8
+sssvlv-max 64
 sssvlv-maxkeys 5
 overlay deref
 """
@@ -49,12 +51,18 @@ DEFAULT_POLICY = {"pwdLockout": "TRUE", "pwdMaxFailure": "5", "pwdLockoutDuratio
 class OpenLdap(Slapd):
     """A slapd with the people and groups of people.py. `kill` and `start_again` for outages; `more` is LDIF added to it."""
 
-    def __init__(self, folder, more=(), policies=None, overlays="", threads=8, tls=False):
+    def __init__(self, folder, more=(), policies=None, overlays="", threads=8, tls=False, schemas=()):
         self.suffix, self.admin, self.admin_password = SUFFIX, ADMIN, PASSWORD
+        self.own_binds = 0
         chosen = {"default": DEFAULT_POLICY, **(policies or {})}
         seed = [people.ldif(units=("policies",)), *(policy(n, **a) for n, a in chosen.items()), *more]
-        modules = MODULES + f"threads {threads}\npassword-hash {{CLEARTEXT}}\n"
-        super().__init__(str(folder), seed, database=ACCESS, overlays=OVERLAYS + overlays, modules=modules, tls=tls)
+        modules = "".join(f"include {schema}\n" for schema in schemas) + MODULES + f"threads {threads}\npassword-hash {{CLEARTEXT}}\n"
+        monitor = f'\ndatabase monitor\nrootdn "{ADMIN}"\n'
+        super().__init__(str(folder), seed, database=ACCESS, overlays=OVERLAYS + overlays + monitor, modules=modules, tls=tls)
+
+    def command(self, program, *arguments, **options):
+        self.own_binds += 1
+        return super().command(program, *arguments, **options)
 
     def kill(self):
         """Ends the server as a crash would."""
@@ -63,6 +71,7 @@ class OpenLdap(Slapd):
 
     def start_again(self):
         """Starts it on the same port and data."""
+        self.own_binds = 0
         listeners = " ".join(dict.fromkeys((self.url, self.tls_url)))
         command = [shutil.which("slapd", path=PATH), "-d", "0", "-f", self.conf, "-h", listeners]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
@@ -73,6 +82,22 @@ class OpenLdap(Slapd):
         """Applies change records as the administrator."""
         self.client("ldapmodify", input=ldif.encode(), stdout=subprocess.DEVNULL)
 
+    def binds(self):
+        """How many binds it has had since it was started, those of this class left out."""
+        found = self.values("cn=Bind,cn=Operations,cn=Monitor", "monitorOpInitiated")
+        return int(found["monitorOpInitiated"][0]) - self.own_binds
+
+    def freeze(self):
+        """Stops the process where it is: connections stay open, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.thaw()
+        super().stop()
+
     def values(self, dn, *attributes):
         """The values of an entry's attributes, as octets: {attribute: [value]}."""
         command = self.command("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "(objectClass=*)", *attributes)
@@ -82,8 +107,6 @@ class OpenLdap(Slapd):
 
 def parse_entry(text):
     """The attributes of one entry of unwrapped LDIF."""
-    import base64
-
     found = {}
     for line in text.splitlines():
         name, colon, value = line.partition(b":")

@@ -21,7 +21,8 @@ class Person:
 
     @property
     def mail(self):
-        return f"{self.uid}@example.test"
+        # Not .test: what checks e-mail addresses may refuse names of special use (RFC 6761).
+        return f"{self.uid}@example.com"
 
 
 def person(uid, cn, sn, rdn=None, password=None):

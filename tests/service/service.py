@@ -1,6 +1,7 @@
 """The service as a process: its configuration, its log, and what must never be in either."""
 
 import hashlib
+import html
 import json
 import os
 import pathlib
@@ -16,6 +17,8 @@ from slapd import die_with_parent, free_port
 
 # Bearer tokens of the tests, by name.
 SCOPES = ["login", "search", "scim.read", "scim.write", "ldif.read", "ldif.write", "plugin", "health"]
+# No limit, for a setting that has none.
+MANY = 1000000
 PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|fatal runtime error|internal error: entered unreachable")
 
 
@@ -55,11 +58,22 @@ def configuration(directory, folder, **settings):
             {"role": "{cn}", "below": f"ou=roles,{suffix}"},
         ],
         # High: a test that is about throttling sets its own. One client makes all requests here.
-        "login": {"max_failures": 4, "window_seconds": 900, "per_address_per_minute": 1000000, "session_minutes": 480},
+        "login": {"max_failures": 4, "window_seconds": 900, "per_address_per_minute": MANY, "session_minutes": 480},
         "api_tokens": tokens,
+        "write": {"mapping_rules": {"users": {}, "groups": {}}, "max_deletes": 100000, "undo_dir": str(pathlib.Path(folder) / "undo")},
         **settings,
     }
     return {name: value for name, value in config.items() if value is not None}
+
+
+def scim_settings(suffix):
+    """Settings for the SCIM suites: they write externalId, which no LDAP attribute is for, and an id of a member that nobody has."""
+    return {
+        "users": {"base_dn": f"ou=people,{suffix}", "filter": "(objectClass=person)", "login_attributes": ["uid"],
+                  "scim": {"externalId": "carLicense"}},
+        "groups": {"base_dn": f"ou=groups,{suffix}", "filter": "(objectClass=groupOfNames)", "nested": "auto",
+                   "scim": {"externalId": "businessCategory"}, "unknown_members": "ignore"},
+    }
 
 
 class Service:
@@ -148,6 +162,24 @@ class Service:
         answer = self.client.post("/api/v1/auth/login", json=body, headers=headers, **options)
         assert not password or len(password) <= 5 or password not in answer.text, "the password is in the answer"
         return answer
+
+    def form_login(self, username, password, return_to=None, client=None, headers=None):
+        """Logs in as a browser does: the page, its hidden fields, the form. Returns the answer to the form."""
+        if len(password) > 5:
+            self.secrets.add(password)
+        client = client or self.client
+        page = client.get("/login", params={"return_to": return_to} if return_to is not None else None, headers=headers)
+        assert page.status_code == 200, page.text
+        hidden = {}
+        for field in re.findall(r"<input[^>]*>", page.text):
+            values = {name: html.unescape(value) for name, value in re.findall(r'([a-z-]+)="([^"]*)"', field)}
+            if values.get("type") == "hidden":
+                hidden[values["name"]] = values["value"]
+        # As if the page had asked for it: what the page has left out is given all the same.
+        form = {**hidden, "username": username, "password": password}
+        if return_to is not None:
+            form["return_to"] = return_to
+        return client.post("/login", data=form, headers=headers)
 
     def request(self, method, path, caller="all", **options):
         """A request with an API token."""

@@ -22,8 +22,7 @@ ROUTES = {
     "/scim/v2/.search": {"post"}, "/scim/v2/Me": {"get"}, "/scim/v2/ServiceProviderConfig": {"get"},
     "/scim/v2/Schemas": {"get"}, "/scim/v2/Schemas/{id}": {"get"}, "/scim/v2/ResourceTypes": {"get"},
     "/scim/v2/ResourceTypes/{id}": {"get"}, "/api/v1/ldap/export": {"get"}, "/api/v1/ldap/import": {"post"},
-    "/health/live": {"get"}, "/health/ready": {"get"}, "/api/v1/health": {"get"}, "/metrics": {"get"}, "/openapi.json": {"get"},
-    "/docs": {"get"},
+    "/health/live": {"get"}, "/health/ready": {"get"}, "/api/v1/health": {"get"}, "/metrics": {"get"},
 }
 
 

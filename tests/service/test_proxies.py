@@ -165,7 +165,24 @@ def test_the_login_page_without_scripts(service, chromium, width, scheme):
     "target", ["https://evil.example.test/", "//evil.example.test/", "/\\evil.example.test/", "javascript:alert(1)", "/\t/evil.example.test"]
 )
 def test_the_way_back_is_to_own_hosts_only(service, target):
-    form = {"username": "ada", "password": people.ADA.password, "return_to": target}
-    answer = service.client.post("/login", data=form, params={"return_to": target})
-    location = answer.headers.get("location", "")
+    answer = service.form_login("ada", people.ADA.password, target)
+    assert answer.status_code in (302, 303), answer.text
+    location = answer.headers["location"]
     assert "evil" not in location and "javascript" not in location, location
+
+
+def test_the_way_back_is_the_page_asked_for(service):
+    answer = service.form_login("ada", people.ADA.password, "/page?a=1&b=2")
+    assert answer.headers["location"].endswith("/page?a=1&b=2"), answer.headers
+
+
+def test_a_form_that_is_not_the_pages_own(service, chromium):
+    """Login by another site's form (CSRF) makes no session."""
+    form = {"username": "ada", "password": people.ADA.password}
+    answer = service.client.post("/login", data=form, headers={"Origin": "http://evil.example.test", "Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403, answer.text
+    assert service.client.get("/api/v1/auth/me").status_code == 401
+    service.form_login("ada", people.ADA.password)
+    assert service.client.get("/api/v1/auth/me").status_code == 200
+    service.client.post("/logout", headers={"Origin": "http://evil.example.test", "Sec-Fetch-Site": "cross-site"})
+    assert service.client.get("/api/v1/auth/me").status_code == 200, "another site logged somebody out"

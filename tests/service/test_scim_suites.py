@@ -7,7 +7,7 @@ import httpx
 import pytest
 import scim_suites
 from conftest import tool
-from service import token
+from service import scim_settings, token
 from slapd import die_with_parent, free_port
 
 
@@ -49,7 +49,7 @@ def test_scim_sanity_on_a_server_that_answers_patch_with_204(reference, tmp_path
 @pytest.fixture
 def scim(services, openldap):
     """A service that writes."""
-    return services(openldap)
+    return services(openldap, **scim_settings(openldap.suffix))
 
 
 def test_scim2_tester(scim, tmp_path):

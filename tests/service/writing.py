@@ -6,7 +6,6 @@ import os
 import pathlib
 import subprocess
 
-import people
 from conftest import BIN, ROOT, run  # noqa: F401
 
 TARGET_LDAP = pathlib.Path(os.environ.get("TARGET_LDAP", BIN / "target-ldap"))
@@ -44,12 +43,8 @@ def empty(directory):
 
 
 def undo(directory, file, folder, *arguments, code=0):
-    """`target-ldap undo FILE`."""
-    settings = {
-        "server_url": directory.url,
-        "bind_dn": people.service_dn(directory.suffix),
-        "bind_password": people.SERVICE_PASSWORD,
-    }
+    """`target-ldap undo FILE`, as the administrator: 389 accepts hashed passwords of nobody else."""
+    settings = {"server_url": directory.url, "bind_dn": directory.admin, "bind_password": directory.admin_password}
     config = pathlib.Path(folder) / "target.json"
     config.write_text(json.dumps(settings))
     config.chmod(0o600)

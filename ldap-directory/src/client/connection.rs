@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::probe::TlsFacts;
@@ -27,6 +27,9 @@ mod open;
 mod sasl;
 #[cfg(feature = "gssapi")]
 mod sealed;
+mod stream;
+
+use stream::Stream;
 
 /// The maximum size of a message: larger than any entry that a server allows (slapd's sockbuf_max_incoming_auth is 16 MiB), small enough that
 /// a forged length does not exhaust memory.
@@ -48,9 +51,6 @@ pub(crate) fn deadline(period: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(period).unwrap_or_else(|| now + FAR)
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
 
 /// A bound connection.
 pub(crate) struct Connection {
@@ -181,6 +181,29 @@ impl Connection {
                 {
                     Ok(result)
                 }
+                _ => Err(self.nonsense()),
+            };
+        }
+    }
+
+    /// Returns whether the server has neither sent anything since the last answer nor closed the connection, as far as this machine knows.
+    /// For a connection without an operation in progress.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.taken == self.inbox.len() && self.stream.is_quiet()
+    }
+
+    /// Sends a bind while no other operation is in progress, and waits for its result. Returns it with the controls of the answer.
+    pub(crate) async fn ask_bind(
+        &mut self,
+        operation: &[u8],
+        controls: &[Control],
+    ) -> Result<(LdapResult, Vec<Control>), DirectoryError> {
+        let id = self.send(operation, controls).await?;
+        loop {
+            let message = self.receive().await?;
+            return match message.answer {
+                _ if message.id != id => continue,
+                Answer::Bind(result) => Ok((result, message.controls)),
                 _ => Err(self.nonsense()),
             };
         }

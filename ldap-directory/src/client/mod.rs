@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use self::authenticate::BindConnections;
 use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
@@ -22,11 +23,12 @@ use crate::protocol::controls::SearchControl;
 use crate::protocol::message::{Control, LdapResult};
 use crate::protocol::{request, result_code};
 use crate::root_dse::{MATCH_ALL, RootDse, Vendor};
-use crate::schema::{Coverage, Schema};
+use crate::schema::Schema;
 use crate::secret::{Secret, SecretAttributes};
 use crate::write_control::{self, WriteControl};
 
 mod addresses;
+mod authenticate;
 pub mod change_notices;
 mod connect;
 mod connection;
@@ -38,6 +40,7 @@ mod pool;
 pub mod probe;
 mod referral;
 mod retry;
+mod schema;
 mod search;
 mod shared_connection;
 #[cfg(test)]
@@ -45,6 +48,7 @@ mod tests;
 pub mod tls;
 
 pub use crate::protocol::entry::WireEntry;
+pub use authenticate::{Authentication, PasswordState, Refusal};
 pub use retry::Attempts;
 pub use search::LdapSearch;
 
@@ -70,7 +74,8 @@ const NAMED_UNREADABLE: usize = 10;
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
 ///
 /// Most programs use it through [`Directory`](crate::Directory). It has operations that a file does not:
-/// [`sync_connection`](Self::sync_connection), [`change_notices`](Self::change_notices), [`who_am_i`](Self::who_am_i).
+/// [`authenticate`](Self::authenticate), [`sync_connection`](Self::sync_connection), [`change_notices`](Self::change_notices),
+/// [`who_am_i`](Self::who_am_i).
 ///
 /// ```no_run
 /// use ldap_directory::client::LdapDirectory;
@@ -94,6 +99,8 @@ struct Shared {
     link: RwLock<Arc<ActiveServer>>,
     /// Connections for streaming searches.
     pool: Pool,
+    /// Connections for binds of users.
+    binds: Arc<BindConnections>,
     config: DirectoryConfig,
     /// With [`Access::Read`], nothing is changed. Then change numbers may be compared between runs, so that not every server may take over.
     access: Access,
@@ -186,6 +193,7 @@ impl LdapDirectory {
             shared: Arc::new(Shared {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
+                binds: BindConnections::new(config),
                 config: config.clone(),
                 access,
                 replacing: tokio::sync::Mutex::default(),
@@ -237,41 +245,6 @@ impl LdapDirectory {
 
     fn pool(&self) -> &Pool {
         &self.shared.pool
-    }
-
-    async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
-        let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
-        let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules", "ldapSyntaxes"];
-        let entry = match self.read(dn, &wanted).await {
-            Ok(entry) => entry,
-            Err(e) if e.code().is_some() => None,
-            Err(e) => return Err(e),
-        };
-        let Some(entry) = entry.filter(|e| !e.values("attributeTypes").is_empty()) else {
-            tracing::warn!(
-                "the server's schema (`{dn}`) cannot be read; types come from the built-in standard schema. Let the bound user read it to have the server's own"
-            );
-            return Ok(Arc::new(Schema::standard().clone().assumed()));
-        };
-        let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
-        let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
-        errors.extend(schema.add_content_rules(texts("dITContentRules")));
-        for error in schema.add_matching_rules(texts("matchingRules")) {
-            tracing::debug!("a matching rule of the schema is left out: {error}");
-        }
-        schema.add_syntaxes(texts("ldapSyntaxes"));
-        let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
-        if let Some(first) = errors.first() {
-            tracing::warn!(
-                definitions = errors.len(),
-                "{} definition(s) of the server's schema cannot be read and are left out, the first of them: {first}",
-                errors.len()
-            );
-        }
-        for error in errors.iter().skip(1) {
-            tracing::debug!("a definition of the schema is left out: {error}");
-        }
-        Ok(Arc::new(schema.with_coverage(coverage)))
     }
 
     /// Returns the server's root DSE.
@@ -487,6 +460,7 @@ impl LdapDirectory {
     /// Unbinds and closes all connections.
     pub async fn close(self) {
         self.pool().close().await;
+        self.shared.binds.close().await;
         self.session().close().await;
     }
 }

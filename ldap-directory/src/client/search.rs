@@ -125,6 +125,8 @@ enum Step {
     Found(Found),
     /// Continue with the next event.
     Next,
+    /// A page is complete, and the caller decides about the next one ([`Paging::Stepwise`]).
+    Pause,
     /// The answer is complete.
     Complete,
 }
@@ -132,6 +134,8 @@ enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Running,
+    /// Between two pages ([`Paging::Stepwise`]).
+    Paused,
     Done,
 }
 
@@ -164,6 +168,14 @@ impl LdapSearch {
             _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
             Paging::Configured => configured,
             Paging::AtMost(limit) => configured.min(limit.max(1)),
+            // 0 is configured for a server without pages.
+            Paging::Stepwise(size) => {
+                if configured == 0 {
+                    0
+                } else {
+                    size.max(1)
+                }
+            }
             Paging::Off | Paging::Limited(_) => 0,
         };
         let most = directory.size_limit().load(Ordering::Relaxed).min(LARGEST_UNPAGED);
@@ -206,6 +218,11 @@ impl LdapSearch {
         self.following.as_ref().map_or(0, |other| other.beginnings()).saturating_add(self.beginnings)
     }
 
+    /// Returns whether a page is complete and further ones follow.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state == Progress::Paused || self.following.as_ref().is_some_and(|other| other.is_paused())
+    }
+
     /// Returns the end of the answer to [`SearchControl::DirSync`], once it is reached.
     pub fn dirsync_end(&self) -> Option<&DirSyncEnd> {
         self.dirsync.as_ref()
@@ -228,6 +245,9 @@ impl LdapSearch {
 
     /// Returns the same, but an entry remains in the receive buffer if possible.
     pub(crate) async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
+        if self.state == Progress::Paused {
+            self.state = Progress::Running;
+        }
         while self.state == Progress::Running {
             if let Some(found) = self.advance_at_once()? {
                 return Ok(Some(found));
@@ -242,11 +262,17 @@ impl LdapSearch {
                 }
             }
         }
+        if self.state == Progress::Paused {
+            return Ok(None);
+        }
         loop {
             if let Some(other) = &mut self.following {
                 // Boxed: a chain of references is a chain of searches.
                 if let Some(found) = Box::pin(other.advance()).await? {
                     return Ok(Some(found));
+                }
+                if other.is_paused() {
+                    return Ok(None);
                 }
                 self.beginnings = self.beginnings.saturating_add(other.beginnings());
                 self.following = None;
@@ -350,6 +376,10 @@ impl LdapSearch {
         match step {
             Ok(Step::Found(found)) => Ok(Some(found)),
             Ok(Step::Next) => Ok(None),
+            Ok(Step::Pause) => {
+                self.state = Progress::Paused;
+                Ok(None)
+            }
             Ok(Step::Complete) => {
                 self.state = Progress::Done;
                 self.give_back();

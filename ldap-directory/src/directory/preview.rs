@@ -132,8 +132,11 @@ impl PreviewDirectory {
             None
         } else {
             // Changes may have deleted some of a limited number of entries.
-            let paging =
-                if matches!(request.paging, Paging::Limited(_)) { Paging::Off } else { request.paging };
+            let paging = match request.paging {
+                Paging::Limited(_) => Paging::Off,
+                Paging::Stepwise(_) => Paging::Configured,
+                other => other,
+            };
             let request = SearchRequest { paging, ..request };
             match Box::pin(self.below.search(request)).await {
                 // A change adds it.

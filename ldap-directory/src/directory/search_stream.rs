@@ -125,6 +125,15 @@ impl SearchStream {
         }
     }
 
+    /// Returns whether the last `None` was the end of a page, after which the answer continues ([`Paging::Stepwise`](super::Paging::Stepwise)):
+    /// the next call requests another page. `false` after a `None` at the end of the answer.
+    pub fn is_paused(&self) -> bool {
+        match self {
+            SearchStream::Ldap(search) => search.is_paused(),
+            SearchStream::Ldif(_) | SearchStream::Preview(_) => false,
+        }
+    }
+
     /// Returns the entry in the receive buffer, after [`Found::InPlace`].
     pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
         match self {

@@ -5,5 +5,6 @@ pub mod controls;
 pub(crate) mod entry;
 pub(crate) mod filter;
 pub(crate) mod message;
+pub(crate) mod password_policy;
 pub(crate) mod request;
 pub mod result_code;

@@ -30,6 +30,7 @@ mod named {
     pub const INVALID_ATTRIBUTE_SYNTAX: u32 = 21;
     pub const NO_SUCH_OBJECT: u32 = 32;
     pub const INVALID_DN_SYNTAX: u32 = 34;
+    pub const INAPPROPRIATE_AUTHENTICATION: u32 = 48;
     pub const INVALID_CREDENTIALS: u32 = 49;
     pub const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
     pub const BUSY: u32 = 51;
@@ -271,6 +272,8 @@ pub fn table() -> impl Iterator<Item = (u32, &'static str, &'static str)> {
 pub fn active_directory_table() -> impl Iterator<Item = (u32, &'static str, bool)> {
     AD_ROWS.iter().map(|row| (row.code, row.name.split(':').next().unwrap_or_default(), row.retried))
 }
+
+pub(crate) use active_directory::bind_refusal;
 
 #[doc(hidden)]
 pub use active_directory::advice_table as active_directory_advice_table;

@@ -1,12 +1,16 @@
 //! The settings `jwt`, `api_tokens` and `client_certificates`: programs that may call the service.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use http::Uri;
 use jsonwebtoken::Algorithm;
-use ldap_directory::dn::Dn;
+use ldap_directory::dn::DnKey;
 use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use singer_common::plugin::settings::SettingsError;
 
 use super::ListenTls;
@@ -69,6 +73,37 @@ impl Scope {
     }
 }
 
+/// Parses a URL of an identity provider: https, or http to this machine.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub(crate) fn provider_url(text: &str) -> Result<Uri, &'static str> {
+    let url: Uri = text.parse().map_err(|_| "not a URL")?;
+    let is_https = match url.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err("not a URL that begins with https://"),
+    };
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("a user or password in the URL would be shown");
+    }
+    if text.contains('#') {
+        return Err("a fragment (#) has no meaning here");
+    }
+    if !is_https && !is_loopback(&url) {
+        return Err("without TLS, anybody on the way could replace the keys: https, except to this machine");
+    }
+    Ok(url)
+}
+
+/// Whether the host of a URL is this machine.
+pub(crate) fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// The setting `jwt`.
 #[derive(Debug, Clone)]
 pub struct JwtConfig {
@@ -126,12 +161,11 @@ impl JwtConfig {
         let audience =
             needed("audience", raw.audience, "the audience that its tokens for this service have")?;
         let url = |name: &str, text: &str| {
-            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-            if host.is_some_and(|host| !host.is_empty()) {
-                return Ok(());
-            }
-            let expected = "a URL, for example https://idp.example.com";
-            Err(SettingsError::value(format!("jwt.{name}"), format!("`{text}`"), expected))
+            let wrong = |problem: &str| {
+                let expected = "a URL, for example https://idp.example.com";
+                SettingsError::value(format!("jwt.{name}"), format!("`{text}`: {problem}"), expected)
+            };
+            provider_url(text).map(drop).map_err(wrong)
         };
         url("issuer", &issuer)?;
         if let Some(jwks_url) = &raw.jwks_url {
@@ -186,10 +220,10 @@ pub struct ClientCertificate {
 }
 
 /// How a client certificate is recognized.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateMatch {
-    /// By its subject DN.
-    Subject(String),
+    /// By its subject, in the form in which DNs compare.
+    Subject(DnKey),
     /// By its fingerprint.
     Sha256([u8; 32]),
 }
@@ -204,17 +238,34 @@ struct RawCaller {
     subject: Option<String>,
 }
 
-/// Parses a SHA-256 in hex; colons are ignored.
+/// Parses a SHA-256 in hex; colons are ignored, and what `sha256sum` and `openssl` print around it.
 fn sha256(setting: String, text: &str) -> Result<[u8; 32], SettingsError> {
-    let digits: String = text.trim().chars().filter(|c| *c != ':').collect();
+    // `sha256sum` prints the name of the file behind it, `openssl` a name and = before it.
+    let bare = text.trim().rsplit('=').next().and_then(|rest| rest.split_whitespace().next());
+    let digits: String = bare.unwrap_or_default().chars().filter(|c| *c != ':').collect();
     let octet = |n: usize| u8::from_str_radix(digits.get(2 * n..2 * n + 2)?, 16).ok();
     let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
-    octets.filter(|_| digits.len() == 64 && digits.is_ascii()).and_then(|o| o.try_into().ok()).ok_or_else(
-        || {
-            // Not shown: it may be the token itself.
-            SettingsError::value(setting, "not a SHA-256", "64 hex digits, as `sha256sum` prints them")
-        },
-    )
+    let is_hex = digits.len() == 64 && digits.bytes().all(|c| c.is_ascii_hexdigit());
+    octets.filter(|_| is_hex).and_then(|octets| octets.try_into().ok()).ok_or_else(|| {
+        // Not shown: it may be the token itself.
+        let problem = if digits.is_empty() { "empty" } else { "not a SHA-256" };
+        let expected =
+            "64 hex digits, as `printf %s TOKEN | sha256sum` prints them for a token; not the token itself";
+        SettingsError::value(setting, problem, expected)
+    })
+}
+
+/// Returns the SHA-256 of a token. That of no token at all is an error.
+fn token_sha256(setting: &str, text: &str) -> Result<[u8; 32], SettingsError> {
+    let hash = sha256(setting.to_owned(), text)?;
+    let is_of_nothing = ["", "\n", "\r\n"].iter().any(|nothing| *Sha256::digest(nothing) == hash);
+    if is_of_nothing {
+        let problem = "the SHA-256 of an empty token: the variable or file was empty when it was made";
+        let expected =
+            "the SHA-256 of a token of at least 32 random octets, as `openssl rand -hex 32` makes one";
+        return Err(SettingsError::value(setting, problem, expected));
+    }
+    Ok(hash)
 }
 
 impl RawCaller {
@@ -239,29 +290,33 @@ impl ApiToken {
         let known = ["name", "scopes", "sha256", "sha256_file"];
         let mut tokens: Vec<ApiToken> = Vec::new();
         for (path, raw) in parts::objects::<RawCaller>(values, "api_tokens", &known)? {
+            let (name, scopes) = (raw.name(&path)?, raw.scopes(&path)?);
             let sha256 = match (&raw.sha256, &raw.sha256_file) {
-                (Some(text), None) => sha256(format!("{path}.sha256"), text)?,
+                (Some(text), None) => token_sha256(&format!("{path}.sha256"), text)?,
                 (None, Some(file)) => {
                     let setting = format!("{path}.sha256_file");
-                    let text = singer_common::operations::file::read_text(file).map_err(|e| {
-                        let problem = format!("{}: {e}", file.display());
-                        SettingsError::value(setting.clone(), problem, "a file with the SHA-256 of the token")
-                    })?;
-                    // `sha256sum` prints the name of the file behind it.
-                    sha256(setting, text.split_whitespace().next().unwrap_or_default())?
+                    let wrong = |problem: &str, expected: &str| {
+                        SettingsError::value(
+                            setting.clone(),
+                            format!("{}: {problem}", file.display()),
+                            expected,
+                        )
+                    };
+                    let text = singer_common::operations::file::read_text(file)
+                        .map_err(|e| wrong(&e.to_string(), "a file with the SHA-256 of the token"))?;
+                    token_sha256(&setting, &text).map_err(|e| match e {
+                        SettingsError::Value { problem, expected, .. } => wrong(&problem, &expected),
+                        other @ SettingsError::File { .. } => other,
+                    })?
                 }
                 _ => {
-                    let expected = "sha256_file or sha256, one of them";
+                    let expected = "sha256_file (a file with the SHA-256 of the token) or sha256 (the SHA-256 itself), one of them";
                     return Err(SettingsError::value(path, "not a token", expected));
                 }
             };
-            let (name, scopes) = (raw.name(&path)?, raw.scopes(&path)?);
-            if tokens.iter().any(|token| token.sha256 == sha256) {
-                return Err(SettingsError::value(
-                    path,
-                    "the token of another one, too",
-                    "a token of its own",
-                ));
+            if let Some(same) = tokens.iter().find(|token| token.sha256 == sha256) {
+                let problem = format!("the same token as `{}` has", same.name);
+                return Err(SettingsError::value(path, problem, "a token of its own"));
             }
             tokens.push(Self { name, sha256, scopes });
         }
@@ -280,23 +335,32 @@ impl ClientCertificate {
             let problem = "not set, though client_certificates are";
             return Err(SettingsError::value("listen_client_ca_file", problem, "the path of a PEM file"));
         }
-        let checked = |(path, raw): (String, RawCaller)| {
-            let certificate = match (&raw.subject, &raw.sha256) {
+        let mut all: Vec<Self> = Vec::new();
+        for (path, raw) in raw {
+            let (name, scopes) = (raw.name(&path)?, raw.scopes(&path)?);
+            let certificate = match (raw.subject, &raw.sha256) {
                 (Some(subject), None) => {
-                    Dn::parse(subject).map_err(|e| {
-                        let expected = "a DN, for example CN=hr,O=Example";
-                        SettingsError::value(format!("{path}.subject"), e.to_string(), expected)
-                    })?;
-                    CertificateMatch::Subject(subject.clone())
+                    let setting = format!("{path}.subject");
+                    CertificateMatch::Subject(key(&parts::dn(setting.clone(), Some(subject))?, &setting)?)
                 }
                 (None, Some(text)) => CertificateMatch::Sha256(sha256(format!("{path}.sha256"), text)?),
                 _ => {
-                    let expected = "subject or sha256, one of them";
+                    let expected = "subject (its subject DN) or sha256 (its fingerprint), one of them";
                     return Err(SettingsError::value(path, "not a certificate", expected));
                 }
             };
-            Ok(Self { name: raw.name(&path)?, certificate, scopes: raw.scopes(&path)? })
-        };
-        raw.into_iter().map(checked).collect()
+            if let Some(same) = all.iter().find(|other| other.certificate == certificate) {
+                let problem = format!("the same certificate as `{}` has", same.name);
+                return Err(SettingsError::value(path, problem, "a certificate of its own"));
+            }
+            all.push(Self { name, certificate, scopes });
+        }
+        Ok(all)
     }
+}
+
+/// Returns the form in which a subject compares.
+fn key(subject: &str, setting: &str) -> Result<DnKey, SettingsError> {
+    DnKey::parse(subject, Schema::standard())
+        .map_err(|e| SettingsError::value(setting, e.to_string(), "a DN, for example CN=hr,O=Example"))
 }

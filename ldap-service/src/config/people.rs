@@ -35,6 +35,19 @@ pub struct GroupsConfig {
     pub nested: Nested,
     /// SCIM attribute to LDAP attribute, in the order of the setting. Empty: the default mapping.
     pub scim: Vec<(String, String)>,
+    /// What SCIM does with the id of a new member that no user or group has.
+    pub unknown_members: UnknownMembers,
+}
+
+/// What SCIM does with the id of a new member that no user or group has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownMembers {
+    /// The request is refused, with the ids.
+    #[default]
+    Refuse,
+    /// The id is left out, with a line in the log.
+    Ignore,
 }
 
 /// Whether groups in groups count.
@@ -84,7 +97,7 @@ pub struct LoginConfig {
     pub max_failures: u32,
     /// The window, in seconds. Default: 900.
     pub window_seconds: u64,
-    /// The most logins from one address in a minute; 0: no bound. Default: 30.
+    /// The most failed logins from one address in a minute; 0: no bound. Default: 30.
     pub per_address_per_minute: u32,
     /// How long a session lasts, in minutes. Default: 480.
     pub session_minutes: u64,
@@ -144,6 +157,8 @@ struct RawGroups {
     nested: Nested,
     #[serde(default)]
     scim: Map<String, Value>,
+    #[serde(default)]
+    unknown_members: UnknownMembers,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +192,13 @@ impl UsersConfig {
                 "an object with base_dn, for example {\"base_dn\": \"ou=people,dc=example,dc=com\"}";
             return Err(SettingsError::value("users", "not set", expected));
         };
+        for (n, name) in raw.login_attributes.iter().enumerate() {
+            if Filter::Present(name.clone()).check().is_err() {
+                let setting = format!("users.login_attributes[{n}]");
+                let expected = "the name of an LDAP attribute, for example uid";
+                return Err(SettingsError::value(setting, format!("`{name}`"), expected));
+            }
+        }
         Ok(Self {
             base_dn: parts::dn("users.base_dn".into(), raw.base_dn)?,
             filter: parts::filter("users.filter", raw.filter.as_deref().unwrap_or(PEOPLE))?,
@@ -188,13 +210,14 @@ impl UsersConfig {
 
 impl GroupsConfig {
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
-        let known = ["base_dn", "filter", "nested", "scim"];
+        let known = ["base_dn", "filter", "nested", "scim", "unknown_members"];
         let Some(raw) = parts::object::<RawGroups>(values, "groups", &known)? else { return Ok(None) };
         Ok(Some(Self {
             base_dn: parts::dn("groups.base_dn".into(), raw.base_dn)?,
             filter: parts::filter("groups.filter", raw.filter.as_deref().unwrap_or(GROUPS))?,
             nested: raw.nested,
             scim: scim("groups.scim", raw.scim)?,
+            unknown_members: raw.unknown_members,
         }))
     }
 }

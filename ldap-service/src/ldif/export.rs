@@ -98,7 +98,10 @@ impl Exporter {
             Ok(()) => tracing::info!(entries = self.entries, "export: {} entries", self.entries),
             Err(Broken::Client) => tracing::info!(entries = self.entries, "export: the client has gone"),
             Err(Broken::Failed(reason)) => {
-                tracing::warn!(entries = self.entries, "export: ended early, and the connection is aborted: {reason}");
+                tracing::warn!(
+                    entries = self.entries,
+                    "export: ended early, and the connection is aborted: {reason}"
+                );
                 let _ = self.sender.send(Err(io::Error::other("the export is not whole"))).await;
             }
         }

@@ -7,14 +7,13 @@ use http::header;
 use maud::{Markup, html};
 use serde_json::Value;
 use singer_common::operations::page::Frame;
-use utoipa::openapi::OpenApi;
 
 use crate::service::App;
 
 /// Adds the two routes.
-pub(super) fn add(router: Router<App>, document: &OpenApi) -> Router<App> {
-    let text = document.to_pretty_json().unwrap_or_default();
-    let page = page(&serde_json::from_str(&text).unwrap_or_default());
+pub(super) fn add(router: Router<App>, document: &Value) -> Router<App> {
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    let page = page(document);
     router
         .route(
             "/openapi.json",

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use super::schemas::{HealthReport, Live, Problem, Ready};
 use crate::caller::Caller;
 use crate::config::Scope;
 use crate::error::ApiError;
@@ -17,17 +18,19 @@ use crate::service::{App, Current, Service};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The process runs
-#[utoipa::path(get, path = "/health/live", tag = "health", responses(
-    (status = 200, description = "The process runs", body = Value)
+#[utoipa::path(get, path = "/health/live", operation_id = "live", tag = "health", responses(
+    (status = 200, description = "The process runs", body = Live)
 ))]
 pub(super) async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
 /// Requests can be answered now
-#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
-    (status = 200, description = "The directory answers, and accepts the service's own bind", body = Value),
-    (status = 503, description = "It does not, or the process is stopping", body = Value)
+#[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "health", responses(
+    (status = 200, description = "The directory answers, and accepts the service's own bind", body = Ready),
+    (status = 503, description = "It does not, or the process is stopping; or there are too many requests (a `Problem`)", content(
+        (Ready = "application/json"), (Problem = "application/problem+json"))
+    )
 ))]
 pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> Response {
     // Anybody may ask, as often as they like: without reasons, and the directory is asked once a second.
@@ -38,11 +41,11 @@ pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> 
 }
 
 /// Named checks of the directory
-#[utoipa::path(get, path = "/api/v1/health", tag = "health", security(("bearer" = ["health"])), responses(
-    (status = 200, description = "All checks succeed", body = Value),
-    (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
-    (status = 403, description = "The caller has no scope `health`", body = Value, content_type = "application/problem+json"),
-    (status = 503, description = "A check fails", body = Value)
+#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", tag = "health", security(("bearer" = ["health"]), ("certificate" = ["health"])), responses(
+    (status = 200, description = "All checks succeed", body = HealthReport),
+    (status = 503, description = "A check fails; or there are too many requests (a `Problem`)", content(
+        (HealthReport = "application/json"), (Problem = "application/problem+json"))
+    )
 ))]
 pub(super) async fn report(
     State(app): State<App>,
@@ -50,9 +53,15 @@ pub(super) async fn report(
     caller: Caller,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Health)?;
-    let checks = checks(&service).await;
+    let report = status(&app, &service).await;
+    Ok(answer(report["status"] == "healthy", report))
+}
+
+/// Returns the health report.
+pub(super) async fn status(app: &App, service: &Service) -> Value {
+    let checks = checks(service).await;
     let is_healthy = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
-    let report = json!({
+    json!({
         "status": if is_healthy { "healthy" } else { "unhealthy" },
         "name": "ldap-service",
         "version": env!("CARGO_PKG_VERSION"),
@@ -61,15 +70,12 @@ pub(super) async fn report(
         "auth_enabled": service.config.auth_enabled,
         "writes_enabled": service.config.write.is_some(),
         "checks": checks,
-    });
-    Ok(answer(is_healthy, report))
+    })
 }
 
 /// Metrics in Prometheus' text format
-#[utoipa::path(get, path = "/metrics", tag = "health", security(("bearer" = ["health"])), responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "health", security(("bearer" = ["health"]), ("certificate" = ["health"])), responses(
     (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
-    (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
-    (status = 403, description = "The caller has no scope `health`", body = Value, content_type = "application/problem+json")
 ))]
 pub(super) async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     caller.require(Scope::Health)?;

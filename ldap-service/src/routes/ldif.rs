@@ -22,7 +22,7 @@ use crate::config::Scope;
 use crate::error::ApiError;
 use crate::ldif::export::{Export, Pieces};
 use crate::ldif::import::{Import, ImportError, Report, upload};
-use crate::ldif::shared::{chosen_bases, checked_filter};
+use crate::ldif::shared::{checked_filter, chosen_bases};
 use crate::service::{App, Current};
 use crate::write::WriteError;
 
@@ -158,7 +158,10 @@ pub(super) async fn import(
     let mut work = tokio::spawn(async move {
         let _permit = permit;
         // The same for all: a caller that goes away does not interrupt it.
-        writer.detached(async move { Ok(answer.produce(import).await) }).await.unwrap_or_else(|e| Err(e.into()))
+        writer
+            .detached(async move { Ok(answer.produce(import).await) })
+            .await
+            .unwrap_or_else(|e| Err(e.into()))
     });
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
         return match done {

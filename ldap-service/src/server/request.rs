@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
-use crate::error::{self, ApiError};
+use crate::error::{self, AnswerAt, ApiError};
 use crate::service::{App, Client, Current, PeerCertificate, Service};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -27,7 +27,7 @@ const REQUEST_ID: &str = "x-request-id";
 const CLIENT_GONE: u16 = 499;
 
 /// The routes of the current generation: also for connections that were accepted before a reload.
-pub(super) type Routes = Arc<ArcSwap<Router>>;
+pub type Routes = Arc<ArcSwap<Router>>;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -133,6 +133,9 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
         }
     };
+    if let Some(AnswerAt(at)) = response.extensions().get::<AnswerAt>().copied() {
+        tokio::time::sleep_until(at).await;
+    }
     let route = response.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     let code = response.extensions().get::<ApiError>().map(|error| error.code);

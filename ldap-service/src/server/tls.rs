@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use ldap_directory::dn::{DnKey, escape_value};
+use ldap_directory::schema::Schema;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -16,6 +18,8 @@ use singer_common::plugin::settings::SettingsError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::asn1_rs::{Tag, ToDer as _};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::config::ListenTls;
 use crate::service::PeerCertificate;
@@ -110,28 +114,54 @@ impl Acceptor {
             .map_err(|_| "no handshake in time".to_owned())?
             .map_err(|e| e.to_string())?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = shown.and_then(|der| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
-            let sha256 = Sha256::digest(der).into();
-            Some(Arc::new(PeerCertificate { subject: subject(parsed.subject()), sha256 }))
-        });
-        Ok((stream, certificate))
+        let certificate = shown.map(|der| peer_certificate(der)).transpose()?;
+        Ok((stream, certificate.map(Arc::new)))
     }
 }
 
+/// Returns what the service needs of a certificate that the handshake has verified.
+fn peer_certificate(der: &CertificateDer<'_>) -> Result<PeerCertificate, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|e| e.to_string())?;
+    let subject = subject(parsed.subject()).ok_or("the subject of the certificate cannot be read")?;
+    let subject_key = DnKey::parse(&subject, Schema::standard()).ok().filter(|key| !key.is_root());
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    let not_after = UNIX_EPOCH + Duration::from_secs(seconds);
+    Ok(PeerCertificate { subject, subject_key, sha256: Sha256::digest(der).into(), not_after })
+}
+
 /// Returns a subject as a DN: the last RDN of the certificate is the first of the DN (RFC 4514 section 2.1).
-fn subject(name: &x509_parser::x509::X509Name<'_>) -> String {
-    let mut rdns: Vec<String> = Vec::new();
+fn subject(name: &X509Name<'_>) -> Option<String> {
+    let mut rdns = Vec::new();
     for rdn in name.iter_rdn() {
-        let parts = rdn.iter().map(|part| {
-            let oid = part.attr_type().to_id_string();
-            let short =
-                x509_parser::objects::oid2abbrev(part.attr_type(), x509_parser::objects::oid_registry());
-            let value = part.as_str().unwrap_or_default();
-            format!("{}={}", short.unwrap_or(&oid), ldap_directory::dn::escape_value(value.as_bytes()))
-        });
-        rdns.push(parts.collect::<Vec<_>>().join("+"));
+        let parts: Option<Vec<String>> = rdn.iter().map(ava).collect();
+        rdns.push(parts?.join("+"));
     }
     rdns.reverse();
-    rdns.join(",")
+    Some(rdns.join(","))
+}
+
+/// Returns a type and value (RFC 4514 sections 2.3 and 2.4). The value of a type without a well-known name, and one without a certain
+/// text, as TeletexString, is `#` and its encoding in hex.
+fn ava(part: &AttributeTypeAndValue<'_>) -> Option<String> {
+    let oid = part.attr_type().to_id_string();
+    let known = Schema::standard().attribute_type(&oid).and_then(|known| known.names.first());
+    let name = known.unwrap_or(&oid);
+    let value = part.attr_value();
+    let text = match value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString => {
+            std::str::from_utf8(value.data).ok().map(str::to_owned)
+        }
+        Tag::BmpString if value.data.len() % 2 == 0 => {
+            let units = value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            char::decode_utf16(units).collect::<Result<String, _>>().ok()
+        }
+        _ => None,
+    };
+    let value = match text.filter(|_| known.is_some()) {
+        Some(text) => escape_value(text.as_bytes()),
+        None => {
+            value.to_der_vec().ok()?.iter().fold("#".to_owned(), |hex, octet| format!("{hex}{octet:02x}"))
+        }
+    };
+    Some(format!("{name}={value}"))
 }

@@ -77,9 +77,10 @@ impl ChangeSet {
         let runtime = tokio::runtime::Handle::current();
         let finish = move || {
             let ChangeSet { undo, path, relative, _lock } = self;
-            let finished = UndoFile::parse(&path, None, &mut Vec::new())
-                .map_err(|e| e.to_string())
-                .and_then(|names| runtime.block_on(undo.finish(&names, &directory)).map_err(|e| e.to_string()));
+            let finished =
+                UndoFile::parse(&path, None, &mut Vec::new()).map_err(|e| e.to_string()).and_then(|names| {
+                    runtime.block_on(undo.finish(&names, &directory)).map_err(|e| e.to_string())
+                });
             match finished {
                 Ok(()) => path.exists().then_some(relative),
                 // The changes are made, and the journal is on disk: it can be undone as well.

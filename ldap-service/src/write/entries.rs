@@ -3,7 +3,9 @@
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{AuthMethod, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use ldap_directory::{
+    AuthMethod, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchRequest, Vendor,
+};
 
 use super::{EntryId, EntryRef, WriteError, WriteErrorKind, refusal};
 

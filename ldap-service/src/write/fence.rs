@@ -66,8 +66,9 @@ impl Territory {
             }
         };
         if is_protected {
-            let detail =
-                format!("`{dn}` is protected: the service's own entry, a base, or an entry above one of these");
+            let detail = format!(
+                "`{dn}` is protected: the service's own entry, a base, or an entry above one of these"
+            );
             return Err(WriteError::new(WriteErrorKind::Protected, detail));
         }
         if let Change::Rename { new_rdn, new_superior, .. } = change {
@@ -123,7 +124,7 @@ impl Fence {
     }
 
     /// Returns the changes that were made, or may have been.
-    pub(crate) fn made(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         self.state().made.clone()
     }
 }
@@ -244,6 +245,6 @@ mod tests {
         assert_eq!(fence.admit(&change).unwrap(), Some(condition), "it was not made");
         fence.made(&change, &Ok(()));
         assert_eq!(fence.admit(&change).unwrap(), None);
-        assert_eq!(Fence::made(&fence), [change]);
+        assert_eq!(fence.changes(), [change]);
     }
 }

@@ -54,7 +54,8 @@ impl DeleteGuard {
     pub(crate) async fn reserve(&self, count: u64) -> Result<Option<Reservation>, WriteError> {
         let Some(max) = self.max.filter(|_| count > 0) else { return Ok(None) };
         if count > max {
-            let detail = format!("write.max_deletes: the request would delete {count}, more than {max} in an hour");
+            let detail =
+                format!("write.max_deletes: the request would delete {count}, more than {max} in an hour");
             return Err(WriteError::new(WriteErrorKind::TooManyDeletes, detail));
         }
         let folder = self.folder.clone();
@@ -114,7 +115,8 @@ fn read(folder: &Path, now: u64) -> io::Result<Vec<(u64, u64)>> {
         Some((at.parse().ok()?, count.parse().ok()?))
     };
     let lines: Option<Vec<(u64, u64)>> = text.lines().map(parse).collect();
-    let lines = lines.ok_or_else(|| io::Error::other("its content is not valid; remove the file to begin anew"))?;
+    let lines =
+        lines.ok_or_else(|| io::Error::other("its content is not valid; remove the file to begin anew"))?;
     Ok(lines.into_iter().filter(|(at, _)| at.saturating_add(WINDOW) > now).collect())
 }
 

@@ -32,6 +32,7 @@ mod fence;
 mod guard;
 mod locks;
 mod plan;
+mod reference;
 mod refusal;
 pub mod rules;
 #[cfg(test)]
@@ -41,11 +42,16 @@ mod values;
 mod writer;
 
 pub use error::{WriteError, WriteErrorKind};
+pub use reference::{UNDO_FILE, noting_undo_files};
 pub use writer::{WriteState, Writer};
 
 #[allow(unused_imports, reason = "for the import of LDIF")]
 pub(crate) use self::{
-    attributes::Guarded, change_set::ChangeSet, fence::{Fence, Territory}, guard::Reservation, locks::of_dn,
+    attributes::Guarded,
+    change_set::ChangeSet,
+    fence::{Fence, Territory},
+    guard::Reservation,
+    locks::of_dn,
     refusal::of_directory,
 };
 
@@ -106,6 +112,20 @@ pub struct WriteOptions {
     pub condition: Option<Filter>,
     /// Whether only the plan is made, and nothing is written.
     pub dry_run: bool,
+    /// What an upsert does with the DN of an existing entry.
+    pub placement: Placement,
+}
+
+/// What an upsert does with the DN of an existing entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// It becomes that of the rule.
+    #[default]
+    Rule,
+    /// It gets the RDN of the rule, and stays below the same entry.
+    SameParent,
+    /// It stays.
+    Same,
 }
 
 /// What happened to an entry, or would.

@@ -72,7 +72,7 @@ impl Planning {
         let deletes = deletes(&self.tally, &self.destination).await?;
         let text = std::mem::take(&mut *self.text.0.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8_lossy(&text).into_owned();
-        Ok(Plan { changes: self.fence.made(), text, deletes })
+        Ok(Plan { changes: self.fence.changes(), text, deletes })
     }
 }
 

@@ -33,9 +33,9 @@ fn kind_of(error: &DirectoryError) -> WriteErrorKind {
         Some(result_code::NO_SUCH_OBJECT) => WriteErrorKind::NotFound,
         Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => WriteErrorKind::NotEmpty,
         Some(result_code::ASSERTION_FAILED) => WriteErrorKind::Precondition,
-        Some(
-            result_code::INSUFFICIENT_ACCESS_RIGHTS | STRONGER_AUTH_REQUIRED | CONFIDENTIALITY_REQUIRED,
-        ) => WriteErrorKind::NotAllowed,
+        Some(result_code::INSUFFICIENT_ACCESS_RIGHTS | STRONGER_AUTH_REQUIRED | CONFIDENTIALITY_REQUIRED) => {
+            WriteErrorKind::NotAllowed
+        }
         // Another client changes the same entry all the time.
         Some(result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS) => {
             WriteErrorKind::Unavailable
@@ -129,7 +129,9 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         | TaskOutcome::SteppedAside(_)
         | TaskOutcome::GaveUp { .. }
         | TaskOutcome::NotGivenUp
-        | TaskOutcome::Found(_) => error(WriteErrorKind::Internal, "internal error: an open outcome".to_owned()),
+        | TaskOutcome::Found(_) => {
+            error(WriteErrorKind::Internal, "internal error: an open outcome".to_owned())
+        }
     }
 }
 
@@ -170,7 +172,12 @@ mod tests {
         for (code, text, kind, attribute) in [
             (68, "", Taken, None),
             (19, "some attributes not unique", Taken, None),
-            (19, "Another entry with the same attribute value already exists (attribute: \"uid\")", Taken, None),
+            (
+                19,
+                "Another entry with the same attribute value already exists (attribute: \"uid\")",
+                Taken,
+                None,
+            ),
             (19, "Password fails quality checking policy", Invalid, None),
             (65, "object class 'inetOrgPerson' requires attribute 'sn'", Invalid, Some("sn")),
             (65, "class inetOrgPerson needs `sn`, and the entry has none", Invalid, Some("sn")),

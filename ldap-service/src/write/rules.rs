@@ -116,7 +116,12 @@ impl KindConfig {
     }
 
     /// Returns the default rule, as a setting.
-    fn defaults(&self, kind: ResourceKind, directory: &Directory, config: &DirectoryConfig) -> Map<String, Value> {
+    fn defaults(
+        &self,
+        kind: ResourceKind,
+        directory: &Directory,
+        config: &DirectoryConfig,
+    ) -> Map<String, Value> {
         let (vendor, schema) = (directory.root_dse().vendor, directory.schema());
         let naming = self.naming(kind, vendor);
         // Active Directory names people and groups by cn.
@@ -335,7 +340,8 @@ mod tests {
     #[test]
     fn classes_are_those_of_the_server_and_of_the_filter() {
         let schema = Schema::standard();
-        let of = |filter: &str, vendor| config(filter, &json!({})).classes(ResourceKind::Users, vendor, schema);
+        let of =
+            |filter: &str, vendor| config(filter, &json!({})).classes(ResourceKind::Users, vendor, schema);
         let usual = ["top", "person", "organizationalPerson", "inetOrgPerson"];
         assert_eq!(of("(objectClass=person)", Vendor::OpenLdap), usual);
         assert_eq!(of("(uid=*)", Vendor::Ds389), usual);

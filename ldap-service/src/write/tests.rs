@@ -63,7 +63,10 @@ impl Trial {
         let mut settings = write.as_object().unwrap().clone();
         settings.insert("undo_dir".into(), folder.path().join("undo").to_str().unwrap().into());
         values.insert("server_url".into(), format!("ldif:{}", file.display()).into());
-        values.insert("users".into(), json!({"base_dn": "ou=people,dc=x", "scim": {"userName": "uid", "emails": "mail"}}));
+        values.insert(
+            "users".into(),
+            json!({"base_dn": "ou=people,dc=x", "scim": {"userName": "uid", "emails": "mail"}}),
+        );
         values.insert("groups".into(), json!({"base_dn": "ou=groups,dc=x"}));
         values.insert("write".into(), settings.into());
         let config = Config::from_settings(&values, &mut Vec::new()).unwrap();
@@ -98,7 +101,15 @@ impl Trial {
     fn undo_files(&self) -> usize {
         fn count(folder: &Path) -> usize {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.map(|e| if e.path().is_dir() { count(&e.path()) } else { usize::from(e.path().extension().is_some_and(|x| x == "ldif")) }).sum()
+            entries
+                .map(|e| {
+                    if e.path().is_dir() {
+                        count(&e.path())
+                    } else {
+                        usize::from(e.path().extension().is_some_and(|x| x == "ldif"))
+                    }
+                })
+                .sum()
         }
         count(&self.folder.path().join("undo"))
     }
@@ -122,8 +133,10 @@ const ADA: &str = "uid=ada,ou=people,dc=x";
 async fn a_new_entry_is_added_once_and_completed() {
     let trial = Trial::new(json!({})).await;
     let record = json!({"uid": "grace", "mail": ["g@x", "h@x"]});
-    let planned =
-        trial.with(record.clone(), Subject::New, WriteOptions { dry_run: true, ..Default::default() }).await.unwrap();
+    let planned = trial
+        .with(record.clone(), Subject::New, WriteOptions { dry_run: true, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!((planned.effect, planned.undo_file), (Effect::Added, None));
     assert!(planned.plan.contains("changetype: add") && !trial.exists("uid=grace,ou=people,dc=x").await);
     let made = trial.upsert(record.clone(), Subject::New).await.unwrap();
@@ -144,9 +157,13 @@ async fn an_existing_entry_is_changed_renamed_and_never_made_again() {
     let trial = Trial::new(json!({})).await;
     let outcome = trial.upsert(json!({"uid": "ada", "mail": "ada@x"}), existing(ADA, 1)).await.unwrap();
     assert_eq!((outcome.effect, outcome.undo_file), (Effect::Unchanged, None));
-    let outcome = trial.upsert(json!({"uid": "ada", "mail": null, "cn": "A"}), existing(ADA, 1)).await.unwrap();
+    let outcome =
+        trial.upsert(json!({"uid": "ada", "mail": null, "cn": "A"}), existing(ADA, 1)).await.unwrap();
     assert_eq!((outcome.effect, outcome.changes.len()), (Effect::Modified, 1));
-    assert_eq!((trial.values(ADA, "mail").await.len(), trial.values(ADA, "cn").await), (0, vec!["A".to_owned()]));
+    assert_eq!(
+        (trial.values(ADA, "mail").await.len(), trial.values(ADA, "cn").await),
+        (0, vec!["A".to_owned()])
+    );
     let outcome = trial.upsert(json!({"uid": "lovelace"}), existing(ADA, 1)).await.unwrap();
     assert_eq!((outcome.effect, outcome.dn.as_str()), (Effect::Renamed, "uid=lovelace,ou=people,dc=x"));
     // By its identifier, though the DN is an old one.
@@ -193,10 +210,8 @@ async fn a_password_is_set_and_shown_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_condition_that_does_not_hold_lets_nothing_be_written() {
     let trial = Trial::new(json!({})).await;
-    let options = |value: &str| WriteOptions {
-        condition: Some(Filter::equality("mail", value)),
-        ..Default::default()
-    };
+    let options =
+        |value: &str| WriteOptions { condition: Some(Filter::equality("mail", value)), ..Default::default() };
     let error = trial.with(json!({"uid": "ada", "cn": "B"}), existing(ADA, 1), options("other@x")).await;
     assert_eq!(error.unwrap_err().kind.status(), 412);
     assert_eq!(trial.values(ADA, "cn").await, ["Ada"]);
@@ -244,7 +259,8 @@ async fn members(trial: &Trial, kind: ModificationKind, names: &[&str]) -> Resul
     let values = names.iter().map(|name| format!("uid={name},ou=people,dc=x").into_bytes()).collect();
     let dn = "cn=staff,ou=groups,dc=x";
     let Subject::Existing(entry) = existing(dn, 3) else { panic!() };
-    let changes = vec![Change::Modify { dn: dn.into(), changes: vec![Modification::new(kind, "member", values)] }];
+    let changes =
+        vec![Change::Modify { dn: dn.into(), changes: vec![Modification::new(kind, "member", values)] }];
     let options = WriteOptions::default();
     trial.writer.apply(&trial.directory, ResourceKind::Groups, entry, changes, options).await
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::dn::{DnKey, parent, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use serde_json::{Map, Value};
@@ -21,8 +21,8 @@ use super::locks::{self, LockKey};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
-    Effect, EntryRef, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer,
-    entries, refusal,
+    Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, Writer, entries, refusal,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -71,10 +71,19 @@ pub(super) async fn upsert(
     let is_new = subject == Subject::New;
     rule.complete(&mut record, schema, is_new);
     let task = task_of(&rule, record, directory)?;
-    let Task::Upsert { wanted, filter: own_filter, write_policy } = task else {
+    let Task::Upsert { mut wanted, filter: own_filter, write_policy } = task else {
         return Err(refusal::of_settings(&"a record that is no upsert"));
     };
     let territory = writer.territory(directory).await?;
+    if options.placement == Placement::SameParent
+        && let Subject::Existing(entry) = &subject
+    {
+        let dn = entries::locate(directory, &rule.base_dn, entry).await?;
+        let (rdn, above) = (split_first(&wanted.dn).map(|(rdn, _)| rdn.to_owned()), parent(&dn));
+        if let Ok(rdn) = rdn {
+            wanted.dn = if above.is_empty() { rdn } else { format!("{rdn},{above}") };
+        }
+    }
     let key = territory.key(&wanted.dn)?;
     let mut locks = BTreeSet::from([locks::of_dn(&key)]);
     let value = wanted.attributes.iter().find(|a| schema.same_description(&a.description, &rule.naming));
@@ -95,12 +104,14 @@ pub(super) async fn upsert(
             locks.insert(locks::of_dn(&territory.key(&dn)?));
             locks.insert(locks::of_value(&entry.id.attribute, &entry.id.value));
             let filter = entry.id.filter();
-            let operations = Operations { create: false, ..write_policy.operations };
+            let may_rename = write_policy.operations.rename && options.placement != Placement::Same;
+            let operations = Operations { create: false, rename: may_rename, ..write_policy.operations };
             (Some(dn), Some(filter.clone()), Some(filter.to_string()), operations, vec![entry.id.attribute])
         }
     };
     let base = Some(rule.base_dn.clone());
-    let write_policy = Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
+    let write_policy =
+        Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
     let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
     let base = rule.base_dn;
@@ -128,8 +139,7 @@ pub(super) async fn delete(
         let detail = "the service's rule does not delete (on_delete: ignore)";
         return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
     }
-    let locks =
-        BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
+    let locks = BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
     let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
     let (unique, base) = (None, rule.base_dn);
     Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
@@ -138,46 +148,45 @@ pub(super) async fn delete(
 }
 
 /// Maps a record to its task. A property that the rule does not write is an error, not passed over.
-fn task_of(rule: &KindRule, mut record: Map<String, Value>, directory: &Directory) -> Result<Task, WriteError> {
-    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
-    let used = mapping.used_properties();
-    let passes = rule.rule.attribute_mapping.is_none();
-    let has_lock = rule.rule.accounts.is_some();
-    let mut dropped = Vec::new();
-    for (property, value) in &record {
-        let is_input = property == PASSWORD && rule.rule.password.is_some() || property == ACTIVE && has_lock;
-        if is_input {
-            continue;
+fn task_of(
+    rule: &KindRule,
+    mut record: Map<String, Value>,
+    directory: &Directory,
+) -> Result<Task, WriteError> {
+    let no_way = |property: &str, what: &str| {
+        let detail = format!("`{property}`: {what}");
+        Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property))
+    };
+    let is_input = |property: &str| {
+        property == PASSWORD && rule.rule.password.is_some()
+            || property == ACTIVE && rule.rule.accounts.is_some()
+    };
+    // Without a mapping, properties are attributes. With one, the configuration says what is written.
+    if rule.rule.attribute_mapping.is_none() {
+        let is_enabled = record.get(ACTIVE).is_some_and(|active| active.is_null() || *active == true);
+        if is_enabled && !is_input(ACTIVE) {
+            // An account that cannot be disabled is enabled.
+            record.shift_remove(ACTIVE);
         }
-        // An account that cannot be disabled is enabled.
-        if property == ACTIVE && (value.is_null() || *value == true) && !used.contains(ACTIVE) {
-            dropped.push(property.clone());
-            continue;
-        }
-        let no_way = |what: &str| {
-            let detail = format!("`{property}`: {what}");
-            Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property.clone()))
-        };
-        if property == PASSWORD && !used.contains(PASSWORD) {
-            return no_way("passwords cannot be set on this connection to the directory");
-        }
-        if property == ACTIVE && !used.contains(ACTIVE) {
-            return no_way("the directory has no lock of accounts");
-        }
-        if passes {
+        for property in record.keys().filter(|property| !is_input(property)) {
+            if property == PASSWORD {
+                return no_way(property, "passwords cannot be set on this connection to the directory");
+            }
+            if property == ACTIVE {
+                return no_way(property, "the directory has no lock of accounts");
+            }
             if let Some(guarded) = Guarded::of(property, directory) {
                 return Err(guarded.error(property));
             }
             if directory.schema().same_description(property, "objectClass") {
-                return no_way("object classes are those of the service's rule");
+                return no_way(property, "object classes are those of the service's rule");
             }
         }
-        if !used.contains(property) {
-            return no_way("the service's rule does not write it");
-        }
     }
-    for property in dropped {
-        record.shift_remove(&property);
+    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
+    let used = mapping.used_properties();
+    if let Some(property) = record.keys().find(|property| !used.contains(*property)) {
+        return no_way(property, "the service's rule does not write it");
     }
     mapping.map(&record.into(), false, directory.schema()).map_err(|e| refusal::of_mapping(&e))
 }
@@ -225,8 +234,7 @@ impl Job<'_> {
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
-        let planning =
-            Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
+        let planning = Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
         let attempt = self.apply(&planning.destination).await;
         let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
@@ -282,9 +290,9 @@ impl Job<'_> {
         let effect = outcome.map_err(|error| WriteError { undo_file: undo_file.clone(), ..error })?;
         let id = match effect {
             Effect::Deleted | Effect::Moved => None,
-            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.made())).await,
+            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
         };
-        let outcome = self.outcome(effect, &fence.made(), plan.text, undo_file, id);
+        let outcome = self.outcome(effect, &fence.changes(), plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),
             undo_file = outcome.undo_file.as_deref(),
@@ -298,7 +306,7 @@ impl Job<'_> {
 
     /// Deletes an entry that was added, and that a later step failed for (its password was refused).
     async fn take_back(&self, destination: &Destination, fence: &Fence) {
-        let added = fence.made().into_iter().find_map(|change| match change {
+        let added = fence.changes().into_iter().find_map(|change| match change {
             Change::Add(entry) => Some(entry.dn),
             _ => None,
         });

@@ -88,9 +88,8 @@ fn check(steps: &[Modification], dn: &str, directory: &Directory) -> Result<(), 
             return Err(invalid(name, "only single values are added or removed here"));
         }
         if ValueKind::of(schema, name) == ValueKind::DistinguishedName {
-            let is_dn = |value: &Vec<u8>| {
-                std::str::from_utf8(value).is_ok_and(|dn| DnKey::parse(dn, schema).is_ok())
-            };
+            let is_dn =
+                |value: &Vec<u8>| std::str::from_utf8(value).is_ok_and(|dn| DnKey::parse(dn, schema).is_ok());
             if !step.values.iter().all(is_dn) {
                 return Err(invalid(name, "a value is not a valid DN"));
             }
@@ -158,8 +157,7 @@ impl ValuesJob<'_> {
             None => identity,
         };
         let condition = Some(condition).filter(|_| directory.takes_assertions());
-        let fence =
-            Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
+        let fence = Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))
             .with_gate(Some(fence.clone()))

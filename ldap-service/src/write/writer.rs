@@ -17,8 +17,8 @@ use super::guard::DeleteGuard;
 use super::locks::EntryLocks;
 use super::rules::{KindConfig, KindRule};
 use super::{
-    EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions, WriteOutcome,
-    entries, refusal, upsert, values,
+    EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
+    WriteOutcome, entries, reference, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -205,8 +205,10 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        self.detached(async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await })
-            .await
+        self.detached(
+            async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
+        )
+        .await
     }
 
     /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.
@@ -221,7 +223,8 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        self.detached(async move { upsert::delete(&writer, &directory, kind, &entry, options).await }).await
+        let work = async move { upsert::delete(&writer, &directory, kind, &entry, options).await };
+        reference::note(self.detached(work).await)
     }
 
     /// Adds and removes single values of one existing entry, without reading the others: for groups of 50,000 members.
@@ -240,8 +243,8 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        self.detached(async move { values::apply(&writer, &directory, kind, &entry, changes, options).await })
-            .await
+        let work = async move { values::apply(&writer, &directory, kind, &entry, changes, options).await };
+        reference::note(self.detached(work).await)
     }
 
     /// Returns the identifier of an entry; `None` if the server shows none.

@@ -63,12 +63,30 @@ impl Frame<'_> {
     /// Returns the page around its content.
     pub fn around(&self, main: &Markup) -> Markup {
         let (style, script) = (style(self.style), SCRIPT.replace('\r', ""));
+        let policy = policy(&style, &script);
+        self.whole(main, &style, Some(&script), Some(&policy))
+    }
+
+    /// Returns a page without script, and its policy, for the header `Content-Security-Policy`: its forms may be sent to these sources,
+    /// and no other page may frame it.
+    pub fn form(&self, main: &Markup, form_action: &str) -> (Markup, String) {
+        let style = style(self.style);
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action {form_action}; frame-ancestors 'none'",
+            BASE64.encode(Sha256::digest(&style))
+        );
+        (self.whole(main, &style, None, None), policy)
+    }
+
+    fn whole(&self, main: &Markup, style: &str, script: Option<&str>, policy: Option<&str>) -> Markup {
         html! {
             (DOCTYPE)
             html lang="en" {
                 head {
                     meta charset="utf-8";
-                    meta http-equiv="Content-Security-Policy" content=(policy(&style, &script));
+                    @if let Some(policy) = policy {
+                        meta http-equiv="Content-Security-Policy" content=(policy);
+                    }
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     meta name="referrer" content="no-referrer";
@@ -94,7 +112,7 @@ impl Frame<'_> {
                     }
                     main { (main) }
                     footer { p { (self.footer) } }
-                    script { (PreEscaped(script)) }
+                    @if let Some(script) = script { script { (PreEscaped(script)) } }
                 }
             }
         }
@@ -227,6 +245,25 @@ mod tests {
         for forbidden in [" style=", "url(", "@import", "http:", "https:", "innerHTML", "eval("] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn a_form_has_no_script_and_is_sent_nowhere_else() {
+        let frame =
+            Frame { kind: "Kind", title: "T", style: "", facts: &[], figures: &[], links: &[], footer: "" };
+        let (page, policy) = frame.form(&html! { form {} }, "'self'");
+        let page = page.into_string();
+        let style = between(&page, "<style>", "</style>");
+        let hash = BASE64.encode(Sha256::digest(style.as_bytes()));
+        assert!(
+            policy.contains(&format!("style-src 'sha256-{hash}'")) && !page.contains("<script"),
+            "{policy}"
+        );
+        for part in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"]
+        {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("script-src") && !page.contains("http-equiv"));
     }
 
     #[test]

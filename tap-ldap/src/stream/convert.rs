@@ -20,6 +20,9 @@ use singer_common::singer::deletion::DELETED_AT;
 mod classes;
 mod column;
 mod descriptions;
+mod objects;
+
+pub use objects::ObjectWriter;
 
 /// Returned attributes without a property that are listed in the warning: a server cannot flood the log.
 const NAMED_UNFORESEEN: usize = 1_000;

@@ -53,3 +53,7 @@ def oidc_provider(tools, folder):
 
 def iam(tools, folder):
     return Issuer([tools / "oidc" / "bin" / "python", HERE / "iam.py"], folder)
+
+
+def own(tools, folder, *certificate):
+    return Issuer([tools / "oidc" / "bin" / "python", HERE / "own.py", *certificate], folder)

@@ -2,7 +2,15 @@
 
     {"user_name": "ada"}
 
-gives an ID token by the authorization code flow. Its audience is the client's id, which the first line has."""
+gives an ID token by the authorization code flow. Its audience is the client's id, which the first line has.
+
+    {"header": …, "claims": …}
+
+gives a token with that header and those claims, signed with Canaille's key, and
+
+    {"public": true}
+
+the public key as PEM and as JWK."""
 
 import json
 import os
@@ -12,6 +20,7 @@ import urllib.parse
 import uuid
 
 import portpicker
+import signing
 from canaille import create_app
 from canaille.backends import Backend
 from joserfc.jwk import JWKRegistry
@@ -77,6 +86,14 @@ def id_token(user_name):
 
 
 print(json.dumps({"issuer": server.url.rstrip("/"), "audience": client.client_id}), flush=True)
+private_key = key.private_key
 for line in sys.stdin:
-    print(json.dumps({"token": id_token(**json.loads(line))}), flush=True)
+    command = json.loads(line)
+    if "claims" in command:
+        answer = {"token": signing.token(private_key, command["header"], command["claims"])}
+    elif "public" in command:
+        answer = {"pem": signing.pem(private_key), "jwk": key.as_dict(private=False)}
+    else:
+        answer = {"token": id_token(**command)}
+    print(json.dumps(answer), flush=True)
 server.httpd.shutdown()

@@ -25,8 +25,26 @@ impl Connection {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        Self::open_observed(config, server, address, Some(&config.auth)).await
+    }
+
+    /// As [`Self::open`], without a bind.
+    pub(crate) async fn open_for_binds(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
+        Self::open_observed(config, server, address, None).await
+    }
+
+    async fn open_observed(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+        auth: Option<&AuthMethod>,
+    ) -> Result<Self, Failure> {
         let watch = config.observer.connecting(server);
-        let mut result = Self::open_somewhere(config, server, address).await;
+        let mut result = Self::open_somewhere(config, server, address, auth).await;
         if let Some(watch) = watch {
             watch.done(result.as_ref().map(|_| ()).map_err(|failure| &failure.error));
         }
@@ -42,9 +60,10 @@ impl Connection {
         config: &DirectoryConfig,
         server: &ServerUrl,
         address: Option<SocketAddr>,
+        auth: Option<&AuthMethod>,
     ) -> Result<Self, Failure> {
         let ServerUrl::Ldap { host, port, .. } = server else {
-            return in_time(config, server, Self::open_bound(config, server, None)).await;
+            return in_time(config, server, Self::open_bound(config, server, None, auth)).await;
         };
         let addresses = match address {
             Some(address) => vec![address],
@@ -54,7 +73,9 @@ impl Connection {
         let mut failures = Vec::new();
         while let Some((address, reached)) = race.next().await {
             let opened = match reached {
-                Some(Ok(tcp)) => in_time(config, server, Self::open_bound(config, server, Some(tcp))).await,
+                Some(Ok(tcp)) => {
+                    in_time(config, server, Self::open_bound(config, server, Some(tcp), auth)).await
+                }
                 Some(Err(e)) => Err(Failure::of_io(&server.to_text(), e)),
                 None => Err(silent(config, server)),
             };
@@ -74,9 +95,12 @@ impl Connection {
         config: &DirectoryConfig,
         server: &ServerUrl,
         tcp: Option<TcpStream>,
+        auth: Option<&AuthMethod>,
     ) -> Result<Self, Failure> {
         let mut connection = Self::over(config, server, tcp).await?;
-        connection.bind(&config.auth, server).await?;
+        if let Some(auth) = auth {
+            connection.bind(auth, server).await?;
+        }
         Ok(connection)
     }
 

@@ -88,6 +88,12 @@ impl Sealed {
     }
 }
 
+impl Stream for Sealed {
+    fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && self.taken == self.open.len() && self.inner.is_quiet()
+    }
+}
+
 impl AsyncRead for Sealed {
     fn poll_read(
         mut self: Pin<&mut Self>,

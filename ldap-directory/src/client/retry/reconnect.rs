@@ -323,7 +323,7 @@ fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryEr
 
 /// Returns the servers in the order of failover: the one in use first, at its own address, which is best for positions and for reading
 /// back; last if it refused temporarily.
-fn candidates(old: &ActiveServer, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
+pub(crate) fn candidates(old: &ActiveServer, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
     let same: (ServerUrl, Option<SocketAddr>) = (old.server.clone(), old.address);
     let others = servers.iter().filter(|s| **s != old.server).map(|s| (s.clone(), None));
     let mut all: Vec<Candidate> = if elsewhere {

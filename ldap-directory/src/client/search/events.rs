@@ -3,7 +3,7 @@
 use super::{Event, Follow, Incoming, LdapSearch, OPERATION, Step, Transport};
 use crate::client::result_code;
 use crate::config::Referrals;
-use crate::directory::{Found, Scope};
+use crate::directory::{Found, Paging, Scope};
 use crate::dn::DnKey;
 use crate::entry::EntryView as _;
 use crate::error::DirectoryError;
@@ -71,7 +71,13 @@ impl LdapSearch {
                 if result.code == result_code::REFERRAL && self.follow(&result.referral, false) {
                     return Ok(Step::Complete);
                 }
-                Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
+                let is_page = result.code == result_code::SUCCESS && self.entries_of_page > 0;
+                let goes_on = self.page_ended(result, &controls)?;
+                Ok(match self.request.paging {
+                    Paging::Stepwise(_) if goes_on && is_page => Step::Pause,
+                    _ if goes_on => Step::Next,
+                    _ => Step::Complete,
+                })
             }
         }
     }

@@ -105,7 +105,7 @@ impl LdapSearch {
     /// Requests the next page as soon as the end of this one has arrived, even behind unread entries: the server works meanwhile.
     async fn ask_ahead(&mut self) -> Result<(), DirectoryError> {
         let Transport::Streaming(bulk) = &self.transport else { return Ok(()) };
-        if self.page_size == 0 || self.limit > 0 {
+        if self.page_size == 0 || self.limit > 0 || matches!(self.request.paging, Paging::Stepwise(_)) {
             return Ok(());
         }
         let Some((result, controls)) = bulk.peek_end() else { return Ok(()) };

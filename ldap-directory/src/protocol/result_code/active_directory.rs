@@ -57,6 +57,12 @@ pub fn advice_table() -> impl Iterator<Item = (u32, &'static str)> {
     BINDS.iter().chain(ANSWERS).copied()
 }
 
+/// Returns the number after `data` in the text of a refused bind. `None` for other texts, and other servers.
+pub(crate) fn bind_refusal(text: &str) -> Option<u32> {
+    let (_, data) = text.split_once("AcceptSecurityContext error, data ")?;
+    u32::from_str_radix(data.split(|c: char| !c.is_ascii_hexdigit()).next()?, 16).ok()
+}
+
 /// Returns advice, if the text is more specific than the result code.
 pub(crate) fn advice(code: u32, text: &str) -> Option<&'static str> {
     let (table, number) = if code == super::INVALID_CREDENTIALS {
@@ -93,10 +99,12 @@ mod tests {
         ] {
             let said = super::super::describe(49, &bind(data));
             assert!(said.starts_with("invalidCredentials (49): 80090308: ") && said.contains(says), "{said}");
+            assert_eq!(bind_refusal(&bind(data)), u32::from_str_radix(data, 16).ok());
         }
         // Unknown numbers have the advice of the result code.
         for text in [bind("999"), bind("zzz"), "data".into(), "data ".into(), String::new()] {
             assert_eq!(advice(49, &text), None);
+            assert!(bind_refusal(&text).is_none_or(|n| n == 0x999), "{text}");
             assert!(super::super::describe(49, &text).ends_with("; a locked account gives the same answer"));
         }
         for (code, text, says) in [

@@ -42,15 +42,13 @@ pub(crate) enum ReadEvent {
 }
 
 /// Reads a file from its beginning on a thread of its own. `wanted`: only the records with these numbers are sent.
-pub(crate) fn read(
-    file: &File,
-    wanted: Option<Arc<BTreeSet<u64>>>,
-) -> io::Result<mpsc::Receiver<ReadEvent>> {
+pub(crate) fn read(file: &File, wanted: Option<Arc<BTreeSet<u64>>>) -> io::Result<mpsc::Receiver<ReadEvent>> {
     let mut file = file.try_clone()?;
     file.rewind()?;
     let (sender, events) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let mut reader = LdifReader::new(BufReader::with_capacity(64 * 1024, file)).max_record_bytes(MAX_RECORD);
+        let mut reader =
+            LdifReader::new(BufReader::with_capacity(64 * 1024, file)).max_record_bytes(MAX_RECORD);
         let mut number = 0;
         while let Some(record) = reader.next() {
             let line = record.as_ref().err().map_or_else(|| reader.record_line(), |error| error.line);

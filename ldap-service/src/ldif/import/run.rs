@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use super::records::{self, Action, Numbered, Prepared, ReadEvent};
 use super::report::{Reject, Report};
 use crate::write::{
-    EntryId, Fence, IN_FLIGHT, Reservation, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+    EntryId, Fence, IN_FLIGHT, Reservation, Territory, WriteError, WriteErrorKind, Writer, of_directory,
+    of_dn,
 };
 
 /// The name of an import in plans and undo files.
@@ -80,7 +81,8 @@ impl Import {
                         Err(_) => {}
                         Ok(record) => {
                             let prepared = records::prepare(record, &self.directory, territory);
-                            deletes += u64::from(prepared.is_ok_and(|p| matches!(p.action, Action::Delete(_))));
+                            deletes +=
+                                u64::from(prepared.is_ok_and(|p| matches!(p.action, Action::Delete(_))));
                         }
                     }
                 }
@@ -535,7 +537,10 @@ impl Attempt {
                         return rejected(WriteErrorKind::Invalid, detail);
                     }
                     WriteOutcome::LeftAlone => {
-                        return rejected(WriteErrorKind::Taken, format!("an entry `{dn}` exists, and differs"));
+                        return rejected(
+                            WriteErrorKind::Taken,
+                            format!("an entry `{dn}` exists, and differs"),
+                        );
                     }
                     WriteOutcome::Refused(reason) | WriteOutcome::Kept(reason) => {
                         return rejected(WriteErrorKind::Invalid, reason);

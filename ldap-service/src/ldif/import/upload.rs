@@ -32,8 +32,9 @@ pub async fn receive(body: Body, most: u64) -> Result<File, ApiError> {
     let mut received = 0_u64;
     let mut stream = body.into_data_stream();
     while let Some(piece) = stream.next().await {
-        let piece = piece
-            .map_err(|_| ApiError::bad_request("body", "the body of the request was cut off; nothing was done"))?;
+        let piece = piece.map_err(|_| {
+            ApiError::bad_request("body", "the body of the request was cut off; nothing was done")
+        })?;
         received = received.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if received > most {
             let detail = format!("the body is larger than {most} octets (limits.import_bytes)");

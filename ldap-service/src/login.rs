@@ -1,0 +1,396 @@
+//! Logins: the user is found, exactly one bind checks the password, and the answer tells nothing to strangers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use http::StatusCode;
+use ldap_directory::client::{Authentication, PasswordState, Refusal};
+use ldap_directory::dn::{Dn, DnKey, Rdn};
+use ldap_directory::entry::Entry;
+use ldap_directory::secret::NonEmptyPassword;
+use ldap_directory::{Directory, DirectoryError};
+use tokio::time::Instant;
+
+use crate::config::{Config, LoginConfig};
+use crate::directory::DirectoryHandle;
+use crate::error::{AnswerAt, ApiError};
+
+mod account;
+mod find;
+mod pace;
+mod roles;
+mod throttle;
+mod user;
+
+pub use account::Unusable;
+pub use find::{id, login_attributes};
+pub use user::User;
+
+use find::Fitting;
+use pace::Pace;
+use throttle::{Attempt, Throttle};
+
+/// The window of the limit for each address.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What logins remember.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Failures of login names in their canonical form.
+    names: Throttle<Vec<u8>>,
+    /// Failures of entries, whatever name was typed.
+    entries: Throttle<Vec<u8>>,
+    addresses: Throttle<IpAddr>,
+    pace: Arc<Pace>,
+    /// The RDN of an entry that cannot exist.
+    decoy: Rdn,
+}
+
+/// A successful login.
+#[derive(Debug, Clone)]
+pub struct LoggedIn {
+    /// The user.
+    pub user: User,
+    /// What the directory reports about the password.
+    pub password: PasswordState,
+}
+
+/// What a client sent to log in.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// The login name.
+    pub name: &'a str,
+    /// The password, if it is not empty.
+    pub password: Option<NonEmptyPassword>,
+    /// The client's address, if logins from there are limited.
+    pub address: Option<IpAddr>,
+}
+
+impl Login {
+    /// Returns the memory of logins. That of an `earlier` generation goes on.
+    pub fn new(config: &LoginConfig, earlier: Option<&Login>) -> Self {
+        let window = Duration::from_secs(config.window_seconds);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.names.window() == window) {
+            return earlier.clone();
+        }
+        Self {
+            names: Throttle::new(window),
+            entries: Throttle::new(window),
+            addresses: Throttle::new(MINUTE),
+            pace: Arc::default(),
+            decoy: Rdn::single("cn", uuid::Uuid::new_v4().hyphenated().to_string()),
+        }
+    }
+
+    /// Checks a name and a password by exactly one bind, and looks up groups and roles.
+    ///
+    /// # Errors
+    /// 401 with one text and one time for an unknown name, one that fits several entries, a wrong password and a locked account; 403 if the
+    /// password is right and the account cannot be used; 429 after too many failures; 503 if the directory cannot tell.
+    pub async fn check(
+        &self,
+        config: &Config,
+        directory: &DirectoryHandle,
+        credentials: Credentials<'_>,
+    ) -> Result<LoggedIn, ApiError> {
+        let began = Instant::now();
+        let directory = directory.get()?;
+        // Nothing is sent: it would bind anonymously, and succeed (trap 1).
+        let Some(password) = &credentials.password else { return Err(refused()) };
+        let most = config.login.per_address_per_minute;
+        let from = match credentials.address {
+            Some(address) => self.addresses.begin(network(address), most).await.map_err(throttled)?,
+            None => Attempt::uncounted(),
+        };
+        let name = find::canonical_name(&config.users, &directory, credentials.name);
+        let named = self.names.begin(name, config.login.max_failures).await.map_err(throttled)?;
+        let checked = self.bind(config, &directory, credentials.name, password).await;
+        match checked {
+            Ok(Checked::Refused { took_a_hash }) => {
+                named.failed();
+                from.failed();
+                if took_a_hash {
+                    self.pace.note(began.elapsed());
+                }
+                // The caller gives its permit back before it waits: wrong passwords must not keep others out.
+                Err(ApiError { answer_at: Some(AnswerAt(self.pace.end(began))), ..refused() })
+            }
+            Ok(Checked::Proven(entry, outcome)) => {
+                named.succeeded();
+                drop(from);
+                let password = outcome.map_err(not_usable)?;
+                account::check(&entry, Utc::now()).map_err(|why| {
+                    tracing::info!(dn = entry.dn, "login refused: {why:?}");
+                    not_usable(why.into())
+                })?;
+                let user = describe(config, &directory, &entry).await?;
+                Ok(LoggedIn { user, password })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the entry, and binds once: with its DN, or with one that does not exist, which costs about the same.
+    async fn bind(
+        &self,
+        config: &Config,
+        directory: &Directory,
+        name: &str,
+        password: &NonEmptyPassword,
+    ) -> Result<Checked, ApiError> {
+        let entry = match find::by_name(&config.users, directory, name).await.map_err(outage)? {
+            Fitting::One(entry) => entry,
+            Fitting::None => return self.bind_in_vain(config, directory, password).await,
+            Fitting::Several(dns) => {
+                tracing::warn!(
+                    ?dns,
+                    "a login name fits more than one entry, and nobody can log in with it: make the values of login_attributes unique"
+                );
+                return self.bind_in_vain(config, directory, password).await;
+            }
+        };
+        let key = DnKey::parse(&entry.dn, directory.schema());
+        let key = key.map_or_else(|_| entry.dn.clone().into_bytes(), |key| key.as_octets().to_vec());
+        // Failures by another of its names. 429 would tell that both are one.
+        let Ok(counted) = self.entries.begin(key, config.login.max_failures).await else {
+            tracing::warn!(
+                dn = entry.dn,
+                "login refused: too many failures of this entry by its other names"
+            );
+            return self.bind_in_vain(config, directory, password).await;
+        };
+        let refused = |counted: Attempt, took_a_hash| {
+            counted.failed();
+            Ok(Checked::Refused { took_a_hash })
+        };
+        match authenticate(directory, &entry.dn, password).await.map_err(outage)? {
+            Authentication::Accepted(state) => {
+                counted.succeeded();
+                let outcome = if state.must_change { Err(Refusal::MustChange) } else { Ok(state) };
+                Ok(Checked::Proven(entry, outcome))
+            }
+            Authentication::Refused(why) => {
+                counted.succeeded();
+                tracing::info!(
+                    dn = entry.dn,
+                    "login refused by the directory after the right password: {why:?}"
+                );
+                Ok(Checked::Proven(entry, Err(why)))
+            }
+            Authentication::WrongCredentials => {
+                tracing::info!(dn = entry.dn, "login refused: wrong password");
+                refused(counted, true)
+            }
+            Authentication::Locked => {
+                tracing::info!(
+                    dn = entry.dn,
+                    "login refused: the account is locked or disabled in the directory"
+                );
+                refused(counted, false)
+            }
+            Authentication::Referral(urls) => {
+                tracing::warn!(
+                    dn = entry.dn,
+                    ?urls,
+                    "login refused: the entry is on another server (never followed)"
+                );
+                Err(ApiError::directory_unavailable())
+            }
+            Authentication::Unavailable { code, text } => {
+                tracing::warn!(code, "a login could not be checked: {text}");
+                Err(ApiError::directory_unavailable())
+            }
+            _ => Err(ApiError::directory_unavailable()),
+        }
+    }
+
+    /// Binds as an entry that does not exist.
+    async fn bind_in_vain(
+        &self,
+        config: &Config,
+        directory: &Directory,
+        password: &NonEmptyPassword,
+    ) -> Result<Checked, ApiError> {
+        let base = Dn::parse(&config.users.base_dn).unwrap_or_default();
+        let dn = base.child(self.decoy.clone()).to_string();
+        match authenticate(directory, &dn, password).await {
+            // A server that refuses the DN in another way has answered nevertheless.
+            Err(error) if error.is_connection() || error.is_outcome_unknown() => Err(outage(error)),
+            Ok(Authentication::Unavailable { .. }) => Err(ApiError::directory_unavailable()),
+            Ok(Authentication::Accepted(_)) => {
+                tracing::error!(
+                    dn,
+                    "the directory accepts a bind of an entry that does not exist: no login can be trusted"
+                );
+                Err(ApiError::directory_unavailable())
+            }
+            Ok(_) | Err(_) => Ok(Checked::Refused { took_a_hash: false }),
+        }
+    }
+
+    /// Returns the user of a name that was proven otherwise, by a token: its entry is looked up, and must be enabled.
+    ///
+    /// # Errors
+    /// 401 if the name fits no entry, or several; 403 if the account cannot be used; 503 if the directory cannot tell.
+    pub async fn user_of_name(
+        config: &Config,
+        directory: &DirectoryHandle,
+        name: &str,
+    ) -> Result<User, ApiError> {
+        let directory = directory.get()?;
+        let fitting = find::by_name(&config.users, &directory, name).await.map_err(outage)?;
+        enabled(config, &directory, fitting).await
+    }
+
+    /// As [`Self::user_of_name`], by the immutable id.
+    ///
+    /// # Errors
+    /// As [`Self::user_of_name`].
+    pub async fn user_of_id(
+        config: &Config,
+        directory: &DirectoryHandle,
+        id: &str,
+    ) -> Result<User, ApiError> {
+        let directory = directory.get()?;
+        let fitting = find::by_id(&config.users, &directory, id).await.map_err(outage)?;
+        enabled(config, &directory, fitting).await
+    }
+}
+
+/// The outcome of the one bind.
+enum Checked {
+    /// Nothing shows that the password is right.
+    Refused {
+        /// Whether the server compared the password.
+        took_a_hash: bool,
+    },
+    /// The password is right.
+    Proven(Box<Entry>, Result<PasswordState, Refusal>),
+}
+
+/// Checks a password on a server. Errors are an outage: nothing is known about the password.
+async fn authenticate(
+    directory: &Directory,
+    dn: &str,
+    password: &NonEmptyPassword,
+) -> Result<Authentication, DirectoryError> {
+    match directory {
+        Directory::Ldap(server) => server.authenticate(dn, password).await,
+        Directory::Ldif(_) | Directory::Preview(_) => Err(DirectoryError::Protocol {
+            operation: "bind",
+            dn: dn.to_owned(),
+            reason: "a file checks no password: logins need a server (`server_url`)".to_owned(),
+            outcome_unknown: false,
+        }),
+    }
+}
+
+async fn enabled(config: &Config, directory: &Directory, fitting: Fitting) -> Result<User, ApiError> {
+    let entry = match fitting {
+        Fitting::One(entry) => entry,
+        Fitting::None => return Err(ApiError::unauthorized()),
+        Fitting::Several(dns) => {
+            tracing::warn!(?dns, "a name fits more than one entry");
+            return Err(ApiError::unauthorized());
+        }
+    };
+    account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
+    describe(config, directory, &entry).await
+}
+
+async fn describe(config: &Config, directory: &Directory, entry: &Entry) -> Result<User, ApiError> {
+    let membership = roles::of(config, directory, entry).await.map_err(outage)?;
+    Ok(User::of(config, directory, entry, membership))
+}
+
+/// Returns the addresses that count as one: an IPv6 client usually has a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
+}
+
+/// Returns 503 for every error of the directory: nothing is known about the user, whatever the directory said (trap 10). A base that is not
+/// there is no unknown user either.
+fn outage(error: DirectoryError) -> ApiError {
+    tracing::warn!(code = error.code(), "a user could not be checked: {error}");
+    ApiError::directory_unavailable()
+}
+
+/// Returns the one refusal of a login.
+fn refused() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "the name or the password is wrong")
+}
+
+fn throttled(wait: Duration) -> ApiError {
+    let detail = "too many logins have failed: try again later";
+    // Rounded up: earlier would be too early.
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    ApiError {
+        retry_after: Some(Duration::from_secs(seconds)),
+        ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
+    }
+}
+
+impl From<Unusable> for Refusal {
+    fn from(why: Unusable) -> Self {
+        match why {
+            Unusable::Disabled => Refusal::Disabled,
+            Unusable::Expired => Refusal::AccountExpired,
+        }
+    }
+}
+
+/// Returns the error of an account that cannot be used though the password is right.
+fn not_usable(why: Refusal) -> ApiError {
+    let (code, detail) = match why {
+        Refusal::PasswordExpired => ("password_expired", "the password has expired: have a new one set"),
+        Refusal::MustChange => ("password_must_change", "the password must be changed first"),
+        Refusal::Disabled => ("account_disabled", "the account is disabled"),
+        Refusal::AccountExpired => ("account_expired", "the account has expired"),
+        Refusal::LogonHours => ("not_at_this_time", "the account may not log in at this time"),
+        Refusal::Workstation => ("not_from_here", "the account may not log in from here"),
+        _ => ("account_unusable", "the account cannot be used"),
+    };
+    ApiError::new(StatusCode::FORBIDDEN, code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_count_as_one() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn trap_16_each_refusal_has_its_code() {
+        let whys = [
+            Refusal::PasswordExpired,
+            Refusal::MustChange,
+            Refusal::Disabled,
+            Refusal::AccountExpired,
+            Refusal::LogonHours,
+            Refusal::Workstation,
+        ];
+        let errors = whys.map(not_usable);
+        let codes: std::collections::BTreeSet<&str> = errors.iter().map(|error| error.code).collect();
+        assert_eq!(codes.len(), whys.len());
+        assert!(errors.iter().all(|error| error.status == StatusCode::FORBIDDEN));
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up() {
+        let error = throttled(Duration::from_millis(1200));
+        assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(Duration::from_secs(2))));
+    }
+}

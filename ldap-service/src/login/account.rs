@@ -1,0 +1,100 @@
+//! Whether an account may be used, by its entry: for those who come with a token or a session, and as a second look after a bind.
+
+use chrono::{DateTime, Utc};
+use ldap_directory::Vendor;
+use ldap_directory::entry::Entry;
+
+/// Why an account may not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// An administrator has disabled it.
+    Disabled,
+    /// It is past its last day.
+    Expired,
+}
+
+/// `ACCOUNTDISABLE` of `userAccountControl` ([MS-ADTS] 2.2.16).
+const ACCOUNT_DISABLE: i64 = 0x2;
+/// `pwdAccountLockedTime` of an account that an administrator has locked (draft-behera-ldap-password-policy-11 section 5.3.3).
+const LOCKED_FOR_GOOD: &str = "000001010000Z";
+/// Seconds from 1601 to 1970.
+const EPOCH_OF_FILETIME: i64 = 11_644_473_600;
+
+/// Returns the attributes that [`check`] reads.
+pub(super) fn attributes(vendor: Vendor) -> &'static [&'static str] {
+    match vendor {
+        Vendor::ActiveDirectory => &["userAccountControl", "accountExpires", "pwdLastSet"],
+        Vendor::Ds389 => &["nsAccountLock", "pwdUpdateTime"],
+        _ => &["pwdAccountLockedTime", "nsAccountLock", "pwdChangedTime"],
+    }
+}
+
+/// Returns the attributes that change with the password.
+pub(super) const PASSWORD_TIMES: &[&str] = &["pwdChangedTime", "pwdLastSet", "pwdUpdateTime"];
+
+/// Checks that an account may be used.
+///
+/// A lock after wrong passwords is not looked at: everybody can cause one (trap 6), and it would end the sessions of its victim. It keeps
+/// passwords from being tried, and that is the server's affair.
+///
+/// # Errors
+/// The account may not be used.
+pub(super) fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
+    let number = |name: &str| entry.first_text(name).and_then(|text| text.trim().parse::<i64>().ok());
+    if number("userAccountControl").is_some_and(|flags| flags & ACCOUNT_DISABLE != 0) {
+        return Err(Unusable::Disabled);
+    }
+    // 389 DS also computes it for inactivated roles.
+    if entry.first_text("nsAccountLock").is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
+        return Err(Unusable::Disabled);
+    }
+    if entry.first_text("pwdAccountLockedTime").is_some_and(is_locked_for_good) {
+        return Err(Unusable::Disabled);
+    }
+    match number("accountExpires") {
+        // Never.
+        None | Some(0 | i64::MAX) => Ok(()),
+        Some(time) if time / 10_000_000 - EPOCH_OF_FILETIME <= now.timestamp() => Err(Unusable::Expired),
+        Some(_) => Ok(()),
+    }
+}
+
+/// slapd normalizes the time, and may add seconds.
+fn is_locked_for_good(time: &str) -> bool {
+    time == LOCKED_FOR_GOOD || (time.starts_with("00000101") && time.ends_with('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ldap_directory::entry::Attribute;
+
+    fn entry(name: &str, value: &str) -> Entry {
+        Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, vec![value.as_bytes().to_vec()])] }
+    }
+
+    #[test]
+    fn disabled_and_expired_accounts_are_known_by_their_entries() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let filetime = |unix: i64| ((unix + EPOCH_OF_FILETIME) * 10_000_000).to_string();
+        let (past, future) = (filetime(1_699_999_999), filetime(1_700_000_001));
+        for (name, value, expected) in [
+            ("userAccountControl", "512", Ok(())),
+            ("userAccountControl", "514", Err(Unusable::Disabled)),
+            ("userAccountControl", "66050", Err(Unusable::Disabled)),
+            ("useraccountcontrol", "-2147483646", Err(Unusable::Disabled)),
+            ("nsAccountLock", "TRUE", Err(Unusable::Disabled)),
+            ("nsaccountlock", "true", Err(Unusable::Disabled)),
+            ("nsAccountLock", "FALSE", Ok(())),
+            ("pwdAccountLockedTime", "000001010000Z", Err(Unusable::Disabled)),
+            ("pwdAccountLockedTime", "00000101000000Z", Err(Unusable::Disabled)),
+            ("pwdAccountLockedTime", "20261129190000Z", Ok(())),
+            ("accountExpires", "0", Ok(())),
+            ("accountExpires", "9223372036854775807", Ok(())),
+            ("accountExpires", &past, Err(Unusable::Expired)),
+            ("accountExpires", &future, Ok(())),
+        ] {
+            assert_eq!(check(&entry(name, value), now), expected, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The groups of a user, with groups in groups, and the roles that they give.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use futures_util::future::try_join_all;
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, Paging, SearchRequest, Vendor, oid};
+
+use crate::config::{Config, GroupsConfig, Nested, RoleName, RoleRule, Scope};
+
+/// The most levels of groups in groups.
+const MOST_LEVELS: usize = 16;
+/// The most groups of a user.
+const MOST_GROUPS: usize = 10_000;
+/// The most groups that are read without pages.
+const FEW: u32 = 100;
+/// The most names in one filter.
+const NAMES_AT_ONCE: usize = 50;
+
+/// The groups and roles of a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Membership {
+    /// The DNs of the groups, sorted.
+    pub(super) groups: Vec<String>,
+    /// The roles, sorted.
+    pub(super) roles: Vec<String>,
+    /// The scopes of the roles.
+    pub(super) scopes: Vec<Scope>,
+}
+
+/// Returns the groups and roles of a user.
+///
+/// # Errors
+/// A search fails.
+pub(super) async fn of(
+    config: &Config,
+    directory: &Directory,
+    user: &Entry,
+) -> Result<Membership, DirectoryError> {
+    let Some(groups) = &config.groups else { return Ok(Membership::default()) };
+    let search = GroupSearch {
+        directory,
+        groups,
+        bases: bases(groups, &config.roles, directory.schema()),
+        attributes: role_attributes(&config.roles),
+    };
+    let found = search.of_user(user).await?;
+    let (roles, scopes) = roles(&config.roles, &found, directory.schema());
+    let groups: BTreeSet<String> = found.into_values().map(|group| group.dn).collect();
+    Ok(Membership { groups: groups.into_iter().collect(), roles, scopes })
+}
+
+/// Where groups are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Base {
+    dn: String,
+    scope: ldap_directory::Scope,
+}
+
+/// Returns where to search: the base of the groups, and what rules for roles name outside of it.
+fn bases(groups: &GroupsConfig, rules: &[RoleRule], schema: &Schema) -> Vec<Base> {
+    use ldap_directory::Scope::{Base as Entry, Subtree};
+    let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
+    let mut bases = vec![Base { dn: groups.base_dn.clone(), scope: Subtree }];
+    let mut covered = vec![key(&groups.base_dn)];
+    let belows = rules.iter().filter_map(|rule| match &rule.role {
+        RoleName::Below { below, .. } => Some(below),
+        RoleName::Groups { .. } => None,
+    });
+    for below in belows {
+        let own = key(below);
+        if !covered.iter().any(|base| own.is_within(base)) {
+            bases.push(Base { dn: below.clone(), scope: Subtree });
+            covered.push(own);
+        }
+    }
+    let named = rules.iter().flat_map(|rule| match &rule.role {
+        RoleName::Groups { groups, .. } => groups.as_slice(),
+        RoleName::Below { .. } => &[],
+    });
+    for dn in named {
+        let own = key(dn);
+        if !covered.iter().any(|base| own.is_within(base)) {
+            bases.push(Base { dn: dn.clone(), scope: Entry });
+            covered.push(own);
+        }
+    }
+    bases
+}
+
+/// Returns the attributes of groups that rules name.
+fn role_attributes(rules: &[RoleRule]) -> Vec<&str> {
+    let names = rules.iter().filter_map(|rule| match &rule.role {
+        RoleName::Below { attribute, .. } => Some(attribute.as_str()),
+        RoleName::Groups { .. } => None,
+    });
+    let mut names: Vec<&str> = names.collect();
+    names.dedup();
+    if names.is_empty() { vec!["1.1"] } else { names }
+}
+
+struct GroupSearch<'a> {
+    directory: &'a Directory,
+    groups: &'a GroupsConfig,
+    bases: Vec<Base>,
+    attributes: Vec<&'a str>,
+}
+
+type Groups = BTreeMap<DnKey, Entry>;
+
+impl GroupSearch<'_> {
+    /// Returns all groups of a user.
+    async fn of_user(&self, user: &Entry) -> Result<Groups, DirectoryError> {
+        if self.groups.nested == Nested::Auto && self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            return match self.tokens(user).await? {
+                Some(sids) => self.by_sids(&sids).await,
+                None => self.by_chain(user).await,
+            };
+        }
+        self.by_levels(user).await
+    }
+
+    /// Returns the SIDs of all groups of a user, which Active Directory computes (`tokenGroups`, [MS-ADTS] 3.1.1.4.5.19). `None` if it
+    /// does not show them.
+    async fn tokens(&self, user: &Entry) -> Result<Option<Vec<Vec<u8>>>, DirectoryError> {
+        let read = self.directory.read(&user.dn, &["tokenGroups"]).await?;
+        Ok(read.map(|entry| entry.values("tokenGroups").to_vec()).filter(|sids| !sids.is_empty()))
+    }
+
+    async fn by_sids(&self, sids: &[Vec<u8>]) -> Result<Groups, DirectoryError> {
+        let mut found = Groups::new();
+        for some in sids.chunks(NAMES_AT_ONCE) {
+            let matches = some.iter().map(|sid| Filter::equality("objectSid", sid.clone())).collect();
+            self.search(Filter::Or(matches), &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Finds all groups by Active Directory's rule for chains of members.
+    async fn by_chain(&self, user: &Entry) -> Result<Groups, DirectoryError> {
+        let mut found = Groups::new();
+        let filter = Filter::Extensible {
+            rule: Some(oid::CHAIN_MATCH.to_owned()),
+            attribute: Some("member".to_owned()),
+            dn: false,
+            value: user.dn.as_bytes().to_vec(),
+        };
+        self.search(filter, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Finds the groups level by level: those that have the user as a member, then those that have these, and so on.
+    async fn by_levels(&self, user: &Entry) -> Result<Groups, DirectoryError> {
+        let schema = self.directory.schema();
+        let levels = if self.groups.nested == Nested::Auto { MOST_LEVELS } else { 1 };
+        let mut found = Groups::new();
+        let mut visited: HashSet<DnKey> = HashSet::new();
+        let mut filters = vec![self.direct(user)];
+        for level in 1.. {
+            let mut next = Groups::new();
+            for filter in std::mem::take(&mut filters) {
+                self.search(filter, &mut next).await?;
+            }
+            next.retain(|key, _| visited.insert(key.clone()));
+            let dns: Vec<String> = next.values().map(|group| group.dn.clone()).collect();
+            found.append(&mut next);
+            if dns.is_empty() || self.groups.nested == Nested::Off {
+                break;
+            }
+            if level >= levels || found.len() >= MOST_GROUPS {
+                tracing::warn!(
+                    dn = user.dn,
+                    levels = level,
+                    groups = found.len(),
+                    "the groups of `{}` are nested deeper than {MOST_LEVELS} levels, or more than {MOST_GROUPS}: further ones are left out",
+                    user.dn
+                );
+                break;
+            }
+            filters = dns.chunks(NAMES_AT_ONCE).map(|some| members(schema, some)).collect();
+        }
+        Ok(found)
+    }
+
+    /// Returns the filter of the groups that have a user as a member: by DN, or by `uid` in classes of RFC 2307.
+    fn direct(&self, user: &Entry) -> Filter {
+        let schema = self.directory.schema();
+        let Filter::Or(mut any) = members(schema, std::slice::from_ref(&user.dn)) else {
+            return Filter::Or(Vec::new());
+        };
+        if schema.attribute_type("memberUid").is_some() {
+            any.extend(user.values("uid").iter().map(|uid| Filter::equality("memberUid", uid.clone())));
+        }
+        Filter::Or(any)
+    }
+
+    /// Adds the groups that match. A base that is not there has none.
+    async fn search(&self, filter: Filter, found: &mut Groups) -> Result<(), DirectoryError> {
+        let filter = Filter::And(vec![self.groups.filter.clone(), filter]);
+        let searches = self.bases.iter().map(|base| self.search_below(base, filter.clone()));
+        for group in try_join_all(searches).await?.into_iter().flatten() {
+            match DnKey::parse(&group.dn, self.directory.schema()) {
+                Ok(key) => {
+                    found.insert(key, group);
+                }
+                Err(error) => tracing::warn!(dn = group.dn, "a group is left out: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the groups of a base. Few of them come over the connection that all searches share.
+    async fn search_below(&self, base: &Base, filter: Filter) -> Result<Vec<Entry>, DirectoryError> {
+        let few = self.read(base, filter.clone(), Paging::Limited(FEW + 1)).await?;
+        if few.len() <= usize::try_from(FEW).unwrap_or(usize::MAX) {
+            return Ok(few);
+        }
+        self.read(base, filter, Paging::Configured).await
+    }
+
+    async fn read(&self, base: &Base, filter: Filter, paging: Paging) -> Result<Vec<Entry>, DirectoryError> {
+        let request = SearchRequest::new(&base.dn, base.scope, filter, &self.attributes);
+        let request = SearchRequest { paging, ..request.repeating() };
+        let mut groups = Vec::new();
+        let mut stream = match self.directory.search(request).await {
+            Ok(stream) => stream,
+            Err(error) => return absent(base, error).map(|()| groups),
+        };
+        loop {
+            match stream.next_entry().await {
+                Ok(Some(group)) => groups.push(group),
+                Ok(None) => return Ok(groups),
+                Err(error) => return absent(base, error).map(|()| groups),
+            }
+        }
+    }
+}
+
+/// Logs that a base is not there; another error is returned.
+fn absent(base: &Base, error: DirectoryError) -> Result<(), DirectoryError> {
+    if !error.is_no_such_object() {
+        return Err(error);
+    }
+    tracing::warn!(dn = base.dn, "there is no entry `{}`, so no groups are found there", base.dn);
+    Ok(())
+}
+
+/// Returns the filter of the groups that have one of these DNs as a member. The DNs are values, whatever they contain (trap 3).
+fn members(schema: &Schema, dns: &[String]) -> Filter {
+    let known = ["member", "uniqueMember"].into_iter().filter(|name| schema.attribute_type(name).is_some());
+    let matches = known.flat_map(|name| dns.iter().map(move |dn| Filter::equality(name, dn.as_bytes())));
+    Filter::Or(matches.collect())
+}
+
+/// Returns the roles of groups, and their scopes. Groups compare by DN, exactly (trap 13).
+fn roles(rules: &[RoleRule], groups: &Groups, schema: &Schema) -> (Vec<String>, Vec<Scope>) {
+    let (mut names, mut scopes) = (BTreeSet::new(), BTreeSet::new());
+    for rule in rules {
+        let given: Vec<String> = match &rule.role {
+            RoleName::Groups { role, groups: named } => {
+                let has = |dn: &String| DnKey::parse(dn, schema).is_ok_and(|key| groups.contains_key(&key));
+                if named.iter().any(has) { vec![role.clone()] } else { Vec::new() }
+            }
+            RoleName::Below { attribute, below } => {
+                let below = DnKey::parse(below, schema).unwrap_or_default();
+                groups
+                    .iter()
+                    .filter(|(key, _)| below.is_ancestor_of(key))
+                    .filter_map(|(_, group)| role_name(attribute, group, schema))
+                    .collect()
+            }
+        };
+        if !given.is_empty() {
+            scopes.extend(&rule.scopes);
+        }
+        names.extend(given);
+    }
+    (names.into_iter().collect(), scopes.into_iter().collect())
+}
+
+/// Returns the role that a group's attribute names: its value in the RDN, else its only value. A second value does not give another role:
+/// whoever may write the attribute could take any.
+fn role_name(attribute: &str, group: &Entry, schema: &Schema) -> Option<String> {
+    let in_rdn = Dn::parse(&group.dn).ok().and_then(|dn| {
+        let rdn = dn.rdns.into_iter().next()?;
+        rdn.avas.into_iter().find(|ava| schema.same_description(&ava.attribute, attribute))
+    });
+    let values = schema.values_of(group, attribute);
+    let value = match (&in_rdn, values) {
+        // As the attribute spells it.
+        (Some(ava), _) => values
+            .iter()
+            .find(|value| schema.values_match(attribute, value, &ava.value))
+            .unwrap_or(&ava.value),
+        (None, [only]) => only,
+        (None, _) => {
+            tracing::warn!(
+                dn = group.dn,
+                "the group `{}` gives no role: it has not exactly one `{attribute}`",
+                group.dn
+            );
+            return None;
+        }
+    };
+    String::from_utf8(value.clone()).ok().filter(|role| !role.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! `GET /api/v1/auth/forward`: a reverse proxy asks who sends a request, and whether the user has a role.
+
+use axum::extract::RawQuery;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode};
+
+use super::{basic, identity_headers, user_of_session, user_of_token};
+use crate::caller;
+use crate::error::ApiError;
+use crate::login::{Credentials, User};
+use crate::service::{Client, Current, Service};
+
+/// The challenge for a client that sent HTTP Basic.
+const BASIC: &str = "Basic realm=\"ldap-service\", charset=\"UTF-8\"";
+
+/// Answer a reverse proxy: who sends this request?
+///
+/// By HTTP Basic, a bearer token, or the cookie of the login page. 200 has the headers `Remote-User`, `Remote-Name`, `Remote-Email`,
+/// `Remote-Groups` (the roles, with commas) and `Remote-Id`, always all of them; values are percent-encoded where they are not ASCII. 401 has
+/// `WWW-Authenticate: Basic` only for a client that sent HTTP Basic.
+#[utoipa::path(get, path = "/api/v1/auth/forward", tag = "login", security((), ("basic" = []), ("bearer" = []), ("session" = [])),
+    params(("role" = Option<String>, Query, description = "The role that the user must have; of several, one is enough")),
+    responses(
+        (status = 200, description = "A user with the role", headers(
+            ("Remote-User" = String, description = "The login name, as the entry spells it"),
+            ("Remote-Name" = String, description = "The display name"),
+            ("Remote-Email" = String, description = "The mail address"),
+            ("Remote-Groups" = String, description = "The roles, separated by commas"),
+            ("Remote-Id" = String, description = "The immutable id"))),
+        (status = 401, description = "No user, or a wrong password", body = Value, content_type = "application/problem+json"),
+        (status = 403, description = "The user lacks the role (`role_missing`), or the account cannot be used", body = Value, content_type = "application/problem+json"),
+        (status = 429, description = "Too many logins have failed", body = Value, content_type = "application/problem+json"),
+        (status = 500, description = "A header would be too long (`header_too_large`)", body = Value, content_type = "application/problem+json"),
+        (status = 503, description = "The directory cannot tell", body = Value, content_type = "application/problem+json")
+))]
+pub(in crate::routes) async fn forward(
+    Current(service): Current,
+    client: Client,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let user = whose(&service, &client, &headers).await?;
+    let query = query.unwrap_or_default();
+    let mut roles = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "role").peekable();
+    if roles.peek().is_some() && !roles.any(|(_, role)| user.roles.iter().any(|own| *own == role)) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "role_missing", "the user does not have the role"));
+    }
+    let identity = identity_headers::of(&user, service.config.limits.header_bytes)?;
+    let mut response = StatusCode::OK.into_response();
+    response.headers_mut().extend(identity);
+    Ok(response)
+}
+
+/// Returns the user of a request: of its `Authorization` header, else of its session.
+async fn whose(service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
+    if let Some(basic) = basic(headers) {
+        let credentials =
+            Credentials { name: &basic.name, password: basic.password, address: Some(client.address) };
+        let checked = service.login.check(&service.config, &service.directory, credentials).await;
+        return match checked {
+            Ok(logged_in) => Ok(logged_in.user),
+            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+                Err(ApiError { challenge: Some(BASIC), ..error })
+            }
+            Err(error) => Err(error),
+        };
+    }
+    if caller::bearer(headers).is_some() {
+        return user_of_token(service, client, headers).await;
+    }
+    // A browser would show a dialog of its own for a challenge.
+    let without_challenge = |error| ApiError { challenge: None, ..error };
+    user_of_session(service, client, headers).await.map_err(without_challenge)
+}

@@ -1,0 +1,106 @@
+//! The OpenAPI 3.1 document: what the table of routes says, completed by what holds for every route.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::OpenApi;
+
+use crate::error::CODES;
+
+/// Returns the document of a table of routes.
+pub(super) fn of(table: &OpenApi) -> Value {
+    let mut document = serde_json::to_value(table).unwrap_or_default();
+    document["servers"] = json!([{"url": "/", "description": "This service"}]);
+    document["components"]["securitySchemes"] = schemes();
+    document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] = CODES.into();
+    // Unknown members of these are errors.
+    for body in ["SearchBody", "PluginRequest"] {
+        document["components"]["schemas"][body]["additionalProperties"] = false.into();
+    }
+    let Some(paths) = document["paths"].as_object_mut() else { return document };
+    for (path, methods) in paths {
+        for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            complete(path, operation);
+        }
+    }
+    document
+}
+
+/// How callers prove who they are.
+fn schemes() -> Value {
+    json!({
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of `api_tokens`, or a JWT of the identity provider in `jwt`. Its scopes say what the caller may do: login, search, scim.read, scim.write, ldif.read, ldif.write, plugin, health.",
+        },
+        "certificate": {
+            "type": "mutualTLS",
+            "description": "A client certificate of `client_certificates`, with scopes of its own.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": SESSION,
+            "description": "The session of the login page. Over TLS its name is `__Host-ldap_session`.",
+        },
+        "basic": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "Login name and password, for forward authentication.",
+        },
+    })
+}
+
+/// The cookie of a session.
+const SESSION: &str = "ldap_session";
+
+/// Adds the answers that every route of a kind may give, and the headers of answers.
+fn complete(path: &str, operation: &mut Value) {
+    let has_caller = operation["security"].as_array().is_some_and(|list| !list.is_empty());
+    let has_body = operation.get("requestBody").is_some();
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    let mut answers = vec![
+        ("500", "Internal error: it is in the log under this `request_id`"),
+        (
+            "503",
+            "The directory does not answer, or there are too many requests (`overloaded`), or no answer in time (`timeout`)",
+        ),
+    ];
+    if has_caller {
+        answers.push(("401", "The caller is not known"));
+        answers.push(("403", "The caller lacks the scope (`insufficient_scope`)"));
+    }
+    if has_body {
+        answers.push(("400", "The body is not valid"));
+        answers.push(("408", "The body did not arrive in time"));
+        answers.push(("413", "The body is too large (`limits.request_bytes`)"));
+    }
+    for (status, description) in answers {
+        responses.entry(status).or_insert_with(|| error(path, description));
+    }
+    responses.sort_keys();
+    for (status, response) in responses {
+        response["headers"]["X-Request-Id"] =
+            json!({"description": "The number of the request", "schema": {"type": "string"}});
+        match status.as_str() {
+            "401" => {
+                response["headers"]["WWW-Authenticate"] =
+                    json!({"description": "The scheme (RFC 9110)", "schema": {"type": "string"}});
+            }
+            "429" | "503" => {
+                response["headers"]["Retry-After"] = json!({"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 1}});
+            }
+            _ => {}
+        }
+    }
+}
+
+fn error(path: &str, description: &str) -> Value {
+    let (media, schema) = if path.starts_with("/scim/") {
+        let members = json!({"schemas": {"type": "array", "items": {"type": "string"}}, "status": {"type": "string"}, "detail": {"type": "string"}, "scimType": {"type": "string"}});
+        let schema = json!({"type": "object", "required": ["schemas", "status"], "properties": members});
+        ("application/scim+json", schema)
+    } else {
+        ("application/problem+json", json!({"$ref": "#/components/schemas/Problem"}))
+    };
+    json!({"description": description, "content": {media: {"schema": schema}}})
+}

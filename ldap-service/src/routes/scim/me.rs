@@ -1,0 +1,31 @@
+//! `/scim/v2/Me` (RFC 7644 section 3.11)
+
+use super::*;
+
+/// The caller's own user
+///
+/// For callers with a JWT of a user. A program has no user.
+#[utoipa::path(get, path = "/scim/v2/Me", tag = "scim", params(ResourceParameters),
+    security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
+    responses(
+        (status = 200, description = "The User", body = Value, content_type = "application/scim+json"),
+        (status = 304, description = "It is the version of `If-None-Match`"),
+        (status = 400, description = "A parameter is not valid", body = Value, content_type = "application/scim+json"),
+        (status = 403, description = "The caller is a program, or lacks the scope", body = Value, content_type = "application/scim+json"),
+        (status = 404, description = "The user is not one of the service's", body = Value, content_type = "application/scim+json"),
+        (status = 422, description = "The directory has a limit below this answer", body = Value, content_type = "application/scim+json"),
+        (status = 502, description = "The directory refused the search", body = Value, content_type = "application/scim+json"),
+    ))]
+pub(in crate::routes) async fn get(asked: Asked) -> Result<Response, ApiError> {
+    asked.caller.require(Scope::ScimRead)?;
+    let Some(id) = own_id(&asked.caller) else {
+        let detail = "the caller is a program: it has no user";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "no_user", detail));
+    };
+    asked.get(ResourceType::User, &id).await
+}
+
+/// Returns the id of the caller's user.
+fn own_id(caller: &Caller) -> Option<String> {
+    caller.user.as_ref().map(|user| user.id.clone()).filter(|id| !id.is_empty())
+}

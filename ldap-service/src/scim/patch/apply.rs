@@ -1,0 +1,386 @@
+//! Operations applied to a resource in canonical spelling.
+
+use serde_json::{Map, Value, json};
+
+use super::{Op, Operation};
+use crate::scim::definitions::Type;
+use crate::scim::error::{ScimError, ScimType};
+use crate::scim::filter::{AttrPath, Expr, FilterLimits, Operator, Path, parse_path};
+use crate::scim::mapping::{Attribute, Mapping, Mutability, Source};
+use crate::scim::record::{self, Canonical, canonical_value, sub_value, value_of};
+
+/// A resource after operations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The resource.
+    pub resource: Canonical,
+    /// Names in values without a path that the mapping lacks.
+    pub ignored: Vec<String>,
+    /// Whether an operation had a path: its value must be stored, or is an error.
+    pub has_path: bool,
+}
+
+/// Applies operations in their order, all or none.
+///
+/// # Errors
+/// A path is not mapped, finds nothing, or cannot be changed; a value has the wrong type; a required attribute is removed.
+pub fn apply(
+    mapping: &Mapping,
+    resource: &Canonical,
+    operations: &[Operation],
+    limits: FilterLimits,
+) -> Result<Applied, ScimError> {
+    let mut applied = Applied { resource: resource.clone(), ignored: Vec::new(), has_path: false };
+    for operation in operations {
+        match (&operation.path, &operation.value) {
+            (Some(path), value) => {
+                applied.has_path = true;
+                at_path(mapping, &mut applied, operation.op, path, value.as_ref())?;
+            }
+            (None, Some(Value::Object(values))) => {
+                for (key, value) in values {
+                    at_key(mapping, &mut applied, operation.op, key, value, limits)?;
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    record::check_required(mapping, &applied.resource)?;
+    Ok(applied)
+}
+
+/// Applies a key of a value without a path: the name of an attribute, or a path.
+fn at_key(
+    mapping: &Mapping,
+    applied: &mut Applied,
+    op: Op,
+    key: &str,
+    value: &Value,
+    limits: FilterLimits,
+) -> Result<(), ScimError> {
+    let fault = |e| ScimError::new(ScimType::InvalidPath, format!("`{}`: {e}", key.escape_debug()));
+    let path = parse_path(key, limits).map_err(fault)?;
+    let is_own = ["schemas", "id", "meta"].iter().any(|own| key.eq_ignore_ascii_case(own));
+    let is_known = extension(mapping, &path).is_some() || mapping.attribute(&path.attribute).is_some();
+    if is_own || !is_known {
+        record::refuse_disabling(mapping, key, value)?;
+        if !is_own {
+            applied.ignored.push(key.to_owned());
+        }
+        return Ok(());
+    }
+    if mapping.attribute(&path.attribute).is_some_and(|a| a.mutability == Mutability::ReadOnly) {
+        return Ok(());
+    }
+    at_path(mapping, applied, op, &path, Some(value))
+}
+
+/// Returns the URI of an extension if a path is nothing but that.
+fn extension<'m>(mapping: &'m Mapping, path: &Path) -> Option<&'m str> {
+    let is_it = |uri: &&str| path.filter.is_none() && path.sub.is_none() && path.attribute.is_schema(uri);
+    mapping.extensions().into_iter().find(is_it)
+}
+
+fn at_path(
+    mapping: &Mapping,
+    applied: &mut Applied,
+    op: Op,
+    path: &Path,
+    value: Option<&Value>,
+) -> Result<(), ScimError> {
+    if let Some(uri) = extension(mapping, path) {
+        return whole_extension(mapping, applied, op, uri, value);
+    }
+    let Some(attribute) = mapping.attribute(&path.attribute) else {
+        let own = ["id", "meta", "schemas"].iter().any(|own| path.attribute.name.eq_ignore_ascii_case(own));
+        if own {
+            let detail = format!("`{}` cannot be changed", path.attribute);
+            return Err(ScimError::new(ScimType::Mutability, detail));
+        }
+        let detail =
+            format!("`{}` is not an attribute of {} that is mapped", path.attribute, mapping.resource.name());
+        return Err(ScimError::new(ScimType::InvalidPath, detail));
+    };
+    if attribute.mutability == Mutability::ReadOnly {
+        let detail = format!("`{}` cannot be changed", path.attribute);
+        return Err(ScimError::new(ScimType::Mutability, detail));
+    }
+    // Null is no value (RFC 7643 section 2.5).
+    let op = if value.is_some_and(Value::is_null) && op == Op::Replace { Op::Remove } else { op };
+    let target = Target { mapping, attribute, path };
+    let old = value_of(mapping, &applied.resource, attribute).cloned().unwrap_or(Value::Null);
+    let new = match (op, value) {
+        (Op::Remove, value) => target.without(old, value, &mut applied.ignored)?,
+        (_, None | Some(Value::Null)) => old,
+        (op, Some(value)) => target.with(old, op, value, &mut applied.ignored)?,
+    };
+    record::set(mapping, &mut applied.resource, attribute, new);
+    Ok(())
+}
+
+fn whole_extension(
+    mapping: &Mapping,
+    applied: &mut Applied,
+    op: Op,
+    uri: &str,
+    value: Option<&Value>,
+) -> Result<(), ScimError> {
+    if op == Op::Remove || value.is_some_and(Value::is_null) {
+        applied.resource.shift_remove(uri);
+        return Ok(());
+    }
+    let Some(Value::Object(values)) = value else {
+        return Err(ScimError::value(format!("{uri}: an object expected")));
+    };
+    for (name, value) in values {
+        let attribute = AttrPath { schema: Some(uri.to_owned()), ..AttrPath::of(name) };
+        if mapping.attribute(&attribute).is_none() {
+            applied.ignored.push(name.clone());
+            continue;
+        }
+        let path = Path { attribute, filter: None, sub: None };
+        at_path(mapping, applied, op, &path, Some(value))?;
+    }
+    Ok(())
+}
+
+/// The attribute that an operation changes.
+struct Target<'t> {
+    mapping: &'t Mapping,
+    attribute: &'t Attribute,
+    path: &'t Path,
+}
+
+impl Target<'_> {
+    /// Returns the sub-attribute of the path.
+    fn sub(&self) -> Result<Option<&crate::scim::mapping::Sub>, ScimError> {
+        let Some(name) = self.path.sub() else { return Ok(None) };
+        self.attribute.sub(name).map(Some).ok_or_else(|| {
+            let detail = format!("`{}` has no sub-attribute `{name}` that is mapped", self.attribute.name);
+            ScimError::new(ScimType::InvalidPath, detail)
+        })
+    }
+
+    fn no_target(&self) -> ScimError {
+        let detail = format!("no value of `{}` is found by the path", self.attribute.name);
+        ScimError::new(ScimType::NoTarget, detail)
+    }
+
+    fn check_filter(&self) -> Result<(), ScimError> {
+        if self.path.filter.is_some() && !self.attribute.multi_valued {
+            let detail = format!("`{}` has one value: no filter in brackets", self.attribute.name);
+            return Err(ScimError::new(ScimType::InvalidPath, detail));
+        }
+        Ok(())
+    }
+
+    /// Adds or replaces.
+    fn with(&self, old: Value, op: Op, value: &Value, ignored: &mut Vec<String>) -> Result<Value, ScimError> {
+        self.check_filter()?;
+        let sub = self.sub()?;
+        if self.attribute.multi_valued {
+            let mut elements = elements(old);
+            match (&self.path.filter, sub) {
+                (None, None) => {
+                    let new = elements_of(canonical_value(self.attribute, value, ignored)?);
+                    if op == Op::Replace {
+                        return Ok(Value::Array(new));
+                    }
+                    for element in new {
+                        if !elements.iter().any(|known| same(known, &element)) {
+                            elements.push(element);
+                        }
+                    }
+                }
+                (filter, sub) => {
+                    let fits =
+                        |element: &Value| filter.as_ref().is_none_or(|f| matches(self.attribute, f, element));
+                    let mut found = false;
+                    for element in elements.iter_mut().filter(|e| fits(e)) {
+                        self.change(element, sub, value, ignored)?;
+                        found = true;
+                    }
+                    if !found {
+                        let mut element = self.described(filter.as_ref())?;
+                        self.change(&mut element, sub, value, ignored)?;
+                        elements.push(element);
+                    }
+                }
+            }
+            return Ok(Value::Array(elements));
+        }
+        match (sub, self.attribute.kind) {
+            (Some(_), _) | (None, Type::Complex) => {
+                let mut object = if old.is_object() { old } else { json!({}) };
+                self.change(&mut object, sub, value, ignored)?;
+                Ok(object)
+            }
+            (None, _) => canonical_value(self.attribute, value, ignored),
+        }
+    }
+
+    /// Changes one complex value: a sub-attribute, or those that the new value has.
+    fn change(
+        &self,
+        element: &mut Value,
+        sub: Option<&crate::scim::mapping::Sub>,
+        value: &Value,
+        ignored: &mut Vec<String>,
+    ) -> Result<(), ScimError> {
+        let Some(object) = element.as_object_mut() else { return Err(self.no_target()) };
+        match sub {
+            Some(sub) => {
+                object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
+            }
+            None => {
+                let single = Attribute { multi_valued: false, ..self.attribute.clone() };
+                if let Value::Object(new) = canonical_value(&single, value, ignored)? {
+                    object.extend(new);
+                }
+            }
+        }
+        object.retain(|_, value| !value.is_null());
+        Ok(())
+    }
+
+    /// Returns the element that a filter describes by equalities alone: `type eq "work"`.
+    fn described(&self, filter: Option<&Expr>) -> Result<Value, ScimError> {
+        let mut object = Map::new();
+        let mut open: Vec<&Expr> = filter.into_iter().collect();
+        if open.is_empty() && self.mapping.fields_of(self.attribute).all(|f| f.key.element.is_some()) {
+            return Err(self.no_target());
+        }
+        while let Some(expr) = open.pop() {
+            match expr {
+                Expr::And(parts) => open.extend(parts),
+                Expr::Compare { path, operator: Operator::Eq, value } if path.sub.is_none() => {
+                    // `primary eq true` and the like: what is not mapped describes nothing.
+                    if let Some(sub) = self.attribute.sub(&path.name) {
+                        object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
+                    }
+                }
+                _ => return Err(self.no_target()),
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    /// Removes.
+    fn without(
+        &self,
+        old: Value,
+        value: Option<&Value>,
+        ignored: &mut Vec<String>,
+    ) -> Result<Value, ScimError> {
+        self.check_filter()?;
+        let sub = self.sub()?;
+        if self.attribute.required && self.attribute.source == Source::Active {
+            return Err(ScimError::value("active: it is true or false, and cannot be removed"));
+        }
+        if !self.attribute.multi_valued {
+            let Some(sub) = sub else { return Ok(Value::Null) };
+            let mut old = old;
+            if let Some(object) = old.as_object_mut() {
+                object.shift_remove(&sub.name);
+            }
+            return Ok(old);
+        }
+        let mut elements = elements(old);
+        if let (None, None, Some(value)) = (&self.path.filter, sub, value.filter(|v| !v.is_null())) {
+            let unwanted = elements_of(canonical_value(self.attribute, value, ignored)?);
+            if unwanted.is_empty() || unwanted.iter().any(|u| u.as_object().is_some_and(Map::is_empty)) {
+                let detail = format!("`{}`: the value names nothing to remove", self.attribute.name);
+                return Err(ScimError::value(detail));
+            }
+            elements.retain(|element| !unwanted.iter().any(|u| same(element, u)));
+            return Ok(Value::Array(elements));
+        }
+        let fits = |element: &Value| {
+            self.path.filter.as_ref().is_none_or(|filter| matches(self.attribute, filter, element))
+        };
+        match sub {
+            None => elements.retain(|element| !fits(element)),
+            Some(sub) => {
+                for element in elements.iter_mut().filter(|e| fits(e)) {
+                    if let Some(object) = element.as_object_mut() {
+                        object.shift_remove(&sub.name);
+                    }
+                }
+                let has_value = |e: &Value| e.as_object().is_none_or(|o| o.keys().any(|k| k != "type"));
+                elements.retain(has_value);
+            }
+        }
+        Ok(Value::Array(elements))
+    }
+}
+
+fn elements(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(elements) => elements,
+        Value::Null => Vec::new(),
+        single => vec![single],
+    }
+}
+
+fn elements_of(value: Value) -> Vec<Value> {
+    elements(value)
+}
+
+/// Returns whether two elements are the same value: equal `value` and, if both have one, `type`.
+fn same(a: &Value, b: &Value) -> bool {
+    let (Some(a_value), Some(b_value)) = (a.get("value"), b.get("value")) else { return a == b };
+    let of_type = |v: &Value| v.get("type").and_then(Value::as_str).map(str::to_lowercase);
+    a_value == b_value && (of_type(a).is_none() || of_type(b).is_none() || of_type(a) == of_type(b))
+}
+
+/// Returns whether a value of a multi-valued attribute matches a filter.
+pub(super) fn matches(attribute: &Attribute, filter: &Expr, element: &Value) -> bool {
+    match filter {
+        Expr::And(parts) => parts.iter().all(|p| matches(attribute, p, element)),
+        Expr::Or(parts) => parts.iter().any(|p| matches(attribute, p, element)),
+        Expr::Not(inner) => !matches(attribute, inner, element),
+        Expr::Element { .. } => false,
+        Expr::Present(path) => part(attribute, element, path).is_some(),
+        Expr::Compare { path, operator, value } => {
+            let exact = attribute.sub(&path.name).is_some_and(|s| s.case_exact);
+            compares(part(attribute, element, path), *operator, value, exact)
+        }
+    }
+}
+
+fn part<'v>(attribute: &Attribute, element: &'v Value, path: &AttrPath) -> Option<&'v Value> {
+    if !element.is_object() {
+        return path.name.eq_ignore_ascii_case("value").then_some(element);
+    }
+    element.get(&attribute.sub(&path.name)?.name)
+}
+
+fn compares(value: Option<&Value>, operator: Operator, wanted: &Value, exact: bool) -> bool {
+    let value = value.unwrap_or(&Value::Null);
+    let fold = |text: &str| if exact { text.to_owned() } else { text.to_lowercase() };
+    let (Value::String(a), Value::String(b)) = (value, wanted) else {
+        let equal = value == wanted;
+        return match operator {
+            Operator::Eq => equal,
+            Operator::Ne => !equal,
+            _ => false,
+        };
+    };
+    let (a, b) = (fold(a), fold(b));
+    match operator {
+        Operator::Eq => a == b,
+        Operator::Ne => a != b,
+        Operator::Co => a.contains(&b),
+        Operator::Sw => a.starts_with(&b),
+        Operator::Ew => a.ends_with(&b),
+        Operator::Gt => a > b,
+        Operator::Ge => a >= b,
+        Operator::Lt => a < b,
+        Operator::Le => a <= b,
+    }
+}
+
+/// Whether the attribute is the members of a group.
+pub(super) fn is_members(mapping: &Mapping, path: &AttrPath) -> bool {
+    mapping.attribute(path).is_some_and(|a| a.source == Source::Members)
+}

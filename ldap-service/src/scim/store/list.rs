@@ -1,0 +1,189 @@
+//! Lists of resources.
+
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use ldap_directory::filter::Filter;
+use ldap_directory::{Scope, SearchRequest};
+use serde_json::{Map, Value, json};
+
+use super::links::Links;
+use super::{AT_ONCE, Found, Kind, Store};
+use crate::error::ApiError;
+use crate::scim::error::ScimError;
+use crate::scim::filter::{Expr, parse_filter};
+use crate::scim::listing::{Collector, LIST_RESPONSE, ListQuery, Page, Position, Row, SortKey};
+use crate::scim::mapping::{Mapping, ResourceType};
+use crate::scim::translate::{Translator, Truth, references, within};
+
+/// The resources of a page.
+struct Listed {
+    page: Page,
+    resources: Vec<Value>,
+}
+
+impl Store<'_> {
+    /// Returns the ListResponse of a query of one resource type.
+    ///
+    /// # Errors
+    /// The filter, the order or the cursor is not valid; or the directory has a limit below the answer.
+    pub async fn list(&self, resource: ResourceType, query: &ListQuery) -> Result<Value, ApiError> {
+        let kind = self.kind(resource)?;
+        let most = self.service.config.limits.count;
+        let collector = Collector::new(query, resource.endpoint(), most)?;
+        let listed = self.page(kind, query, collector).await?;
+        Ok(response(&listed.page, listed.resources))
+    }
+
+    /// Returns the ListResponse of a query of all resource types: users, then groups, by index.
+    ///
+    /// # Errors
+    /// As [`Self::list`]. A filter or an order that one of the types does not have, or a cursor, is refused.
+    pub async fn list_all(&self, query: &ListQuery) -> Result<Value, ApiError> {
+        if query.cursor.is_some() || query.sort_by.is_some() {
+            let detail =
+                "a search of all resource types has no cursor and no sortBy: search /Users or /Groups";
+            return Err(ScimError::value(detail).into());
+        }
+        let most = self.service.config.limits.count;
+        let start = query.start_index.unwrap_or(1);
+        let mut rest = ListQuery { start_index: Some(start), ..query.clone() };
+        let (mut total, mut resources) = (0, Vec::new());
+        for kind in std::iter::once(&self.users).chain(&self.groups) {
+            let collector = Collector::new(&rest, "", most)?;
+            let listed = self.page(kind, &rest, collector).await?;
+            total += listed.page.total;
+            resources.extend(listed.resources);
+            // What is left of the page begins with the next type.
+            let wanted =
+                query.count.unwrap_or_else(default_count).min(usize::try_from(most).unwrap_or(usize::MAX));
+            rest.count = Some(wanted.saturating_sub(resources.len()));
+            rest.start_index = Some(start.saturating_sub(total).max(1));
+        }
+        let page = Page { rows: Vec::new(), total, start_index: Some(start), next_cursor: None };
+        Ok(response(&page, resources))
+    }
+
+    /// Translates the filter of a query, and asks for the DNs that it needs. `None`: nothing can match.
+    async fn filter_of(&self, kind: &Kind, query: &ListQuery) -> Result<Option<Filter>, ApiError> {
+        let Some(text) = &query.filter else { return Ok(Some(kind.filter.clone())) };
+        let expr = parse_filter(text, self.filter_limits()).map_err(|e| ScimError::filter(&e))?;
+        let truth = self.translated(&kind.mapping, &expr).await?;
+        Ok(within(&kind.filter, truth))
+    }
+
+    async fn translated(&self, mapping: &Mapping, expr: &Expr) -> Result<Truth, ApiError> {
+        let dns = self.dns_of(&references(mapping, expr)).await?;
+        let dn_of = |id: &str| dns.get(id).cloned();
+        let (schema, vendor) = (self.schema(), self.directory.root_dse().vendor);
+        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of }.translate(expr)?)
+    }
+
+    async fn page(
+        &self,
+        kind: &Kind,
+        query: &ListQuery,
+        mut collector: Collector,
+    ) -> Result<Listed, ApiError> {
+        let sort = match &query.sort_by {
+            Some(name) => SortKey::of(&kind.mapping, self.schema(), name)?,
+            None => None,
+        };
+        if let Some(filter) = self.filter_of(kind, query).await? {
+            self.collect(kind, filter, sort.as_ref(), &mut collector).await?;
+        }
+        let mut page = collector.finish();
+        let links = Links::default();
+        let mut reads = Vec::with_capacity(page.rows.len());
+        for row in &page.rows {
+            reads.push(self.read(kind, row, query, &links).boxed());
+        }
+        let found: Vec<Option<Found>> =
+            futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        // Deleted since it was found.
+        page.total -= found.iter().filter(|f| f.is_none()).count().min(page.total);
+        let resources = found.into_iter().flatten().map(|mut found| {
+            query.projection.apply(&kind.mapping, &mut found.resource);
+            found.resource
+        });
+        Ok(Listed { resources: resources.collect(), page })
+    }
+
+    /// Finds all entries that match, with no more of each than its place.
+    async fn collect(
+        &self,
+        kind: &Kind,
+        filter: Filter,
+        sort: Option<&SortKey>,
+        collector: &mut Collector,
+    ) -> Result<(), ApiError> {
+        let id = kind.mapping.id.attribute.as_str();
+        let mut names = vec![id];
+        names.extend(sort.map(|sort| sort.attribute.as_str()));
+        let request = SearchRequest::new(kind.base_dn.as_str(), Scope::Subtree, filter, &names);
+        let mut stream = self.directory.search(request).await?;
+        let mut unreadable = 0usize;
+        while let Some(entry) = stream.next_entry().await? {
+            let Some(value) = self.schema().values_of(&entry, id).first() else {
+                unreadable += 1;
+                continue;
+            };
+            let key = sort.and_then(|s| s.key(self.schema().values_of(&entry, &s.attribute), self.schema()));
+            collector.push(Row { position: Position { key, id: value.clone() }, dn: entry.dn });
+        }
+        if unreadable > 0 {
+            tracing::warn!(
+                attribute = id,
+                entries = unreadable,
+                "{unreadable} entries are left out of a list: the service's user may not read `{id}`"
+            );
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        kind: &Kind,
+        row: &Row,
+        query: &ListQuery,
+        links: &Links,
+    ) -> Result<Option<Found>, ApiError> {
+        let core = kind.mapping.resource.schema();
+        let with_members = query.projection.wants(&kind.mapping, core, "members");
+        let attributes = self.attributes(kind, with_members);
+        let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        let id = &kind.mapping.id.attribute;
+        let is_it = |entry: &ldap_directory::entry::Entry| {
+            self.schema().values_of(entry, id).first() == Some(&row.position.id)
+        };
+        let entry = match self.directory.read(&row.dn, &names).await?.filter(is_it) {
+            Some(entry) => Some(entry),
+            // It has another name by now.
+            None => match kind.mapping.id.to_text(&row.position.id) {
+                Some(id) => self.entry_of(kind, &id, &attributes).await?,
+                None => None,
+            },
+        };
+        match entry {
+            Some(entry) => self.found(kind, entry, &query.projection, links).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn default_count() -> usize {
+    usize::try_from(crate::scim::listing::DEFAULT_COUNT).unwrap_or(usize::MAX)
+}
+
+fn response(page: &Page, resources: Vec<Value>) -> Value {
+    let mut object = Map::new();
+    object.insert("schemas".to_owned(), json!([LIST_RESPONSE]));
+    object.insert("totalResults".to_owned(), page.total.into());
+    if let Some(start) = page.start_index {
+        object.insert("startIndex".to_owned(), start.into());
+    }
+    object.insert("itemsPerPage".to_owned(), resources.len().into());
+    if let Some(cursor) = &page.next_cursor {
+        object.insert("nextCursor".to_owned(), cursor.as_str().into());
+    }
+    object.insert("Resources".to_owned(), resources.into());
+    Value::Object(object)
+}

@@ -1,0 +1,480 @@
+//! Changes of resources: all through [`Writer`](crate::write::Writer).
+
+use std::collections::{HashMap, HashSet};
+
+use http::StatusCode;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{DnKey, first_rdn};
+use serde_json::{Map, Value};
+
+use super::links::Links;
+use super::{Found, Kind, Store, not_found, writer_kind};
+use crate::config::UnknownMembers;
+use crate::error::ApiError;
+use crate::scim::error::ScimError;
+use crate::scim::mapping::ResourceType;
+use crate::scim::patch::{self, MemberChange, Operation};
+use crate::scim::projection::Projection;
+use crate::scim::record::{self, Canonical, Changes};
+use crate::write::{EntryRef, Placement, Subject, WriteError, WriteOptions};
+
+/// What a change left.
+#[derive(Debug)]
+pub enum Written {
+    /// The resource as it is now.
+    Resource(Box<Found>),
+    /// The group has more members than an answer may have, and the request did not ask for them: there is no body.
+    TooLarge {
+        /// Its version, if it can be told without the members.
+        version: Option<String>,
+    },
+}
+
+/// A precondition of a request (RFC 7232): the values of `If-Match`.
+type IfMatch<'h> = Option<&'h [String]>;
+
+impl Store<'_> {
+    /// Creates a resource.
+    ///
+    /// # Errors
+    /// The body is not valid, another resource has the name, or the writer refuses.
+    pub async fn create(&self, resource: ResourceType, body: &Value) -> Result<Found, ApiError> {
+        let kind = self.kind(resource)?;
+        let mut ignored = Vec::new();
+        let wanted = record::canonical(&kind.mapping, body, &mut ignored)?;
+        record::check_required(&kind.mapping, &wanted)?;
+        let mut changes = self.changes(kind, &Canonical::new(), &wanted).await?;
+        ignored.append(&mut changes.unstored);
+        note(resource, &ignored);
+        if let (Some(attribute), Some(members)) = (&kind.mapping.members, wanted.get("members")) {
+            let dns = self.member_dns(&patch::ids(members)?).await?;
+            changes.record.insert(attribute.clone(), dns.into());
+        }
+        let writer = &self.service.writer;
+        let options = WriteOptions::default();
+        let outcome = writer
+            .upsert(&self.directory, writer_kind(resource), changes.record, Subject::New, options)
+            .await
+            .map_err(|e| self.refused(kind, e))?;
+        let names = self.attributes(kind, true);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let gone = || not_found(resource, "(new)");
+        let entry = self.directory.read(&outcome.dn, &names).await?.ok_or_else(gone)?;
+        self.found(kind, entry, &Projection::default(), &Links::default()).await?.ok_or_else(gone)
+    }
+
+    /// Replaces a resource.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; 404 if there is none; 412 if it is not the version of `if_match`.
+    pub async fn replace(
+        &self,
+        resource: ResourceType,
+        id: &str,
+        body: &Value,
+        if_match: IfMatch<'_>,
+    ) -> Result<Found, ApiError> {
+        let kind = self.kind(resource)?;
+        let mut ignored = Vec::new();
+        let mut wanted = record::canonical(&kind.mapping, body, &mut ignored)?;
+        let found = self.get(resource, id, &Projection::default()).await?;
+        let options = self.precondition(kind, &found, if_match)?;
+        let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
+        if let (None, Some(active)) = (wanted.get("active"), before.get("active")) {
+            wanted.insert("active".to_owned(), active.clone());
+        }
+        record::check_required(&kind.mapping, &wanted)?;
+        let mut changes = self.changes(kind, &before, &wanted).await?;
+        ignored.append(&mut changes.unstored);
+        note(resource, &ignored);
+        if kind.mapping.members.is_some() {
+            let ids = wanted.get("members").map(patch::ids).transpose()?.unwrap_or_default();
+            let says_members = body.as_object().is_some_and(|b| record::get(b, "members").is_some());
+            self.guard_emptying(&found, ids.is_empty() && !says_members)?;
+            self.set_members(kind, &found, &ids, &mut changes).await?;
+        }
+        self.upsert(kind, id, &found, changes.record, options).await?;
+        self.get(resource, id, &Projection::default()).await
+    }
+
+    /// Applies PATCH operations.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub async fn patch(
+        &self,
+        resource: ResourceType,
+        id: &str,
+        body: &Value,
+        if_match: IfMatch<'_>,
+        projection: &Projection,
+    ) -> Result<Written, ApiError> {
+        let kind = self.kind(resource)?;
+        let operations = patch::parse(body, self.filter_limits())?;
+        if kind.mapping.members.is_some() {
+            return self.patch_group(kind, id, operations, if_match, projection).await;
+        }
+        let found = self.get(resource, id, &Projection::default()).await?;
+        let options = self.precondition(kind, &found, if_match)?;
+        let changes = self.patched(kind, &found, &operations).await?;
+        self.upsert(kind, id, &found, changes.record, options).await?;
+        self.get(resource, id, projection).await.map(|found| Written::Resource(Box::new(found)))
+    }
+
+    async fn patch_group(
+        &self,
+        kind: &Kind,
+        id: &str,
+        operations: Vec<Operation>,
+        if_match: IfMatch<'_>,
+        projection: &Projection,
+    ) -> Result<Written, ApiError> {
+        let split = patch::split_members(&kind.mapping, operations, self.filter_limits())?;
+        let replaces = |c: &MemberChange| matches!(c, MemberChange::Replace(_) | MemberChange::RemoveAll);
+        let needs_all =
+            split.members.iter().any(replaces) || (!split.members.is_empty() && !split.others.is_empty());
+        let without = Projection::new(None, Some(&["members".to_owned()]))?;
+        let mut found = self.get(kind.mapping.resource, id, &without).await?;
+        // Without an exact stamp, the version depends on the members.
+        if needs_all || (if_match.is_some() && found.version().is_none()) {
+            found = self.get(kind.mapping.resource, id, &Projection::default()).await?;
+        }
+        let options = self.precondition(kind, &found, if_match)?;
+        if needs_all || split.members.is_empty() {
+            let mut changes = self.patched(kind, &found, &split.others).await?;
+            if !split.members.is_empty() {
+                let ids = self.after(&found, &split.members)?;
+                self.set_members(kind, &found, &ids, &mut changes).await?;
+            }
+            self.upsert(kind, id, &found, changes.record, options).await?;
+        } else {
+            self.change_members(kind, id, &found, &split.members, options).await?;
+        }
+        self.answer(kind, id, projection).await
+    }
+
+    /// Returns the resource after a change of a group, unless it has too many members.
+    async fn answer(&self, kind: &Kind, id: &str, projection: &Projection) -> Result<Written, ApiError> {
+        let resource = kind.mapping.resource;
+        let most = usize::try_from(self.service.config.limits.count).unwrap_or(usize::MAX);
+        let attribute = kind.mapping.members.as_deref().unwrap_or_default();
+        let is_asked = projection.names_it(&kind.mapping, "members");
+        if !is_asked && projection.wants(&kind.mapping, resource.schema(), "members") {
+            let names = self.attributes(kind, true);
+            let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
+            let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
+            if is_ranged || self.schema().values_of(&entry, attribute).len() > most {
+                let without = Projection::new(None, Some(&["members".to_owned()]))?;
+                let found = self.found(kind, entry, &without, &Links::default()).await?;
+                let version = found.as_ref().and_then(Found::version).map(str::to_owned);
+                return Ok(Written::TooLarge { version });
+            }
+        }
+        self.get(resource, id, projection).await.map(|found| Written::Resource(Box::new(found)))
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// 404 if there is none, 412 if it is not the version of `if_match`, or the writer refuses.
+    pub async fn delete(
+        &self,
+        resource: ResourceType,
+        id: &str,
+        if_match: IfMatch<'_>,
+    ) -> Result<(), ApiError> {
+        let kind = self.kind(resource)?;
+        let without = Projection::new(None, Some(&["members".to_owned(), "groups".to_owned()]))?;
+        let mut found = self.get(resource, id, &without).await?;
+        if if_match.is_some() && found.version().is_none() {
+            found = self.get(resource, id, &Projection::default()).await?;
+        }
+        let options = self.precondition(kind, &found, if_match)?;
+        let entry = self.entry_ref(kind, id, &found)?;
+        let writer = &self.service.writer;
+        let deleted = writer.delete(&self.directory, writer_kind(resource), entry, options).await;
+        deleted.map(|_| ()).map_err(|e| self.refused(kind, e))
+    }
+
+    /// Checks `If-Match`, and returns the condition for the writer.
+    fn precondition(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        if_match: IfMatch<'_>,
+    ) -> Result<WriteOptions, ApiError> {
+        let Some(wanted) = if_match else { return Ok(WriteOptions::default()) };
+        if wanted.iter().any(|tag| tag == "*") {
+            return Ok(WriteOptions::default());
+        }
+        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned();
+        let version = found.version().map(opaque);
+        if version.is_none() || !wanted.iter().any(|tag| Some(opaque(tag)) == version) {
+            let detail = "the resource is not the version of If-Match";
+            return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
+        }
+        Ok(WriteOptions { condition: self.unchanged(kind, &found.entry), ..WriteOptions::default() })
+    }
+
+    fn entry_ref(&self, kind: &Kind, id: &str, found: &Found) -> Result<EntryRef, ApiError> {
+        self.reference(kind, &found.entry).ok_or_else(|| not_found(kind.mapping.resource, id))
+    }
+
+    /// Returns the changes from one state to another, with the DNs of users that are referred to.
+    async fn changes(&self, kind: &Kind, before: &Canonical, after: &Canonical) -> Result<Changes, ApiError> {
+        let dns = self.dns_of(&record::referenced_users(&kind.mapping, after)).await?;
+        let dn_of = |id: &str| dns.get(id).cloned();
+        Ok(record::to_record(&kind.mapping, before, after, &dn_of)?)
+    }
+
+    async fn patched(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        operations: &[Operation],
+    ) -> Result<Changes, ApiError> {
+        let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
+        let applied = patch::apply(&kind.mapping, &before, operations, self.filter_limits())?;
+        let changes = self.changes(kind, &before, &applied.resource).await?;
+        let known = record::to_record(&kind.mapping, &before, &before, &|_| None).map(|c| c.unstored);
+        let mut new = changes.unstored.clone();
+        new.retain(|path| !known.as_ref().is_ok_and(|known| known.contains(path)));
+        if applied.has_path && !new.is_empty() {
+            let detail = format!("no LDAP attribute is mapped for: {}", new.join(", "));
+            return Err(ScimError::value(detail).into());
+        }
+        note(kind.mapping.resource, &[applied.ignored, new].concat());
+        Ok(changes)
+    }
+
+    async fn upsert(
+        &self,
+        kind: &Kind,
+        id: &str,
+        found: &Found,
+        mut record: Map<String, Value>,
+        mut options: WriteOptions,
+    ) -> Result<(), ApiError> {
+        if record.is_empty() {
+            return Ok(());
+        }
+        options.placement = self.placement(kind, found, &mut record)?;
+        let subject = Subject::Existing(self.entry_ref(kind, id, found)?);
+        let resource = writer_kind(kind.mapping.resource);
+        let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;
+        written.map(|_| ()).map_err(|e| self.refused(kind, e))
+    }
+
+    /// Returns whether a change renames the entry: if a value of its RDN changes. Completes the record by the values that the rule
+    /// makes DNs of.
+    fn placement(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        record: &mut Map<String, Value>,
+    ) -> Result<Placement, ApiError> {
+        let (resource, schema) = (kind.mapping.resource, self.schema());
+        let rdn = first_rdn(&found.entry.dn).ok().flatten();
+        let names_it = |name: &String| {
+            rdn.iter().flat_map(|rdn| &rdn.avas).any(|ava| schema.same_description(&ava.attribute, name))
+        };
+        let is_renamed = record.keys().any(names_it);
+        let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?.rule;
+        let names = rule.dn_template.iter().flat_map(|template| template.names());
+        for name in names {
+            let value = found.entry.values(name).first().map(|v| String::from_utf8_lossy(v).into_owned());
+            if let Some(value) = value.filter(|_| !record.contains_key(name)) {
+                record.insert(name.to_owned(), value.into());
+            }
+        }
+        let rules = self.service.config.write.as_ref().map(|write| &write.mapping_rules);
+        let own = rules.and_then(|rules| rules.get(writer_kind(resource).stream())?.get("dn_template"));
+        Ok(match (is_renamed, own) {
+            (false, _) => Placement::Same,
+            (true, Some(_)) => Placement::Rule,
+            (true, None) => Placement::SameParent,
+        })
+    }
+
+    /// Returns the error of a write in SCIM's terms.
+    fn refused(&self, kind: &Kind, error: WriteError) -> ApiError {
+        let path = error.attribute.as_deref().and_then(|attribute| {
+            let schema = self.schema();
+            let field =
+                kind.mapping.fields.iter().find(|f| schema.same_description(&f.attribute, attribute))?;
+            Some(match &field.key.sub {
+                Some(sub) => format!("{}.{sub}", field.key.name),
+                None => field.key.name.clone(),
+            })
+        });
+        let mut error = ApiError::from(error);
+        if let Some(path) = path {
+            error.detail = format!("{path}: {}", error.detail);
+        }
+        error
+    }
+}
+
+/// The members of groups.
+impl Store<'_> {
+    /// Returns the DNs of members.
+    async fn member_dns(&self, ids: &[String]) -> Result<Vec<String>, ApiError> {
+        let dns = self.dns_of(ids).await?;
+        let unknown: Vec<&str> = ids.iter().filter(|id| !dns.contains_key(*id)).map(String::as_str).collect();
+        if !unknown.is_empty() {
+            self.unknown_members(&unknown)?;
+        }
+        let mut found: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        for id in ids {
+            if let Some(dn) = dns.get(id)
+                && seen.insert(dn)
+            {
+                found.push(dn.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn unknown_members(&self, ids: &[&str]) -> Result<(), ApiError> {
+        let shown: Vec<String> = ids.iter().take(20).map(|id| format!("`{}`", id.escape_debug())).collect();
+        let more = if ids.len() > shown.len() {
+            format!(" and {} more", ids.len() - shown.len())
+        } else {
+            String::new()
+        };
+        let detail = format!("members: no user or group has the id {}{more}", shown.join(", "));
+        let ignores = self.service.config.groups.as_ref().map(|g| g.unknown_members);
+        if ignores == Some(UnknownMembers::Ignore) {
+            tracing::warn!(setting = "groups.unknown_members", members = ids.len(), "{detail}: ignored");
+            return Ok(());
+        }
+        Err(ScimError::value(detail).into())
+    }
+
+    /// Returns the ids after changes of the members, all of which are known.
+    fn after(&self, found: &Found, changes: &[MemberChange]) -> Result<Vec<String>, ApiError> {
+        let mut ids = member_ids(found);
+        for change in changes {
+            match change {
+                MemberChange::Add(new) => {
+                    let new: Vec<String> = new.iter().filter(|id| !ids.contains(id)).cloned().collect();
+                    ids.extend(new);
+                }
+                MemberChange::Remove(gone) => ids.retain(|id| !gone.contains(id)),
+                MemberChange::Replace(new) => ids.clone_from(new),
+                MemberChange::RemoveAll => ids.clear(),
+            }
+        }
+        let emptied = ids.is_empty() && changes.contains(&MemberChange::RemoveAll);
+        self.guard_emptying(found, emptied)?;
+        Ok(ids)
+    }
+
+    /// Refuses to empty a group of many members by a `remove` that names none of them.
+    fn guard_emptying(&self, found: &Found, is_emptied: bool) -> Result<(), ApiError> {
+        let count = u64::try_from(member_ids(found).len()).unwrap_or(u64::MAX);
+        let most = self.service.config.write.as_ref().map_or(0, |write| write.max_deletes);
+        if is_emptied && count > most {
+            let detail = format!(
+                "members: this would remove all {count} members without naming one, and write.max_deletes is {most}: name the members to remove"
+            );
+            return Err(ScimError::value(detail).into());
+        }
+        Ok(())
+    }
+
+    /// Puts all members into a record, if they change. Members that are no users or groups of the service stay.
+    async fn set_members(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        ids: &[String],
+        changes: &mut Changes,
+    ) -> Result<(), ApiError> {
+        let Some(attribute) = &kind.mapping.members else { return Ok(()) };
+        let wanted: HashSet<&String> = ids.iter().collect();
+        let known: HashSet<&String> = found.members.iter().filter_map(|(_, id)| id.as_ref()).collect();
+        if wanted == known {
+            return Ok(());
+        }
+        let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
+        // It is the writer's, and goes when there is another member.
+        let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
+        let placeholder = placeholder.as_deref().and_then(key);
+        let stays = |(dn, id): &&(String, Option<String>)| match id {
+            Some(id) => wanted.contains(id),
+            None => placeholder.is_none() || key(dn) != placeholder,
+        };
+        let mut dns: Vec<String> = found.members.iter().filter(stays).map(|(dn, _)| dn.clone()).collect();
+        let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
+        dns.extend(self.member_dns(&new).await?);
+        changes.record.insert(attribute.clone(), dns.into());
+        Ok(())
+    }
+
+    /// Adds and removes single members.
+    async fn change_members(
+        &self,
+        kind: &Kind,
+        id: &str,
+        found: &Found,
+        changes: &[MemberChange],
+        options: WriteOptions,
+    ) -> Result<(), ApiError> {
+        // In the order of the operations: the last one about a member counts.
+        let mut wanted: HashMap<&str, bool> = HashMap::new();
+        let mut order: Vec<&str> = Vec::new();
+        for change in changes {
+            let (ids, is_member) = match change {
+                MemberChange::Add(ids) => (ids, true),
+                MemberChange::Remove(ids) => (ids, false),
+                MemberChange::Replace(_) | MemberChange::RemoveAll => continue,
+            };
+            for id in ids {
+                if wanted.insert(id, is_member).is_none() {
+                    order.push(id);
+                }
+            }
+        }
+        let of = |is_member: bool| -> Vec<String> {
+            order
+                .iter()
+                .filter(|id| wanted.get(**id) == Some(&is_member))
+                .map(|id| (*id).to_owned())
+                .collect()
+        };
+        let added = self.member_dns(&of(true)).await?;
+        // One that is gone is no member either way.
+        let removed: Vec<String> = self.dns_of(&of(false)).await?.into_values().collect();
+        let attribute = kind.mapping.members.as_deref().unwrap_or_default();
+        let mut steps = Vec::new();
+        for (kind, dns) in [(ModificationKind::Add, added), (ModificationKind::Delete, removed)] {
+            if !dns.is_empty() {
+                let values = dns.into_iter().map(String::into_bytes).collect();
+                steps.push(Modification::new(kind, attribute, values));
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let entry = self.entry_ref(kind, id, found)?;
+        let changes = vec![Change::Modify { dn: entry.dn.clone(), changes: steps }];
+        let (writer, resource) = (&self.service.writer, writer_kind(kind.mapping.resource));
+        let applied = writer.apply(&self.directory, resource, entry, changes, options).await;
+        applied.map(|_| ()).map_err(|e| self.refused(kind, e))
+    }
+}
+
+fn member_ids(found: &Found) -> Vec<String> {
+    found.members.iter().filter_map(|(_, id)| id.clone()).collect()
+}
+
+/// Logs the names of what the mapping has no place for: the answer does not have it either.
+fn note(resource: ResourceType, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let shown = names.iter().take(20).map(|n| n.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    tracing::info!(resource = resource.name(), "SCIM: not stored, for it is not mapped: {shown}");
+}

@@ -1,0 +1,290 @@
+//! Cursors: the paged searches (RFC 2696) that are open between two requests.
+//!
+//! A server keeps the position of a paged search with the connection, and none of slapd, 389 DS and Samba sorts every answer by an
+//! immutable id and continues behind one without reading all of it again. So each open search keeps its connection, their number is
+//! bounded, and those that nobody continues are closed. A cursor is used once. It is signed, so that nobody finds out about those of others.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac as _};
+use http::StatusCode;
+use ldap_directory::entry::Entry;
+use ldap_directory::{Directory, DirectoryConfig, SearchStream};
+use sha2::{Digest as _, Sha256};
+
+use super::page::Warning;
+use super::question::Question;
+use crate::directory::DirectoryHandle;
+use crate::error::ApiError;
+
+/// The most open searches between two pages.
+const MOST: usize = 32;
+/// The most of one caller.
+const MOST_OF_CALLER: usize = 16;
+/// The connections for searches that are at work, beside the open ones.
+const AT_WORK: usize = 8;
+/// The time after which a search that nobody continues is closed.
+const IDLE: Duration = Duration::from_secs(300);
+/// How often that is looked for.
+const SWEEP: Duration = Duration::from_secs(15);
+
+const ID: usize = 16;
+const PAGE: usize = 4;
+const MAC: usize = 16;
+
+/// A search, during a request or between two.
+#[derive(Debug)]
+pub(super) struct OpenSearch {
+    pub(super) directory: Directory,
+    pub(super) question: Arc<Question>,
+    pub(super) stream: SearchStream,
+    /// An entry that was read, and belongs to the next page.
+    pub(super) ahead: Option<Entry>,
+    /// For the next page.
+    pub(super) warnings: Vec<Warning>,
+    caller: String,
+    id: [u8; ID],
+    page: u32,
+    used: Instant,
+}
+
+impl OpenSearch {
+    /// Begins a search.
+    pub(super) async fn begin(
+        directory: Directory,
+        question: Arc<Question>,
+        caller: &str,
+    ) -> Result<Self, ApiError> {
+        let mut id = [0; ID];
+        getrandom::fill(&mut id).map_err(|_| no_randomness())?;
+        let stream = directory.search(question.request()).await?;
+        tracing::debug!(caller, base = %question.base(), "a search begins");
+        let warnings = question.warnings.clone();
+        let caller = caller.to_owned();
+        Ok(Self {
+            directory,
+            question,
+            stream,
+            ahead: None,
+            warnings,
+            caller,
+            id,
+            page: 0,
+            used: Instant::now(),
+        })
+    }
+}
+
+fn no_randomness() -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error: no random numbers")
+}
+
+/// Returns 410 for a cursor that cannot be continued.
+pub(super) fn expired(why: &str) -> ApiError {
+    let detail = format!("the cursor is not valid any more: {why}; begin the search again");
+    ApiError::new(StatusCode::GONE, "cursor_expired", detail)
+}
+
+/// A cursor whose signature is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    id: [u8; ID],
+    page: u32,
+}
+
+/// The key that signs cursors.
+#[derive(Clone)]
+pub struct CursorKey([u8; 32]);
+
+impl std::fmt::Debug for CursorKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CursorKey(***)")
+    }
+}
+
+impl CursorKey {
+    /// Returns a random key.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        Ok(Self(key))
+    }
+
+    /// Returns a key that is derived from a file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
+        let mut hash = Sha256::new_with_prefix(b"ldap-service cursors\0");
+        hash.update(std::fs::read(path)?);
+        Ok(Self(hash.finalize().into()))
+    }
+
+    /// Returns the key as a block of the hash, which has 64 octets.
+    fn block(&self) -> [u8; 64] {
+        let mut block = [0; 64];
+        block.iter_mut().zip(self.0).for_each(|(octet, of_key)| *octet = of_key);
+        block
+    }
+
+    /// Returns the signature of a cursor.
+    fn mac(&self, ticket: Ticket, caller: &str) -> Hmac<Sha256> {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&self.block().into());
+        mac.update(b"search cursor\0");
+        mac.update(&ticket.id);
+        mac.update(&ticket.page.to_be_bytes());
+        mac.update(caller.as_bytes());
+        mac
+    }
+
+    /// Returns the text of a cursor.
+    fn sign(&self, ticket: Ticket, caller: &str) -> String {
+        let mac = self.mac(ticket, caller).finalize().into_bytes();
+        let octets = ticket.id.into_iter().chain(ticket.page.to_be_bytes()).chain(mac.into_iter().take(MAC));
+        URL_SAFE_NO_PAD.encode(octets.collect::<Vec<u8>>())
+    }
+
+    /// Returns the cursor of a text, if this key signed it for this caller.
+    fn verify(&self, text: &str, caller: &str) -> Option<Ticket> {
+        let octets: [u8; ID + PAGE + MAC] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (id, rest) = octets.split_first_chunk::<ID>()?;
+        let (page, mac) = rest.split_first_chunk::<PAGE>()?;
+        let ticket = Ticket { id: *id, page: u32::from_be_bytes(*page) };
+        self.mac(ticket, caller).verify_truncated_left(mac).ok().map(|()| ticket)
+    }
+}
+
+type Open = Mutex<VecDeque<OpenSearch>>;
+
+/// The open searches.
+#[derive(Debug)]
+pub struct Cursors {
+    key: CursorKey,
+    config: DirectoryConfig,
+    /// Open searches keep connections, so they have some of their own. Opened by the first search.
+    directory: OnceLock<DirectoryHandle>,
+    /// The least recently used first.
+    open: Arc<Open>,
+}
+
+impl Cursors {
+    /// Returns no open searches.
+    pub fn new(config: &DirectoryConfig, key: CursorKey) -> Self {
+        let mut config = config.clone();
+        config.pool_size = MOST + AT_WORK + 1;
+        let open = Arc::new(Open::default());
+        tokio::spawn(sweep(Arc::downgrade(&open)));
+        Self { key, config, directory: OnceLock::new(), open }
+    }
+
+    /// Returns the key.
+    pub fn key(&self) -> &CursorKey {
+        &self.key
+    }
+
+    /// Returns the directory of searches.
+    ///
+    /// # Errors
+    /// 503 if it cannot be opened now.
+    pub(super) async fn directory(&self) -> Result<Directory, ApiError> {
+        let handle = self.directory.get_or_init(|| DirectoryHandle::open(&self.config));
+        handle.first_attempt(self.config.connect_timeout).await;
+        handle.get()
+    }
+
+    /// Checks the text of a cursor.
+    ///
+    /// # Errors
+    /// 400 if this service did not give it to this caller.
+    pub(super) fn verify(&self, text: &str, caller: &str) -> Result<Ticket, ApiError> {
+        self.key.verify(text, caller).ok_or_else(|| {
+            let detail = "`cursor` is not a cursor that this service gave to this caller";
+            ApiError::bad_request("invalid_cursor", detail).with("member", "cursor".into())
+        })
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, VecDeque<OpenSearch>> {
+        // A panic elsewhere leaves the list consistent.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the question of a cursor.
+    pub(super) fn question(&self, ticket: &Ticket) -> Result<Arc<Question>, ApiError> {
+        let open = self.open();
+        open.iter().find(|s| s.is(ticket)).map(|s| s.question.clone()).ok_or_else(not_open)
+    }
+
+    /// Takes an open search. Nobody else can continue it.
+    pub(super) fn take(&self, ticket: &Ticket) -> Result<OpenSearch, ApiError> {
+        let mut open = self.open();
+        let at = open.iter().position(|s| s.is(ticket)).ok_or_else(not_open)?;
+        open.remove(at).ok_or_else(not_open)
+    }
+
+    /// Keeps a search for its next page, and returns the cursor of that. Closes others beyond the bounds.
+    pub(super) fn keep(&self, mut search: OpenSearch) -> String {
+        search.page += 1;
+        search.used = Instant::now();
+        let cursor = self.key.sign(Ticket { id: search.id, page: search.page }, &search.caller);
+        let mut closed = Vec::new();
+        {
+            let mut open = self.open();
+            let of_caller = |s: &OpenSearch| s.caller == search.caller;
+            if open.iter().filter(|s| of_caller(s)).count() >= MOST_OF_CALLER {
+                let at = open.iter().position(of_caller);
+                closed.extend(at.and_then(|at| open.remove(at)));
+            }
+            if open.len() >= MOST {
+                closed.extend(open.pop_front());
+            }
+            open.push_back(search);
+        }
+        for search in closed {
+            tracing::info!(caller = search.caller, "a search is closed: too many are open between two pages");
+        }
+        cursor
+    }
+}
+
+impl OpenSearch {
+    fn is(&self, ticket: &Ticket) -> bool {
+        self.id == ticket.id && self.page == ticket.page
+    }
+}
+
+fn not_open() -> ApiError {
+    let why = format!(
+        "it was used before, was not used for {} s, gave way to others (at most {MOST_OF_CALLER} of a caller), or the service was restarted",
+        IDLE.as_secs()
+    );
+    expired(&why)
+}
+
+/// Closes searches that nobody continues.
+async fn sweep(open: Weak<Open>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(open) = open.upgrade() else { return };
+        close_idle(&open, Instant::now());
+    }
+}
+
+fn close_idle(open: &Open, now: Instant) {
+    let mut closed = Vec::new();
+    {
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        while open.front().is_some_and(|s| now.saturating_duration_since(s.used) >= IDLE) {
+            closed.extend(open.pop_front());
+        }
+    }
+    // Closed without the lock.
+    drop(closed);
+}

@@ -1,0 +1,380 @@
+//! Sessions of people in browsers: signed cookies, and the token against forged forms (CSRF).
+//!
+//! A cookie holds who logged in and until when, signed by HMAC-SHA256; the user is looked up again at each use. Only what was logged out
+//! before its end is remembered here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use chrono::Utc;
+use cookie::{Cookie, SameSite};
+use hmac::{Hmac, Mac as _};
+use http::{HeaderMap, header};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use singer_common::plugin::settings::SettingsError;
+use subtle::ConstantTimeEq as _;
+
+use crate::config::LoginConfig;
+use crate::error::ApiError;
+use crate::login::User;
+
+/// The name of the session cookie. Over TLS, it has the prefix by which browsers accept it from this host alone.
+const SESSION: &str = "ldap_session";
+/// The name of the cookie of forms.
+const FORM: &str = "ldap_form";
+const HOST_PREFIX: &str = "__Host-";
+/// The least octets of `login.session_key_file`.
+const SHORTEST_KEY: usize = 32;
+/// The most sessions that are remembered as logged out.
+const MOST_ENDED: u64 = 100_000;
+
+/// What sessions need.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    key: Key,
+    time: Duration,
+    /// The numbers of sessions that were logged out.
+    ended: Cache<String, ()>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Key(Arc<Vec<u8>>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The content of a session cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The immutable id of the user's entry; empty if the directory has none.
+    #[serde(rename = "i")]
+    pub id: String,
+    /// The login name, as the entry spells it.
+    #[serde(rename = "u")]
+    pub username: String,
+    /// Identifies the password that the session began with.
+    #[serde(rename = "p")]
+    password: String,
+    /// The end, in seconds since 1970.
+    #[serde(rename = "e")]
+    end: i64,
+    /// Its number.
+    #[serde(rename = "n")]
+    number: String,
+}
+
+impl Session {
+    /// Whether a user still has the password that the session began with, as far as the directory shows it.
+    pub fn is_of(&self, user: &User) -> bool {
+        self.password == password_mark(user)
+    }
+}
+
+/// Returns what changes with the password of a user; empty if the directory does not show it.
+fn password_mark(user: &User) -> String {
+    let time = user.password_time.as_deref().unwrap_or_default();
+    if time.is_empty() { String::new() } else { BASE64.encode(&Sha256::digest(time)[..9]) }
+}
+
+/// Returns a random text.
+fn random() -> Result<String, ApiError> {
+    let mut octets = [0; 18];
+    getrandom::fill(&mut octets).map_err(|e| {
+        tracing::error!("no random numbers: {e}");
+        ApiError::new(
+            http::StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error: no random numbers",
+        )
+    })?;
+    Ok(BASE64.encode(octets))
+}
+
+impl Sessions {
+    /// Reads the key, or makes a random one. An `earlier` generation's is kept if there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the key is too short.
+    pub fn new(config: &LoginConfig, earlier: Option<&Sessions>) -> Result<Self, SettingsError> {
+        let key = match (&config.session_key_file, earlier) {
+            (Some(path), _) => {
+                let expected =
+                    "a file with a random key of 32 octets or more, for example by `openssl rand -hex 32`";
+                let wrong = |problem: String| {
+                    let problem = format!("{}: {problem}", path.display());
+                    SettingsError::value("login.session_key_file", problem, expected)
+                };
+                let mut octets = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+                while octets.last().is_some_and(|c| matches!(c, b'\n' | b'\r')) {
+                    octets.pop();
+                }
+                if octets.len() < SHORTEST_KEY {
+                    return Err(wrong(format!("{} octets", octets.len())));
+                }
+                Key(Arc::new(octets))
+            }
+            (None, Some(earlier)) => earlier.key.clone(),
+            (None, None) => {
+                let mut octets = vec![0; 32];
+                getrandom::fill(&mut octets).map_err(|e| {
+                    let problem = format!("not set, and there are no random numbers: {e}");
+                    SettingsError::value("login.session_key_file", problem, "a file")
+                })?;
+                Key(Arc::new(octets))
+            }
+        };
+        let time = config.session_time();
+        // A session that was logged out is remembered as long as it could last.
+        let ended = match earlier.filter(|earlier| earlier.time == time) {
+            Some(earlier) => earlier.ended.clone(),
+            None => Cache::builder()
+                .max_capacity(MOST_ENDED)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(time.max(Duration::from_secs(1)))
+                .build(),
+        };
+        Ok(Self { key, time, ended })
+    }
+
+    fn mac(&self, purpose: &str, text: &str) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key.0)
+            .unwrap_or_else(|_| Hmac::<Sha256>::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
+        for part in [purpose.as_bytes(), b"\0", text.as_bytes()] {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Returns the cookie of a new session.
+    ///
+    /// # Errors
+    /// There are no random numbers.
+    pub fn begin(&self, user: &User, is_secure: bool) -> Result<Cookie<'static>, ApiError> {
+        let seconds = i64::try_from(self.time.as_secs()).unwrap_or(i64::MAX);
+        let session = Session {
+            id: user.id.clone(),
+            username: user.username.clone(),
+            password: password_mark(user),
+            end: Utc::now().timestamp().saturating_add(seconds),
+            number: random()?,
+        };
+        let mut cookie = cookie(SESSION, self.seal(&session), is_secure);
+        cookie.set_max_age(cookie::time::Duration::seconds(seconds));
+        Ok(cookie)
+    }
+
+    fn seal(&self, session: &Session) -> String {
+        let content = BASE64.encode(serde_json::to_vec(session).unwrap_or_default());
+        let mac = BASE64.encode(self.mac(SESSION, &content));
+        format!("{content}.{mac}")
+    }
+
+    /// Returns the session of a request; `None` without one that is signed by this key, in time, and not logged out.
+    pub fn of(&self, headers: &HeaderMap, is_secure: bool) -> Option<Session> {
+        let session = self.open(&value(headers, SESSION, is_secure)?)?;
+        (session.end > Utc::now().timestamp() && !self.ended.contains_key(&session.number)).then_some(session)
+    }
+
+    fn open(&self, sealed: &str) -> Option<Session> {
+        let (content, mac) = sealed.split_once('.')?;
+        let mac = BASE64.decode(mac).ok()?;
+        if !bool::from(self.mac(SESSION, content).ct_eq(&mac)) {
+            return None;
+        }
+        serde_json::from_slice(&BASE64.decode(content).ok()?).ok()
+    }
+
+    /// Ends a session.
+    pub fn end(&self, session: &Session) {
+        self.ended.insert(session.number.clone(), ());
+    }
+
+    /// Returns the token of a form, and the cookie that belongs to it, if the browser does not have one yet.
+    ///
+    /// # Errors
+    /// There are no random numbers.
+    pub fn form(
+        &self,
+        headers: &HeaderMap,
+        is_secure: bool,
+    ) -> Result<(String, Option<Cookie<'static>>), ApiError> {
+        match value(headers, FORM, is_secure).filter(|value| value.len() == 24) {
+            Some(value) => Ok((self.form_token(&value), None)),
+            None => {
+                let value = random()?;
+                Ok((self.form_token(&value), Some(cookie(FORM, value, is_secure))))
+            }
+        }
+    }
+
+    fn form_token(&self, value: &str) -> String {
+        BASE64.encode(self.mac(FORM, value))
+    }
+
+    /// Whether a form was made for this browser: its token belongs to the cookie, which other sites can neither read nor send.
+    pub fn is_own_form(&self, headers: &HeaderMap, is_secure: bool, token: &str) -> bool {
+        let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+        if site.is_some_and(|site| site == "cross-site") {
+            return false;
+        }
+        let Some(value) = value(headers, FORM, is_secure) else { return false };
+        BASE64.decode(token).is_ok_and(|mac| bool::from(self.mac(FORM, &value).ct_eq(&mac)))
+    }
+}
+
+/// Returns the cookie that removes the session's.
+pub fn removal(is_secure: bool) -> Cookie<'static> {
+    let mut cookie = cookie(SESSION, String::new(), is_secure);
+    cookie.set_max_age(cookie::time::Duration::ZERO);
+    cookie
+}
+
+fn name_of(name: &str, is_secure: bool) -> String {
+    format!("{}{name}", if is_secure { HOST_PREFIX } else { "" })
+}
+
+fn cookie(name: &str, value: String, is_secure: bool) -> Cookie<'static> {
+    Cookie::build((name_of(name, is_secure), value))
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(is_secure)
+        .path("/")
+        .build()
+}
+
+/// Returns the value of a cookie. Over TLS, only one that came over TLS counts.
+fn value(headers: &HeaderMap, name: &str, is_secure: bool) -> Option<String> {
+    let name = name_of(name, is_secure);
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(password_time: Option<&str>) -> User {
+        User {
+            id: "6ba7b810-9dad-11d1-80b4-00c04fd430c8".into(),
+            username: "ada".into(),
+            display_name: None,
+            email: None,
+            dn: "uid=ada,dc=x".into(),
+            groups: Vec::new(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            password_time: password_time.map(str::to_owned),
+        }
+    }
+
+    fn sessions(minutes: u64) -> Sessions {
+        let config = LoginConfig { session_minutes: minutes, ..LoginConfig::default() };
+        Sessions::new(&config, None).unwrap()
+    }
+
+    fn headers(cookie: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, format!("other=1; {cookie}").parse().unwrap());
+        headers
+    }
+
+    fn pair(cookie: &Cookie<'_>) -> String {
+        format!("{}={}", cookie.name(), cookie.value())
+    }
+
+    #[test]
+    fn a_session_is_read_back_until_it_ends() {
+        let sessions = sessions(480);
+        for is_secure in [false, true] {
+            let cookie = sessions.begin(&user(None), is_secure).unwrap();
+            assert_eq!(cookie.name().starts_with("__Host-"), is_secure);
+            assert!(cookie.http_only() == Some(true) && cookie.same_site() == Some(SameSite::Lax));
+            assert_eq!((cookie.secure(), cookie.path()), (Some(is_secure), Some("/")));
+            let headers = headers(&pair(&cookie));
+            let session = sessions.of(&headers, is_secure).unwrap();
+            assert_eq!(session.username, "ada");
+            assert_eq!(sessions.of(&headers, !is_secure), None, "a cookie of clear text is none over TLS");
+            sessions.end(&session);
+            assert_eq!(sessions.of(&headers, is_secure), None);
+        }
+        let over = super::tests::sessions(0);
+        let cookie = over.begin(&user(None), false).unwrap();
+        assert_eq!(over.of(&headers(&pair(&cookie)), false), None);
+    }
+
+    #[test]
+    fn a_cookie_that_was_changed_or_has_another_key_is_none() {
+        let sessions = sessions(480);
+        let cookie = sessions.begin(&user(None), false).unwrap();
+        let (content, mac) = cookie.value().split_once('.').unwrap();
+        let forged = Session { username: "root".into(), ..sessions.open(cookie.value()).unwrap() };
+        let forged = BASE64.encode(serde_json::to_vec(&forged).unwrap());
+        for value in [
+            format!("{forged}.{mac}"),
+            format!("{content}."),
+            content.to_owned(),
+            String::new(),
+            format!("{content}.{}", BASE64.encode([0; 32])),
+            super::tests::sessions(480).seal(&sessions.open(cookie.value()).unwrap()),
+            // A token of a form has another purpose.
+            format!("{content}.{}", sessions.form_token(content)),
+        ] {
+            assert_eq!(sessions.of(&headers(&format!("ldap_session={value}")), false), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn trap_18_a_session_ends_with_its_password() {
+        let sessions = sessions(480);
+        let cookie = sessions.begin(&user(Some("20260101000000Z")), false).unwrap();
+        let session = sessions.of(&headers(&pair(&cookie)), false).unwrap();
+        assert!(session.is_of(&user(Some("20260101000000Z"))));
+        assert!(!session.is_of(&user(Some("20260201000000Z"))) && !session.is_of(&user(None)));
+    }
+
+    #[test]
+    fn a_form_belongs_to_its_browser() {
+        let sessions = sessions(480);
+        let (token, cookie) = sessions.form(&HeaderMap::new(), false).unwrap();
+        let own = headers(&pair(&cookie.unwrap()));
+        assert!(sessions.is_own_form(&own, false, &token));
+        // The cookie is kept for further forms.
+        assert_eq!(sessions.form(&own, false).unwrap(), (token.clone(), None));
+        let (_, other) = sessions.form(&HeaderMap::new(), false).unwrap();
+        assert!(!sessions.is_own_form(&headers(&pair(&other.unwrap())), false, &token));
+        assert!(!sessions.is_own_form(&HeaderMap::new(), false, &token));
+        assert!(!sessions.is_own_form(&own, false, "") && !sessions.is_own_form(&own, true, &token));
+        let mut cross = own.clone();
+        cross.insert("sec-fetch-site", "cross-site".parse().unwrap());
+        assert!(!sessions.is_own_form(&cross, false, &token));
+    }
+
+    #[test]
+    fn keys_are_kept_or_read_and_never_short() {
+        let first = sessions(480);
+        let config = LoginConfig::default();
+        assert_eq!(Sessions::new(&config, Some(&first)).unwrap().key, first.key);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = LoginConfig { session_key_file: Some(file.path().to_owned()), ..config };
+        for (text, is_key) in
+            [("", false), ("short", false), (&"k".repeat(31), false), (&"k".repeat(32), true)]
+        {
+            std::fs::write(file.path(), format!("{text}\n")).unwrap();
+            assert_eq!(Sessions::new(&config, None).is_ok(), is_key, "{text}");
+        }
+        let (a, b) = (Sessions::new(&config, None).unwrap(), Sessions::new(&config, None).unwrap());
+        let cookie = a.begin(&user(None), false).unwrap();
+        assert!(b.of(&headers(&pair(&cookie)), false).is_some(), "a restart keeps sessions");
+        assert!(!format!("{a:?}").contains("kkk"));
+    }
+}

@@ -1,0 +1,303 @@
+"""What every write does, by way of SCIM: rules, guards, undo files, one write at a time, answers that get lost."""
+
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+
+import httpx
+import people
+import pytest
+from directories import policy, wait_until
+from service import bearer
+from writing import FullDisk, content, undo
+
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+MEDIA = {"Content-Type": "application/scim+json"}
+
+
+@pytest.fixture(params=["openldap", "ds389"])
+def directory(request):
+    """slapd, then 389 Directory Server."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def writing(services, tmp_path):
+    """A service that writes; undo files are in tmp_path/undo."""
+
+    def start(directory, name="service", undo_dir=None, **settings):
+        write = {"mapping_rules": {}, "max_deletes": 10, "undo_dir": str(undo_dir or tmp_path / "undo"), **settings.pop("write", {})}
+        return services(directory, name=name, write=write, **settings)
+
+    return start
+
+
+def scim(service, method, path, body=None, **options):
+    return service.request(method, f"/scim/v2{path}", headers={**MEDIA, **options.pop("headers", {})}, json=body, **options)
+
+
+def ok(answer, status=200):
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def new(service, name, status=201, **more):
+    body = {"schemas": [USER], "userName": name, "name": {"familyName": name}, **more}
+    return ok(scim(service, "POST", "/Users", body), status)
+
+
+def patch(service, path, *operations, status=200, **options):
+    return ok(scim(service, "PATCH", path, {"schemas": [PATCH], "Operations": list(operations)}, **options), status)
+
+
+def user(service, name):
+    found = ok(scim(service, "GET", f'/Users?filter=userName eq "{name}"')).json()["Resources"]
+    return found[0]["id"]
+
+
+def group(service, name):
+    found = ok(scim(service, "GET", f'/Groups?filter=displayName eq "{name}"&excludedAttributes=members')).json()["Resources"]
+    return found[0]["id"]
+
+
+def undo_files(service):
+    return sorted(pathlib.Path(service.config["write"]["undo_dir"]).rglob("*.ldif"))
+
+
+# Undo
+
+
+def test_every_change_names_its_undo_file_and_is_undone_by_it(directory, writing, tmp_path):
+    service = writing(directory)
+    service.secrets.add("Pw-grace-7Qz!")
+    member = user(service, "ada")
+    steps = [
+        lambda: new(service, "grace", emails=[{"value": "g@example.test", "type": "work"}], password="Pw-grace-7Qz!"),
+        lambda: patch(service, f"/Users/{user(service, 'grace')}", {"op": "replace", "path": "displayName", "value": "Grace"}),
+        lambda: patch(service, f"/Users/{user(service, 'grace')}", {"op": "replace", "path": "userName", "value": "hopper"}),
+        lambda: patch(service, f"/Groups/{group(service, 'engineering')}", {"op": "add", "path": "members", "value": [{"value": member}]}),
+        lambda: patch(service, f"/Groups/{group(service, 'engineering')}", {"op": "remove", "path": f'members[value eq "{member}"]'}),
+        lambda: ok(scim(service, "POST", "/Groups", {"schemas": [GROUP], "displayName": "new"}), 201),
+        lambda: ok(scim(service, "DELETE", f"/Users/{user(service, 'eve')}"), 204),
+    ]
+    states, files = [content(directory)], []
+    for step in steps:
+        named = step().headers.get_list("undo-file")
+        assert len(named) == 1 and (tmp_path / "undo" / named[0]).stat().st_mode & 0o777 == 0o600
+        files.append(tmp_path / "undo" / named[0])
+        states.append(content(directory))
+        assert states[-1] != states[-2]
+    assert undo_files(service) == sorted(files)
+    # What changes nothing has none.
+    same = patch(service, f"/Users/{user(service, 'hopper')}", {"op": "replace", "path": "displayName", "value": "Grace"})
+    assert "undo-file" not in same.headers and len(undo_files(service)) == len(files)
+    for file, before in zip(reversed(files), reversed(states[:-1]), strict=True):
+        assert "Pw-grace" not in file.read_text()
+        undo(directory, file, tmp_path)
+        assert content(directory) == before, file
+
+
+def test_a_refused_write_leaves_no_undo_file(openldap, writing):
+    service = writing(openldap)
+    new(service, "ada", status=409)
+    new(service, "x", status=400, emails=[{"value": "not ä valid\x00"}])
+    assert undo_files(service) == []
+
+
+def test_a_full_disk_for_undo_lets_nothing_be_written(openldap, writing, tmp_path):
+    with FullDisk(tmp_path / "small") as disk:
+        service = writing(openldap, undo_dir=disk.folder)
+        before, ada, staff = content(openldap), user(service, "ada"), group(service, "not-admins")
+        disk.fill()
+        new(service, "grace", status=507)
+        ok(scim(service, "DELETE", f"/Users/{ada}"), 507)
+        patch(service, f"/Users/{ada}", {"op": "replace", "path": "displayName", "value": "x"}, status=507)
+        patch(service, f"/Groups/{staff}", {"op": "add", "path": "members", "value": [{"value": ada}]}, status=507)
+        assert content(openldap) == before
+        disk.free()
+        new(service, "grace")
+
+
+# Guards and rules
+
+
+def test_deletions_beyond_the_guard_wait_an_hour(openldap, writing):
+    service = writing(openldap, write={"max_deletes": 2})
+    for name, status in [("bob", 204), ("jane", 204), ("eve", 429)]:
+        answer = ok(scim(service, "DELETE", f"/Users/{user(service, name)}"), status)
+    assert 3000 < int(answer.headers["retry-after"]) <= 3600
+    assert people.EVE.dn().lower() in content(openldap)
+
+
+def test_a_rule_says_what_a_deletion_does(openldap, writing):
+    service = writing(openldap, write={"mapping_rules": {"users": {"on_delete": {"set": {"employeeType": "gone"}}}}})
+    ok(scim(service, "DELETE", f"/Users/{user(service, 'eve')}"), 204)
+    assert openldap.values(people.EVE.dn(), "employeeType") == {"employeeType": [b"gone"]}
+    service = writing(openldap, name="other", write={"mapping_rules": {"users": {"on_delete": "ignore"}}})
+    ok(scim(service, "DELETE", f"/Users/{user(service, 'ada')}"), 403)
+
+
+def test_a_rule_that_is_wrong_ends_the_service_at_its_start(services, openldap, tmp_path):
+    with pytest.raises(AssertionError, match="write.mapping_rules.users.on_delte"):
+        services(openldap, write={"mapping_rules": {"users": {"on_delte": "delete"}}, "undo_dir": str(tmp_path / "u")})
+    # It has ended with code 2: nothing is left to stop.
+
+
+def test_a_password_that_the_server_refuses_leaves_no_half_made_entry(openldaps, writing, tmp_path):
+    strict = {"pwdCheckQuality": "2", "pwdMinLength": "12"}
+    server = openldaps(policies={"default": strict})
+    service = writing(server)
+    service.secrets.add("short-1")
+    before = content(server)
+    answer = new(service, "grace", status=400, password="short-1")
+    assert answer.json()["scimType"] == "invalidValue" and "short-1" not in answer.text
+    assert content(server) == before
+    new(service, "grace", password="Long-enough-password-1")
+    service.secrets.add("Long-enough-password-1")
+    command = ["ldapwhoami", "-x", "-H", server.url, "-D", f"uid=grace,ou=people,{server.suffix}", "-w", "Long-enough-password-1"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+# At once
+
+
+def at_once(calls):
+    results = [None] * len(calls)
+
+    def run(n, call):
+        results[n] = call()
+
+    threads = [threading.Thread(target=run, args=(n, call)) for n, call in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_one_of_many_makes_an_entry(directory, writing):
+    service = writing(directory)
+    answers = at_once([lambda: scim(service, "POST", "/Users", {"schemas": [USER], "userName": "same", "name": {"familyName": "s"}})] * 12)
+    assert sorted(a.status_code for a in answers) == [201] + [409] * 11, [a.text for a in answers]
+    assert {a.json()["scimType"] for a in answers if a.status_code == 409} == {"uniqueness"}
+
+
+def test_members_that_are_added_at_once_are_all_there(directory, writing):
+    service = writing(directory)
+    path = f"/Groups/{group(service, 'not-admins')}"
+    ids = [user(service, p.uid) for p in people.PEOPLE]
+    answers = at_once([lambda i=i: patch(service, path, {"op": "add", "path": "members", "value": [{"value": i}]}) for i in ids])
+    assert all(a.status_code == 200 for a in answers)
+    members = ok(scim(service, "GET", path)).json()["members"]
+    assert {m["value"] for m in members} == set(ids)
+    answers = at_once([lambda i=i: patch(service, path, {"op": "remove", "path": f'members[value eq "{i}"]'}) for i in ids])
+    assert ok(scim(service, "GET", path)).json().get("members", []) == []
+
+
+# Answers that get lost
+
+
+class Relay:
+    """Forwards to the directory. `lose(octets)`: the connection is cut once a request with these octets has passed."""
+
+    def __init__(self, port):
+        self.target, self.lost, self.down, self.delay = port, None, False, 0.0
+        self.seen = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.down:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self.target))
+            threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, False), daemon=True).start()
+
+    def pump(self, source, target, is_request):
+        try:
+            while data := source.recv(65536):
+                if is_request and self.lost and self.lost in data:
+                    self.seen += 1
+                    # It arrives, and its answer does not.
+                    source.shutdown(socket.SHUT_WR)
+                    target.sendall(data)
+                    time.sleep(0.5)
+                    self.lost = None
+                    break
+                if not is_request and self.delay:
+                    time.sleep(self.delay)
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def relay(openldap):
+    relay = Relay(int(openldap.url.rpartition(":")[2]))
+    yield relay
+    relay.listener.close()
+
+
+# An LDAP AddRequest of this entry (RFC 4511 section 4.7): [APPLICATION 8].
+ADDED = b"description"
+
+
+def test_a_change_whose_answer_is_lost_is_looked_up_and_not_sent_again(openldap, relay, writing):
+    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
+    relay.lost = b"\x04\x05grace"
+    made = scim(service, "POST", "/Users", {"schemas": [USER], "userName": "grace", "name": {"familyName": "unusual"}}, timeout=60)
+    assert relay.lost is None and made.status_code == 201, made.text
+    assert len([dn for dn in content(openldap) if "grace" in dn]) == 1
+    assert "undo-file" in made.headers
+
+
+def test_a_change_that_nothing_is_known_of_is_said_to_be_that(openldap, relay, writing, tmp_path):
+    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
+    path = f"/Users/{user(service, 'eve')}"
+    before = content(openldap)
+    relay.lost = b"unusual-name"
+    threading.Thread(target=lambda: (wait_until(lambda: relay.seen, seconds=30), setattr(relay, "down", True)), daemon=True).start()
+    answer = scim(
+        service, "PATCH", path, {"schemas": [PATCH], "Operations": [{"op": "replace", "path": "displayName", "value": "unusual-name"}]}, timeout=90
+    )
+    assert answer.status_code == 503, answer.text
+    assert relay.seen == 1
+    relay.down = False
+    service.wait(seconds=60)
+    # It was made once, and its journal knows how to undo it.
+    assert openldap.values(people.EVE.dn(), "displayName") == {"displayName": [b"unusual-name"]}
+    [file] = undo_files(service)
+    config_url, openldap.url = openldap.url, service.config["server_url"]
+    try:
+        undo(openldap, file, tmp_path, "--another-server")
+    finally:
+        openldap.url = config_url
+    assert content(openldap) == before
+
+
+def test_a_caller_that_goes_away_does_not_interrupt_a_write(openldap, relay, writing, tmp_path):
+    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
+    relay.delay = 0.3
+    body = {"schemas": [USER], "userName": "grace", "name": {"familyName": "g"}}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{service.url}/scim/v2/Users", json=body, headers={**bearer("all"), **MEDIA}, timeout=0.8, trust_env=False)
+    dn = f"uid=grace,ou=people,{people.SUFFIX}"
+    wait_until(lambda: undo_files(service), what="the undo file")
+    wait_until(lambda: not list((tmp_path / "undo").rglob("*.journal")), what="the end of the journal")
+    assert dn in content(openldap)
