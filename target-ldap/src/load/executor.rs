@@ -14,6 +14,8 @@ use super::work::{Finished, Work};
 use super::{Load, LoadError};
 use crate::map::Task;
 use crate::write::change_label::CHANGE_LABEL;
+use crate::write::counts::RecordOutcome;
+use crate::write::ldap_result::is_records_fault;
 
 /// The most tasks that are started before the input, results and signals are handled again.
 const STARTS: usize = 256;
@@ -129,12 +131,25 @@ impl<W: Write> Load<'_, W> {
         work.context.digest_cache =
             self.input.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
         let applier = self.applier.clone();
+        // If the deferred values of a new entry are refused, the record is: its entry does not stay without them.
+        let is_rejected_whole = work.is_deferred_part
+            && work.recorded == Some(RecordOutcome::Added)
+            && (self.executor.is_last_try || !work.is_last_try)
+            && self.rejects.file.is_some();
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
             let claimant = (!work.by_version).then(|| work.claimant());
-            let result = CHANGE_LABEL
-                .scope(work.label(), applier.apply(claimant.as_ref(), task, &work.key, &work.context))
-                .await;
+            let applied = async {
+                let result = applier.apply(claimant.as_ref(), task, &work.key, &work.context).await;
+                if let (Err(error), Some(dn)) = (&result, task.dn())
+                    && is_rejected_whole
+                    && is_records_fault(error)
+                {
+                    applier.remove_added(&work.claimant(), dn, &work.key).await;
+                }
+                result
+            };
+            let result = CHANGE_LABEL.scope(work.label(), applied).await;
             (work, result)
         })
     }

@@ -156,21 +156,7 @@ impl<'a, W: Write> Load<'a, W> {
             open &= !given_up;
             let nothing_left = self.scheduler.is_empty() && self.waiting.references.is_empty();
             if !open && idle && self.activations.absent.is_empty() {
-                if given_up {
-                    break;
-                }
-                if nothing_left && self.waiting.deletions.is_empty() {
-                    self.place_displaced().await;
-                }
-                if let Err(error) = self.check_progress() {
-                    self.fail(0, error);
-                    continue;
-                }
-                if !self.waiting.deletions.is_empty() {
-                    self.release_deletions();
-                } else if nothing_left && self.activations.has_announced() {
-                    self.decide(true);
-                } else if nothing_left || !self.try_again() {
+                if given_up || !self.conclude(nothing_left).await {
                     break;
                 }
                 continue;
@@ -230,6 +216,28 @@ impl<'a, W: Write> Load<'a, W> {
             Some((_, failure)) => Err(failure),
             None => Ok(stopped),
         }
+    }
+
+    /// Takes the next step at the end of the input, while no task runs. `nothing_left`: no record waits. Returns `false` if nothing is
+    /// left to do.
+    async fn conclude(&mut self, nothing_left: bool) -> bool {
+        if let Err(error) = self.check_progress() {
+            self.fail(0, error);
+            return true;
+        }
+        if !self.waiting.deletions.is_empty() {
+            self.release_deletions();
+            return true;
+        }
+        if nothing_left {
+            self.place_displaced().await;
+            let is_open = self.activations.has_announced();
+            if is_open {
+                self.decide(true);
+            }
+            return is_open;
+        }
+        self.try_again()
     }
 
     /// Whether no more input is read. Logs once what a stop waits for.

@@ -17,6 +17,7 @@ mod syntax;
 pub use dn_template::DnTemplate;
 pub use filter_template::FilterTemplate;
 use filters::{Filter, Wrong};
+use ldap_directory::time::Zone;
 pub use syntax::{Syntax, ValueTemplate};
 
 /// A template that is not valid: a configuration error.

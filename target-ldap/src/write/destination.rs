@@ -222,14 +222,17 @@ impl Destination {
     /// Returns a change with its times as Active Directory writes them, with a fraction (`20300101100000.0Z`): Samba accepts no other
     /// form ([MS-ADTS] 3.1.1.2.2.2.11 has it as well).
     fn in_the_servers_form<'c>(&self, change: &'c Change) -> Cow<'c, Change> {
+        if self.directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Cow::Borrowed(change);
+        }
         let schema = self.directory.schema();
         let is_time = |name: &str| ValueKind::of(schema, name) == ValueKind::GeneralizedTime;
-        let names = match change {
+        let has_times = match change {
             Change::Add(entry) => entry.attributes.iter().map(|a| &*a.description).any(is_time),
             Change::Modify { changes, .. } => changes.iter().any(|m| is_time(&m.description)),
             Change::Delete { .. } | Change::Rename { .. } => false,
         };
-        if !names || self.directory.root_dse().vendor != Vendor::ActiveDirectory {
+        if !has_times {
             return Cow::Borrowed(change);
         }
         let with_fraction = |values: &mut Vec<Vec<u8>>| {

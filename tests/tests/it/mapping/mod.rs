@@ -14,6 +14,7 @@ mod near_names;
 mod parents;
 mod rule_selection;
 mod state;
+mod time_zones;
 mod values;
 
 const SUFFIX: &str = "dc=company,dc=com";

@@ -26,7 +26,7 @@ fn a_time_is_written_in_active_directorys_form_and_compared_by_value() {
     };
     run("2030-01-01T10:00:00Z").counts(&[("added", 1)]);
     let tree = samba.dump_below(&base, &["msTSExpireDate"]);
-    let (_, entry) = tree.iter().find(|(dn, _)| dn.starts_with("CN=who,")).unwrap();
+    let (_, entry) = tree.iter().find(|(dn, _)| dn.to_lowercase().starts_with("cn=who,")).unwrap();
     assert_eq!(entry["mstsexpiredate"], [b"20300101100000.0Z".to_vec()].into());
     run("2030-01-01T10:00:00Z").counts(&[("unchanged", 1)]);
     run("2031-01-01 10:00:00+01").counts(&[("modified", 1)]);

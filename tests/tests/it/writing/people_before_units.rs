@@ -57,16 +57,16 @@ fn unit(id: &str, name: &str) -> Value {
 /// The unit is moved below a parent that does not exist either.
 #[test]
 fn a_unit_that_a_record_renames_is_not_made_for_people_if_the_parent_above_is_missing_too() {
-    let below = format!("ou=Div,{BASE}");
-    let slapd = slapd(&[("Old", "7")], &[("1", "Old")]);
-    let records = [person("1", "New"), person("5", "New"), unit("7", "New")];
+    let below = format!("ou=div,{BASE}");
+    let slapd = slapd(&[("old", "7")], &[("1", "old")]);
+    let records = [person("1", "new"), person("5", "new"), unit("7", "new")];
     run(&slapd, &below, &records).exits(0);
     let tree = slapd.dump();
-    assert_eq!(tree[&format!("ou=New,{below}")]["destinationindicator"], [b"7".to_vec()].into());
+    assert_eq!(tree[&format!("ou=new,{below}")]["destinationindicator"], [b"7".to_vec()].into());
     for number in ["1", "5"] {
-        assert!(tree.contains_key(&format!("uid={number},ou=New,{below}")), "{tree:?}");
+        assert!(tree.contains_key(&format!("uid={number},ou=new,{below}")), "{tree:?}");
     }
-    assert!(!tree.contains_key(&format!("ou=Old,{BASE}")));
+    assert!(!tree.contains_key(&format!("ou=old,{BASE}")));
     let before = slapd.change_marks();
     run(&slapd, &below, &records).exits(0);
     assert_eq!(slapd.change_marks(), before);
@@ -76,16 +76,16 @@ fn a_unit_that_a_record_renames_is_not_made_for_people_if_the_parent_above_is_mi
 #[test]
 fn people_end_where_their_records_say_though_units_exchange_their_names_afterwards() {
     for people_first in [true, false] {
-        let slapd = slapd(&[("A", "1"), ("B", "2")], &[("1", "A"), ("2", "B")]);
-        let people = [person("1", "B"), person("2", "A"), person("3", "B")];
-        let units = [unit("1", "B"), unit("2", "A")];
+        let slapd = slapd(&[("a", "1"), ("b", "2")], &[("1", "a"), ("2", "b")]);
+        let people = [person("1", "b"), person("2", "a"), person("3", "b")];
+        let units = [unit("1", "b"), unit("2", "a")];
         let records = if people_first { [&people[..], &units[..]].concat() } else { [&units[..], &people[..]].concat() };
         run(&slapd, BASE, &records).exits(0);
         let tree = slapd.dump();
-        for (number, unit) in [("1", "B"), ("2", "A"), ("3", "B")] {
+        for (number, unit) in [("1", "b"), ("2", "a"), ("3", "b")] {
             assert!(tree.contains_key(&format!("uid={number},ou={unit},{BASE}")), "{people_first}: {number} {:?}", tree.keys());
         }
-        for (number, unit) in [("1", "B"), ("2", "A")] {
+        for (number, unit) in [("1", "b"), ("2", "a")] {
             let found = &tree[&format!("ou={unit},{BASE}")]["destinationindicator"];
             assert_eq!(*found, [number.as_bytes().to_vec()].into());
         }
