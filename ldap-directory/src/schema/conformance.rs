@@ -167,7 +167,10 @@ impl fmt::Display for Violation {
                 write!(f, "`{attribute}` in the entry's name wants {expected}")
             }
             Violation::Maintained { attribute } => {
-                write!(f, "`{attribute}` is maintained by the server (NO-USER-MODIFICATION), and cannot be written")
+                write!(
+                    f,
+                    "`{attribute}` is maintained by the server (NO-USER-MODIFICATION), and cannot be written"
+                )
             }
             Violation::Invalid { attribute, expected } => write!(f, "`{attribute}` wants {expected}"),
             Violation::Several { attribute, values } => {
@@ -219,7 +222,10 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
         };
         if schema.is_operational(name) {
             // The relax rules control allows an entryUUID, which is checked before the first record.
-            if vendor == Vendor::OpenLdap && kind.no_user_modification && !name.eq_ignore_ascii_case("entryUUID") {
+            if vendor == Vendor::OpenLdap
+                && kind.no_user_modification
+                && !name.eq_ignore_ascii_case("entryUUID")
+            {
                 found.push(Violation::Maintained { attribute: name.to_owned() });
             }
             continue;
@@ -358,7 +364,9 @@ impl Expected {
             Expected::Integer => "a whole number",
             Expected::GeneralizedTime => "a time (GeneralizedTime, such as 20260101000000Z)",
             Expected::Uuid => "a UUID, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-            Expected::Name { .. } | Expected::NameOrId => "a DN of known attributes, such as cn=name,dc=example,dc=com",
+            Expected::Name { .. } | Expected::NameOrId => {
+                "a DN of known attributes, such as cn=name,dc=example,dc=com"
+            }
             Expected::Text if wrong.is_empty() => "a text that is not empty",
             Expected::Text => "a text in UTF-8",
             Expected::Ascii => "a text of ASCII characters",
@@ -393,7 +401,9 @@ impl Expected {
                 let mut parts = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
                 !known || parts.all(|part| schema.attribute_type(&part.attribute).is_some())
             }
-            Expected::NameOrId => value.starts_with(b"<") || Expected::Name { known: false }.is_right(schema, value),
+            Expected::NameOrId => {
+                value.starts_with(b"<") || Expected::Name { known: false }.is_right(schema, value)
+            }
             Expected::NameAndUid { known } => {
                 let text = std::str::from_utf8(value).unwrap_or_default();
                 let name = match text.rsplit_once('#') {

@@ -141,7 +141,8 @@ impl TargetSettings {
 
     fn default_timezone(&self) -> Result<Zone, SettingsError> {
         Zone::parse(&self.default_timezone).ok_or_else(|| {
-            let expected = "a name of the IANA time zone database, such as Europe/Berlin, or an offset, such as +02:00";
+            let expected =
+                "a name of the IANA time zone database, such as Europe/Berlin, or an offset, such as +02:00";
             let problem = format!("`{}` is not a time zone", self.default_timezone);
             SettingsError::value("default_timezone", problem, expected)
         })

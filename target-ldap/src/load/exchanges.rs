@@ -28,7 +28,8 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn ask_to_give_up(&mut self) -> bool {
         let unique = self.waiting.unique_attributes.len();
         let is_askable = |work: &Work| work.asked_with.is_none_or(|known| known < unique);
-        let first = self.scheduler.parked_items().filter(takes_part).find(|parked| is_askable(parked.payload));
+        let first =
+            self.scheduler.parked_items().filter(takes_part).find(|parked| is_askable(parked.payload));
         let Some(id) = first.map(|parked| parked.id) else { return false };
         let names = |work: &Work| work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         let (mut waiting, mut wanted): (Vec<DnKey>, HashSet<u64>) = Default::default();
@@ -59,7 +60,8 @@ impl<W: Write> Load<'_, W> {
         work.waits_for_value = true;
         if !back.is_empty() {
             let schema = self.directory.schema();
-            let freed = back.iter().flat_map(|m| m.values.iter().map(|v| value_hash(&m.description, v, schema)));
+            let freed =
+                back.iter().flat_map(|m| m.values.iter().map(|v| value_hash(&m.description, v, schema)));
             self.waiting.freed = freed.collect();
             let earlier = work.gave_up.take().map(|(_, changes)| changes).unwrap_or_default();
             work.gave_up = Some((dn, earlier.into_iter().chain(back).collect()));

@@ -15,8 +15,7 @@ use singer_common::maps::Maps;
 use singer_common::operations::facts::Warning;
 use singer_common::singer::deletion;
 use singer_common::singer::message::{
-    BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, marked,
-    repaired,
+    BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, marked, repaired,
 };
 use singer_common::singer::reader::LineReader;
 use singer_common::singer::record::Record;
@@ -177,11 +176,13 @@ impl LineMapper {
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
                 InputLine::Failed(LoadError::Reject { line: number })
             }
-            Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, text, octets, flaw)) {
-                Some(Repaired::Mapped(line)) => line,
-                Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
-                None => InputLine::Failed(LoadError::Message { line: number, error }),
-            },
+            Err(error) => {
+                match repaired(text).and_then(|(octets, flaw)| self.flawed(number, text, octets, flaw)) {
+                    Some(Repaired::Mapped(line)) => line,
+                    Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
+                    None => InputLine::Failed(LoadError::Message { line: number, error }),
+                }
+            }
         };
         out.push(number, text.len(), line)
     }

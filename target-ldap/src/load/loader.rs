@@ -297,7 +297,8 @@ impl<'a, W: Write> Load<'a, W> {
     /// `false`: nothing is left to try.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.executor.ended_at_last_try != Some(self.executor.ended);
-        let is_exchanging = self.continue_exchange(leads_anywhere) || !leads_anywhere && (self.ask_to_give_up() || self.end_exchange());
+        let is_exchanging = self.continue_exchange(leads_anywhere)
+            || !leads_anywhere && (self.ask_to_give_up() || self.end_exchange());
         if is_exchanging {
             return true;
         }

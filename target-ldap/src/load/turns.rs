@@ -64,7 +64,9 @@ impl<W: Write> Load<'_, W> {
                 "line {line}, stream `{stream}`, {about}: `{dn}` waits for {what}; {behind} record(s) wait for this one"
             );
         }
-        Err(LoadError::Internal("the records that are left wait for each other, and nothing changes any more"))
+        Err(LoadError::Internal(
+            "the records that are left wait for each other, and nothing changes any more",
+        ))
     }
 }
 

@@ -129,7 +129,8 @@ impl Target {
                     octets.ok_or_else(|| fail(&format!("expected {}", column.encoding.name())))?
                 }
                 element => {
-                    let octets = kind.parse_json_in(element, self.zone).map_err(|_| fail(expectation(kind)))?;
+                    let octets =
+                        kind.parse_json_in(element, self.zone).map_err(|_| fail(expectation(kind)))?;
                     let Some(octets) = octets else { continue };
                     octets
                 }

@@ -212,7 +212,12 @@ fn defaults(stream: &str, rule: &Rule, schema: &Schema, zone: Zone) -> Result<Ve
 }
 
 /// Returns what `on_delete` does.
-fn delete_action(stream: &str, rule: &Rule, schema: &Schema, zone: Zone) -> Result<DeleteAction, SettingsError> {
+fn delete_action(
+    stream: &str,
+    rule: &Rule,
+    schema: &Schema,
+    zone: Zone,
+) -> Result<DeleteAction, SettingsError> {
     Ok(match &rule.on_delete {
         OnDelete::Delete => DeleteAction::Delete,
         OnDelete::Tree => DeleteAction::Tree,

@@ -105,7 +105,8 @@ pub(super) fn check(
     for property in mapped.iter().copied().filter(|property| !known.has(property)) {
         // A similar property that the rule does not use is the one that was meant. A rule for all streams, or an open SCHEMA,
         // can still be right.
-        let meant = known.nearest(property).filter(|near| !used.contains(near) && is_misspelled(property, near));
+        let meant =
+            known.nearest(property).filter(|near| !used.contains(near) && is_misspelled(property, near));
         if meant.is_some() && is_own && !shapes.is_open() {
             let expected = "a property of the stream";
             let error = SettingsError::value(at("attribute_mapping"), known.lacks(property), expected);

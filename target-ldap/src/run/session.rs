@@ -20,11 +20,11 @@ use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use super::{Args, REJECTED, read_files};
-use crate::rules::secrets;
 use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
 use crate::load::rejects::RejectFile;
 use crate::load::{Load, LoadProgress, requirements};
+use crate::rules::secrets;
 use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, GuardError, LimitUse, Tally};

@@ -137,10 +137,16 @@ impl Applier {
             Ok(()) => {
                 self.present.remove(key);
                 self.digest_caches.forget(key, true);
-                tracing::info!(dn, "`{dn}` is removed again: its record is rejected for a part of its values");
+                tracing::info!(
+                    dn,
+                    "`{dn}` is removed again: its record is rejected for a part of its values"
+                );
             }
             Err(reason) => {
-                tracing::warn!(dn, "`{dn}` stays without the values that its record is rejected for: {reason}");
+                tracing::warn!(
+                    dn,
+                    "`{dn}` stays without the values that its record is rejected for: {reason}"
+                );
             }
         }
     }

@@ -37,7 +37,8 @@ pub enum Exchange {
 /// Returns hashes of the values that a record is to write, to be compared with those that another entry has.
 pub(crate) fn wanted_values(wanted: &WantedEntry, schema: &Schema) -> Vec<u64> {
     let exchangeable = wanted.attributes.iter().filter(|attribute| is_exchangeable(attribute, schema));
-    let hashes = |a: &Wanted| a.values.iter().map(|v| value_hash(&a.description, v, schema)).collect::<Vec<_>>();
+    let hashes =
+        |a: &Wanted| a.values.iter().map(|v| value_hash(&a.description, v, schema)).collect::<Vec<_>>();
     exchangeable.flat_map(hashes).collect()
 }
 
@@ -83,7 +84,8 @@ impl Applier {
         for attribute in &contested {
             let name = attribute.description.as_str();
             let there = schema.values_of(current, name);
-            let is_kept = |value: &Vec<u8>| attribute.values.iter().any(|w| schema.values_match(name, w, value));
+            let is_kept =
+                |value: &Vec<u8>| attribute.values.iter().any(|w| schema.values_match(name, w, value));
             let lost: Vec<Vec<u8>> = there.iter().filter(|value| !is_kept(value)).cloned().collect();
             if !lost.iter().any(|value| others.contains(&value_hash(name, value, schema))) {
                 continue;

@@ -31,8 +31,13 @@ type Values = [Option<u8>; 2];
 /// A line of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Line {
-    Record { id: u8, values: Values },
-    Deletion { id: u8 },
+    Record {
+        id: u8,
+        values: Values,
+    },
+    Deletion {
+        id: u8,
+    },
     /// ACTIVATE_VERSION.
     Activate,
 }
@@ -83,7 +88,9 @@ impl ChangeGate for UniqueValues {
             };
             if kind != ModificationKind::Delete && values.iter().any(is_taken) {
                 let text = if self.names_attribute {
-                    format!("Another entry with the same attribute value already exists (attribute: \"{name}\")")
+                    format!(
+                        "Another entry with the same attribute value already exists (attribute: \"{name}\")"
+                    )
                 } else {
                     "some attributes not unique".to_owned()
                 };
@@ -143,7 +150,8 @@ fn write(directory: &BTreeMap<u8, Values>, path: &Path) {
 
 async fn read(place: &Place) -> BTreeMap<u8, Values> {
     let names = ["employeeNumber", "mail", "telephoneNumber"];
-    let mut search = place.search(SearchRequest::new("dc=x", Scope::Subtree, "(uid=*)", &names)).await.unwrap();
+    let mut search =
+        place.search(SearchRequest::new("dc=x", Scope::Subtree, "(uid=*)", &names)).await.unwrap();
     let mut found = BTreeMap::new();
     while let Some(entry) = search.next_entry().await.unwrap() {
         let value = |name: &str| {
@@ -203,7 +211,11 @@ fn message(line: &Line) -> Value {
 }
 
 /// Runs an input through the target. Returns the directory and the number of rejected records; `None`: the run has not ended.
-fn carry_out(ways: Ways, directory: &BTreeMap<u8, Values>, lines: &[Line]) -> Option<(BTreeMap<u8, Values>, u64)> {
+fn carry_out(
+    ways: Ways,
+    directory: &BTreeMap<u8, Values>,
+    lines: &[Line],
+) -> Option<(BTreeMap<u8, Values>, u64)> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("d.ldif");
     write(directory, &path);
@@ -275,10 +287,12 @@ fn lines() -> impl Strategy<Value = Vec<Line>> {
     ];
     // A permutation of the values: an exchange among all.
     let shuffled = || Just((0..6_u8).collect::<Vec<_>>()).prop_shuffle();
-    let exchange = (shuffled(), shuffled(), shuffled(), 1..7_usize).prop_map(|(ids, mails, telephones, count)| {
-        let values = mails.into_iter().zip(telephones).map(|(mail, telephone)| [Some(mail), Some(telephone)]);
-        ids.into_iter().zip(values).take(count).map(|(id, values)| Line::Record { id, values }).collect()
-    });
+    let exchange =
+        (shuffled(), shuffled(), shuffled(), 1..7_usize).prop_map(|(ids, mails, telephones, count)| {
+            let values =
+                mails.into_iter().zip(telephones).map(|(mail, telephone)| [Some(mail), Some(telephone)]);
+            ids.into_iter().zip(values).take(count).map(|(id, values)| Line::Record { id, values }).collect()
+        });
     let body = prop_oneof![proptest::collection::vec(line, 1..8), exchange];
     (body, any::<bool>()).prop_map(|(mut lines, activates)| {
         if activates {
@@ -292,9 +306,8 @@ fn lines() -> impl Strategy<Value = Vec<Line>> {
 fn a_run_with_unique_values_ends_and_does_what_is_possible() {
     let cases = std::env::var("MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let ways = (any::<bool>(), prop_oneof![Just(1_usize), Just(8)], any::<bool>()).prop_map(
-        |(matches, in_flight, names_attribute)| Ways { matches, in_flight, names_attribute },
-    );
+    let ways = (any::<bool>(), prop_oneof![Just(1_usize), Just(8)], any::<bool>())
+        .prop_map(|(matches, in_flight, names_attribute)| Ways { matches, in_flight, names_attribute });
     let shuffled = || Just((0..6_u8).collect::<Vec<_>>()).prop_shuffle();
     let everyone = (shuffled(), shuffled()).prop_map(|(mails, telephones)| {
         let values = mails.into_iter().zip(telephones).map(|(mail, telephone)| [Some(mail), Some(telephone)]);

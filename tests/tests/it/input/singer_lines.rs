@@ -71,9 +71,13 @@ fn half_of_a_character_and_what_is_no_utf_8_are_errors_of_their_records() {
 #[test]
 fn a_reject_keeps_half_of_a_character_and_is_rejected_again() {
     let target = Target::new();
-    let line = |text: &str| format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"a","name":"x","text":"{text}"}}}}"#);
+    let line = |text: &str| {
+        format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"a","name":"x","text":"{text}"}}}}"#)
+    };
     let octets = [line("x").as_bytes().strip_suffix(b"x\"}}").unwrap(), b"\xff\"}}"].concat();
-    for (record, kept) in [(line("\\ud83d").into_bytes(), r#""text":"\ud83d""#), (octets, r#""text":"\udcff""#)] {
+    for (record, kept) in
+        [(line("\\ud83d").into_bytes(), r#""text":"\ud83d""#), (octets, r#""text":"\udcff""#)]
+    {
         let config = json!({"server_url": format!("ldif:{}", target.path("d.ldif").display()),
             "on_error": "skip", "reject_file": target.path("r.jsonl"),
             "mapping_rules": {"p": {"dn_template": "cn={id},dc=x", "object_classes": ["person"],
@@ -100,7 +104,8 @@ fn a_reject_keeps_half_of_a_character_and_is_rejected_again() {
 #[test]
 fn a_line_that_is_not_json_is_named_once() {
     let target = Target::new();
-    let output = target.run(&json!({}), &[SCHEMA, r#"{"type":"RECORD","stream":"p","record":{"id": oops}}"#]).exits(1);
+    let output =
+        target.run(&json!({}), &[SCHEMA, r#"{"type":"RECORD","stream":"p","record":{"id": oops}}"#]).exits(1);
     let text = output.stderr.raw().to_owned();
     assert!(text.contains("line 2: ") && !text.contains("line 1"), "{text}");
     let text = target.run(&json!({}), &[SCHEMA, r#"[{"id":1}]"#]).exits(1).stderr.raw().to_owned();

@@ -21,8 +21,9 @@ fn config(path: &std::path::Path, zone: &Value) -> Value {
 fn times_without_a_zone_are_in_the_configured_one() {
     let dir = scratch();
     let text = json!({"type": ["null", "string"]});
-    // Seconds since 1601 of 2026-07-01T10:00:00Z.
-    let filetime = |utc_hours: i64| (134_273_160_000_000_000_i64 + (utc_hours - 10) * 36_000_000_000).to_string();
+    // Steps of 100 ns since 1601 until 2026-07-01T10:00:00Z.
+    let filetime =
+        |utc_hours: i64| (134_273_736_000_000_000_i64 + (utc_hours - 10) * 36_000_000_000).to_string();
     for (n, (zone, when, written, shown, expires)) in [
         (Value::Null, "2026-07-01T12:00:00", "20260701120000Z", "2026-07-01T12:00+0000", 12),
         (json!("Europe/Berlin"), "2026-07-01T12:00:00", "20260701100000Z", "2026-07-01T12:00+0200", 10),

@@ -270,8 +270,7 @@ fn a_plan_refuses_what_is_no_dn_on_active_directory() {
     let text = json!({"type": ["null", "string"]});
     let rule = json!({"dn_template": format!("CN={{id}},CN=Users,{}", samba.suffix()), "object_classes": ["user"],
         "attribute_mapping": {"id": "description", "boss": "manager"}});
-    let config =
-        with(&target_config(&samba), &json!({"tls_verify": false, "mapping_rules": {"p": rule}}));
+    let config = with(&target_config(&samba), &json!({"tls_verify": false, "mapping_rules": {"p": rule}}));
     let run = |boss: &str| {
         Run::target(&config).messages(&[
             json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"properties": {"id": text, "boss": text}}}),

@@ -13,8 +13,7 @@ fn a_time_is_written_in_active_directorys_form_and_compared_by_value() {
     let text = json!({"type": ["null", "string"]});
     let rule = json!({"dn_template": format!("CN={{id}},{base}"), "object_classes": ["user"],
         "attribute_mapping": {"id": "description", "when": "msTSExpireDate"}});
-    let config =
-        with(&target_config(&samba), &json!({"tls_verify": false, "mapping_rules": {"p": rule}}));
+    let config = with(&target_config(&samba), &json!({"tls_verify": false, "mapping_rules": {"p": rule}}));
     let run = |when: &str| {
         Run::target(&config)
             .messages(&[

@@ -79,11 +79,19 @@ fn people_end_where_their_records_say_though_units_exchange_their_names_afterwar
         let slapd = slapd(&[("a", "1"), ("b", "2")], &[("1", "a"), ("2", "b")]);
         let people = [person("1", "b"), person("2", "a"), person("3", "b")];
         let units = [unit("1", "b"), unit("2", "a")];
-        let records = if people_first { [&people[..], &units[..]].concat() } else { [&units[..], &people[..]].concat() };
+        let records = if people_first {
+            [&people[..], &units[..]].concat()
+        } else {
+            [&units[..], &people[..]].concat()
+        };
         run(&slapd, BASE, &records).exits(0);
         let tree = slapd.dump();
         for (number, unit) in [("1", "b"), ("2", "a"), ("3", "b")] {
-            assert!(tree.contains_key(&format!("uid={number},ou={unit},{BASE}")), "{people_first}: {number} {:?}", tree.keys());
+            assert!(
+                tree.contains_key(&format!("uid={number},ou={unit},{BASE}")),
+                "{people_first}: {number} {:?}",
+                tree.keys()
+            );
         }
         for (number, unit) in [("1", "b"), ("2", "a")] {
             let found = &tree[&format!("ou={unit},{BASE}")]["destinationindicator"];

@@ -31,8 +31,9 @@ fn people(people: &[Person<'_>]) -> String {
 
 fn slapd(entries: &[Person<'_>]) -> Slapd {
     let options = SlapdOptions {
-        database_conf: "overlay unique\nunique_uri ldap:///?mail?sub?\nunique_uri ldap:///?telephoneNumber?sub?\n"
-            .to_owned(),
+        database_conf:
+            "overlay unique\nunique_uri ldap:///?mail?sub?\nunique_uri ldap:///?telephoneNumber?sub?\n"
+                .to_owned(),
         global_conf: "moduleload unique\n".to_owned(),
         ..SlapdOptions::default()
     };
@@ -91,7 +92,11 @@ fn run(config: &Value, messages: &[Value]) -> Output {
 #[track_caller]
 fn has(server: &Server, number: &str, mail: &str) {
     let tree = server.dump_below(BASE, &["employeeNumber", "mail"]);
-    assert_eq!(of_number(&tree, number).1["mail"], [format!("{mail}@example.test").into_bytes()].into(), "{number}");
+    assert_eq!(
+        of_number(&tree, number).1["mail"],
+        [format!("{mail}@example.test").into_bytes()].into(),
+        "{number}"
+    );
 }
 
 /// Values that nothing frees, and values that leavers free: for two joiners at once, and beside an exchange.
@@ -117,7 +122,8 @@ fn values_that_are_not_freed(server: &Server) {
     let codes: Vec<&Value> = rejected.iter().filter(|l| l["type"] == "REJECT").map(|l| &l["code"]).collect();
     assert_eq!(codes, vec![&json!(19); 9]);
     // Without `match`: entries are located by their DNs.
-    let no_match = with(&target_config(server), &json!({"mapping_rules": {"p": rule(&json!({"match": null}))}}));
+    let no_match =
+        with(&target_config(server), &json!({"mapping_rules": {"p": rule(&json!({"match": null}))}}));
     run(&no_match, &[person("9", "a"), person("8", "a")]).exits(1);
 }
 
@@ -154,11 +160,8 @@ fn several_values(server: &Server) {
     has(server, "1", "b");
     has(server, "2", "a");
     // Three in a ring, with the telephone numbers the other way round.
-    let ring = [
-        person_with_tel("1", "a", "33"),
-        person_with_tel("2", "c", "22"),
-        person_with_tel("3", "b", "11"),
-    ];
+    let ring =
+        [person_with_tel("1", "a", "33"), person_with_tel("2", "c", "22"), person_with_tel("3", "b", "11")];
     run(&config, &ring).succeeds();
     for (number, mail) in [("1", "a"), ("2", "c"), ("3", "b")] {
         has(server, number, mail);

@@ -206,12 +206,13 @@ fn secrecy_follows_a_value_from_its_property() {
         "undo_file": undo, "mapping_rules": {"p": rule}, "secret_attributes": ["ssn"]});
     let properties = json!({"id": text, "name": text, "ssn": text, "start": text});
     let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"properties": properties}});
-    let record = |id: &str, ssn: &str| {
-        json!({"type": "RECORD", "stream": "p", "record": {"id": id, "name": "N", "ssn": ssn, "start": word}})
-    };
+    let record = |id: &str, ssn: &str| json!({"type": "RECORD", "stream": "p", "record": {"id": id, "name": "N", "ssn": ssn, "start": word}});
     let hidden = |what: &str, text: &str| {
         let text = text.to_lowercase();
-        assert!(!text.contains(&number.to_lowercase()) && !text.contains(&word.to_lowercase()), "{what}: {text}");
+        assert!(
+            !text.contains(&number.to_lowercase()) && !text.contains(&word.to_lowercase()),
+            "{what}: {text}"
+        );
     };
     std::fs::write(&file, base()).unwrap();
     let run = |records: &[Value], args: &[&str]| {
