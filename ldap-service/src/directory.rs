@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap_directory::{Access, Directory, DirectoryConfig};
+use ldap_directory::{Access, Directory, DirectoryConfig, DirectoryError};
 use singer_common::operations::error::{Classified as _, full_text};
 use singer_common::plugin::directory_settings;
 use tokio::sync::watch;
@@ -28,9 +28,11 @@ async fn keep(directory: &Directory) {
     let Directory::Ldap(server) = directory else { return };
     loop {
         tokio::time::sleep(CHECK).await;
-        // An error is not silence: the library restores what was lost.
-        if tokio::time::timeout(CHECK_TIME, directory.read("", &["1.1"])).await.is_ok() {
-            continue;
+        match tokio::time::timeout(CHECK_TIME, directory.read("", &["1.1"])).await {
+            // The library's own limit may be the shorter one.
+            Err(_) | Ok(Err(DirectoryError::Timeout { .. })) => {}
+            // Another error is not silence: the library restores what was lost.
+            Ok(_) => continue,
         }
         tracing::warn!(
             server = directory.location(),

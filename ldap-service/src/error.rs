@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// All codes of errors ([`ApiError::code`]), in order. Part of the interface: none is removed or renamed.
 pub const CODES: &[&str] = &[
+    "ambiguous",
+    "attribute_protected",
     "base_dn_outside",
     "body",
     "cursor_expired",
@@ -18,23 +20,47 @@ pub const CODES: &[&str] = &[
     "directory_refused",
     "directory_unavailable",
     "filter_too_large",
+    "form_expired",
+    "header_too_large",
+    "incomplete",
     "insufficient_scope",
     "internal",
     "invalid_attribute",
     "invalid_body",
+    "invalid_credentials",
     "invalid_cursor",
     "invalid_dn",
     "invalid_filter",
     "invalid_member",
+    "invalid_query",
+    "invalid_request",
+    "invalid_value",
+    "issuer_unavailable",
+    "max_deletes",
     "method_not_allowed",
+    "misconfigured",
+    "no_filter",
+    "no_storage",
+    "no_user",
+    "not_a_user",
+    "not_allowed",
+    "not_empty",
     "not_found",
+    "out_of_scope",
+    "outcome_unknown",
     "overloaded",
+    "precondition_failed",
+    "protected",
     "request_timeout",
+    "role_missing",
     "secret_attribute",
     "server_is_configured",
+    "taken",
     "timeout",
     "too_large",
+    "too_many_attempts",
     "unauthorized",
+    "undo_unavailable",
     "unknown_attribute",
     "unknown_member",
     "unknown_object_class",
@@ -229,4 +255,51 @@ pub fn render(response: Response, path: &str, request_id: &str) -> Response {
         parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     Response::from_parts(parts, body.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the codes in a source: the literal after a status, or the first argument of `bad_request`.
+    fn codes(source: &str) -> Vec<String> {
+        let literal = |rest: &str| {
+            let rest = rest.trim_start().strip_prefix('"')?;
+            rest.split('"').next().map(str::to_owned)
+        };
+        let after_status = source.split(concat!("Status", "Code::")).skip(1).filter_map(|rest| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
+            literal(rest.trim_start().strip_prefix(',')?)
+        });
+        let of_400 = source.split(concat!("bad_", "request(")).skip(1).filter_map(literal);
+        let of_writes = source.split(concat!("WriteError", "Kind::")).skip(1).filter_map(|rest| {
+            literal(rest.trim_start_matches(char::is_alphanumeric).trim_start().strip_prefix("=>")?)
+        });
+        after_status.chain(of_400).chain(of_writes).collect()
+    }
+
+    #[test]
+    fn every_code_is_in_the_list() {
+        assert!(CODES.is_sorted(), "in order");
+        let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    for code in codes(&std::fs::read_to_string(&path).unwrap()) {
+                        assert!(
+                            CODES.contains(&code.as_str()),
+                            "{}: `{code}` is not in error::CODES",
+                            path.display()
+                        );
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
 }

@@ -6,9 +6,8 @@
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts; [`gate`] bounds what is at work.
 //! 3. [`directory`] opens the directory in the background.
 //! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
-//! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`]
-//!    verifies the JWTs of an identity provider.
-//!    [`search`] answers searches, and keeps those that are open between two pages.
+//! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`] verifies
+//!    the JWTs of an identity provider; [`search`] answers searches, and keeps those that are open between two pages.
 //! 6. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
 //! 7. [`scim`] is SCIM without HTTP, and [`ldif`] reads and writes LDIF.
 //! 8. [`routes`] is the table of routes, and [`server`] the listener.

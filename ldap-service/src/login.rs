@@ -318,6 +318,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// Returns 503 for every error of the directory: nothing is known about the user, whatever the directory said (trap 10). A base that is not
 /// there is no unknown user either.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn outage(error: DirectoryError) -> ApiError {
     tracing::warn!(code = error.code(), "a user could not be checked: {error}");
     ApiError::directory_unavailable()

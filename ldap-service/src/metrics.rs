@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+use singer_common::operations::observe;
 
 /// From a fraction of a millisecond to the longest time of a request.
 const BUCKETS: &[f64] =
@@ -45,7 +46,9 @@ impl Metrics {
         reason = "names and labels are constants, and every start makes them"
     )]
     pub fn new() -> Self {
-        let registry = Registry::new();
+        // `program`, and those of `metrics_labels`.
+        let labels = Some(observe::labels()).filter(|labels| !labels.is_empty());
+        let registry = Registry::new_custom(None, labels).expect("labels that were checked");
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels).expect("a constant")
         };
@@ -80,12 +83,13 @@ impl Metrics {
         self.logins.with_label_values(&[outcome]).inc();
     }
 
-    /// Returns all metrics in Prometheus' text format.
+    /// Returns all metrics, those of the directory's operations too, in Prometheus' text format.
     pub fn text(&self) -> String {
         let mut text = Vec::new();
         if let Err(e) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::warn!("metrics cannot be written: {e}");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        let text = String::from_utf8_lossy(&text);
+        [&text, observe::of_directory().unwrap_or_default().as_str()].concat()
     }
 }

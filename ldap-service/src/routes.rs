@@ -40,6 +40,7 @@ mod search;
         (name = "ldif", description = "LDIF export and import"),
         (name = "plugin", description = "Operations by name, in one form"),
         (name = "health", description = "Health and metrics"),
+        (name = "docs", description = "This interface, for programs and people"),
     ),
     components(schemas(schemas::Problem))
 )]
@@ -55,6 +56,8 @@ fn table(config: Option<&Config>) -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
         .routes(routes!(search::search_users))
         .routes(routes!(plugin::execute))
+        .routes(routes!(docs::document))
+        .routes(routes!(docs::page))
         .routes(routes!(ldif::export))
         .routes(routes!(ldif::import))
         .merge(scim_table());

@@ -142,7 +142,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.test.is_some() {
         return health(&config, &mut writer).await;
     }
-    observe::start("ldap-service", &values)?;
+    observe::start_service("ldap-service", &values)?;
     stop.handle();
     // The directory's connection belongs to the runtime that opened it, so that everything is in this one.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -169,6 +169,9 @@ fn configuration(
     Ok((config?, resolved.values))
 }
 
+/// The longest time that writes in progress have once the last connection is closed.
+const WRITES_END: Duration = Duration::from_secs(8);
+
 async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Result<()> {
     let hangups = Hangups::catch().context("SIGHUP")?;
     let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
@@ -188,7 +191,14 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ldap-service serves {scheme}://{address}");
     let routes: Routes = Arc::new(ArcSwap::from_pointee(routes::router(&app.current().config, app.clone())));
     let reloading = tokio::spawn(reload(hangups, app.clone(), acceptor.clone(), routes.clone(), sources));
+    let writes = app.current().writer.state();
     server::serve(listener, app, acceptor, routes, stop).await;
+    // A write whose caller has gone makes its undo file, too.
+    if tokio::time::timeout(WRITES_END, writes.idle()).await.is_err() {
+        tracing::warn!(
+            "writes in progress were not finished: the next start makes undo files of their journals"
+        );
+    }
     reloading.abort();
     tracing::info!("stopped");
     Ok(())

@@ -1,6 +1,6 @@
 //! Searches for programs (`POST /api/v1/ldap/users/search`): a question within the configured users, typed values, pages by cursors.
 //!
-//! - `question`: what a request asks, checked against the configuration, the schema and the secrets.
+//! - `question`: what a request asks, checked against the configuration; `names`: against the schema and the secrets.
 //! - [`cursors`]: the searches that are open between two pages.
 //! - `page`: reads one page of an answer.
 
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 
 pub mod cursors;
+mod names;
 mod page;
 mod question;
 
@@ -33,19 +34,16 @@ pub async fn run(
     object: Map<String, Value>,
 ) -> Result<Page, ApiError> {
     let body = SearchBody::of(object)?;
-    let (mut search, is_resumed) = match &body.cursor {
-        Some(cursor) => {
-            let ticket = cursors.verify(cursor, caller)?;
-            let question = cursors.question(&ticket)?;
-            question.check_same(&body)?;
-            (cursors.take(&ticket)?, true)
-        }
-        None => {
-            let directory = cursors.directory().await?;
-            let question = Question::new(&body, config, &directory)?;
-            (OpenSearch::begin(directory, Arc::new(question), caller).await?, false)
-        }
+    let mut search = if let Some(cursor) = &body.cursor {
+        let ticket = cursors.verify(cursor, caller)?;
+        cursors.question(&ticket)?.check_same(&body)?;
+        cursors.take(&ticket)?
+    } else {
+        let directory = cursors.directory().await?;
+        let question = Question::new(&body, config, &directory)?;
+        OpenSearch::begin(directory, Arc::new(question), caller).await?
     };
+    let is_resumed = body.cursor.is_some();
     // Dropped with its connection if the request is cut off: its next cursor was never told.
     let (mut page, has_more) = search.read().await.map_err(|error| {
         let is_lost = is_resumed && (error.is_connection() || error.is_transient() || error.code().is_none());

@@ -206,13 +206,11 @@ impl Sessions {
         headers: &HeaderMap,
         is_secure: bool,
     ) -> Result<(String, Option<Cookie<'static>>), ApiError> {
-        match value(headers, FORM, is_secure).filter(|value| value.len() == 24) {
-            Some(value) => Ok((self.form_token(&value), None)),
-            None => {
-                let value = random()?;
-                Ok((self.form_token(&value), Some(cookie(FORM, value, is_secure))))
-            }
+        if let Some(value) = value(headers, FORM, is_secure).filter(|value| value.len() == 24) {
+            return Ok((self.form_token(&value), None));
         }
+        let value = random()?;
+        Ok((self.form_token(&value), Some(cookie(FORM, value, is_secure))))
     }
 
     fn form_token(&self, value: &str) -> String {

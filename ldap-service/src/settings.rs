@@ -59,7 +59,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "groups",
         Kind::Object,
-        "The groups: `base_dn` (needed), `filter`, `nested` (`auto`: groups in groups count; `off`: only direct members), `scim`.",
+        "The groups: `base_dn` (needed), `filter`, `nested` (`auto`: groups in groups count; `off`: only direct members), `scim`, `unknown_members` (`refuse`, or `ignore`: ids of new members that no user or group has).",
     )
     .of(Group::People)
     .basic(),

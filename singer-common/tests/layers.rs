@@ -17,7 +17,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// The modules of each `lib.rs`. A module may import only those before it.
-const ORDERS: [(&str, &[&str]); 3] = [
+const ORDERS: [(&str, &[&str]); 4] = [
     ("singer-common", &["operations", "singer", "maps", "plugin"]),
     (
         "tap-ldap",
@@ -37,6 +37,30 @@ const ORDERS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("target-ldap", &["settings", "rules", "config", "map", "plan", "write", "load", "init", "run"]),
+    (
+        "ldap-service",
+        &[
+            "settings",
+            "config",
+            "error",
+            "metrics",
+            "gate",
+            "directory",
+            "write",
+            "login",
+            "sessions",
+            "tokens",
+            "search",
+            "service",
+            "caller",
+            "scim",
+            "ldif",
+            "routes",
+            "server",
+            "init",
+            "run",
+        ],
+    ),
 ];
 /// Files that are not modules of a stage: the roots of crates, and helpers of unit tests.
 const NOT_STAGES: [&str; 3] = ["lib", "main", "testing"];

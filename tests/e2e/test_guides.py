@@ -222,11 +222,34 @@ def check_install(_work, _home):
         assert (ROOT / path).exists(), path
 
 
+def check_service(page):
+    """A check of a page about ldap-service: its configurations have no unknown setting, and the routes that its commands name exist."""
+
+    def check(_work, _home):
+        known, routes = settings("ldap-service"), set(json.loads(run(BIN / "ldap-service", "openapi").stdout)["paths"])
+        found = 0
+        for block in blocks((DOCS / page).read_text()):
+            if block.language == "json" and '"server_url"' in block.text:
+                assert set(json.loads(block.text)) <= known, f"{page}:{block.line}"
+                found += 1
+            for path in re.findall(r"(?:localhost|127\.0\.0\.1|\.example\.com)(?::\d+)?(/(?:api|scim|health|metrics)[\w./-]*)", block.text):
+                patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes]
+                assert any(re.fullmatch(pattern, path.rstrip("/")) for pattern in patterns), f"{page}:{block.line}: {path}"
+                found += 1
+        assert found, f"{page}: nothing to check"
+
+    return check
+
+
 # Pages without a block that can be run here: why, and what is checked in place of it.
 NOT_FOLLOWED = {
     "guides/kubernetes.md": ("there is no cluster", check_kubernetes),
     "guides/container.md": ("it builds release executables and an image", check_container),
     "guides/install.md": ("it installs packages on the machine", check_install),
+    **{
+        page: ("tests/service tries what it is about, against real servers", check_service(page))
+        for page in (f"guides/{name}.md" for name in ("login", "run-the-service", "scim", "search-api", "service-writes", "tokens"))
+    },
 }
 
 # Blocks of followed pages that are held back, by their reasons in the page.

@@ -49,7 +49,8 @@ def tour(service, site):
     print("\nThe protected page, through nginx")
     browser = httpx.Client(base_url=site, trust_env=False, follow_redirects=False)
     answer = browser.get("/")
-    tried.check("without a login", (answer.status_code, answer.headers.get("location", "").partition("?")[0]), (302, "/login"))
+    path = answer.headers.get("location", "").removeprefix(site).partition("?")[0]
+    tried.check("without a login", (answer.status_code, path), (302, "/login"))
     tried.check("ada's credentials", browser.get("/", auth=(ada.uid, ada.password)).status_code, 200)
     tried.check("eve's, who lacks the role", browser.get("/", auth=(eve.uid, eve.password)).status_code, 403)
     spoofed = browser.get("/public/?json", headers={"Remote-User": "root"}).json()

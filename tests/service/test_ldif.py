@@ -339,7 +339,7 @@ def test_more_deletions_than_the_guard_allows_delete_nothing(openldaps, writing,
 
 
 def test_without_the_setting_nothing_is_written(services, openldap):
-    service = services(openldap)
+    service = services(openldap, write=None)
     before = content(openldap)
     for dry_run in (False, True):
         answer = send(service, person(1, openldap.suffix), dry_run=dry_run)

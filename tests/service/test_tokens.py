@@ -338,7 +338,7 @@ def fails_to_start(folder, directory, setting, **settings):
     config = configuration(directory, folder, listen="127.0.0.1:0", **settings)
     path = folder / "wrong.json"
     path.write_text(json.dumps(config))
-    done = run(SERVICE, "--config", path, "--log-format", "json", code=2)
+    done = run(SERVICE, "--config", path, "--log-format", "json", code=2, timeout=60)
     assert f"`{setting}`" in done.stderr, done.stderr
     assert not done.stdout
     return done.stderr

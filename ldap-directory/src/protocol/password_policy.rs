@@ -37,9 +37,8 @@ impl PolicyResponse {
             let value = control.value.as_deref().unwrap_or_default();
             match control.oid.as_str() {
                 oid::PASSWORD_POLICY => {
-                    if response.read_policy(value).is_none() {
-                        tracing::debug!("a password policy response is not well-formed, and is ignored");
-                    }
+                    let read = response.read_policy(value);
+                    tracing::debug!(is_well_formed = read.is_some(), "password policy response");
                 }
                 oid::PASSWORD_EXPIRED => response.has_expired = true,
                 oid::PASSWORD_EXPIRING => {

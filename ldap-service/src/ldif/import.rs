@@ -4,6 +4,7 @@
 //! protected entries and attributes, the number of deletions ([`records`]). Then the plan is made on a preview (dry run), or the
 //! changes are made ([`run`]). Records whose parent comes later in the file are tried again in further passes.
 
+mod attempt;
 pub mod records;
 pub mod report;
 pub mod run;

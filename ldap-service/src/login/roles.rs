@@ -260,9 +260,9 @@ fn roles(rules: &[RoleRule], groups: &Groups, schema: &Schema) -> (Vec<String>, 
     let (mut names, mut scopes) = (BTreeSet::new(), BTreeSet::new());
     for rule in rules {
         let given: Vec<String> = match &rule.role {
-            RoleName::Groups { role, groups: named } => {
+            RoleName::Groups { role, groups: dns } => {
                 let has = |dn: &String| DnKey::parse(dn, schema).is_ok_and(|key| groups.contains_key(&key));
-                if named.iter().any(has) { vec![role.clone()] } else { Vec::new() }
+                if dns.iter().any(has) { vec![role.clone()] } else { Vec::new() }
             }
             RoleName::Below { attribute, below } => {
                 let below = DnKey::parse(below, schema).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Login and forward authentication: `POST /api/v1/auth/login`, `GET /api/v1/auth/me`, `GET /api/v1/auth/forward`.
 
 use axum::Json;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,7 +17,7 @@ use crate::caller;
 use crate::config::Scope;
 use crate::error::ApiError;
 use crate::login::{Credentials, LoggedIn, Login, User};
-use crate::service::{Client, Current, Service};
+use crate::service::{App, Client, Current, Service};
 
 pub(super) mod forward;
 mod identity_headers;
@@ -109,6 +110,7 @@ impl LoginRequest {
         (status = 503, description = "The directory cannot tell: nothing is known about the password", body = Value, content_type = "application/problem+json")
 ))]
 pub(super) async fn login(
+    State(app): State<App>,
     Current(service): Current,
     client: Client,
     headers: HeaderMap,
@@ -124,8 +126,7 @@ pub(super) async fn login(
         password: NonEmptyPassword::new(request.password),
         address: (!is_trusted).then_some(client.address),
     };
-    let LoggedIn { user, password } =
-        service.login.check(&service.config, &service.directory, credentials).await?;
+    let LoggedIn { user, password } = check(&app, &service, credentials).await?;
     Ok(Json(LoginAnswer { user, password: password.into() }))
 }
 
@@ -148,6 +149,22 @@ pub(super) async fn me(
         None => user_of_session(&service, &client, &headers).await?,
     };
     Ok(Json(UserAnswer { user }).into_response())
+}
+
+/// Checks credentials, and counts the outcome.
+async fn check(app: &App, service: &Service, credentials: Credentials<'_>) -> Result<LoggedIn, ApiError> {
+    let checked = service.login.check(&service.config, &service.directory, credentials).await;
+    let outcome = match &checked {
+        Ok(_) => "accepted",
+        Err(error) => match error.status {
+            StatusCode::UNAUTHORIZED => "refused",
+            StatusCode::FORBIDDEN => "not_usable",
+            StatusCode::TOO_MANY_REQUESTS => "throttled",
+            _ => "unavailable",
+        },
+    };
+    app.metrics().login(outcome);
+    checked
 }
 
 /// Returns the user of a bearer token.

@@ -40,7 +40,7 @@ fn schemes() -> Value {
             "type": "apiKey",
             "in": "cookie",
             "name": SESSION,
-            "description": "The session of the login page. Over TLS its name is `__Host-ldap_session`.",
+            "description": "The session of the login page. Over TLS, the name of the cookie is `__Host-ldap_session`.",
         },
         "basic": {
             "type": "http",
@@ -55,6 +55,15 @@ const SESSION: &str = "ldap_session";
 
 /// Adds the answers that every route of a kind may give, and the headers of answers.
 fn complete(path: &str, operation: &mut Value) {
+    if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
+        // What a token with scopes may do, a client certificate with them may do, too.
+        let scopes =
+            ways.iter().find_map(|way| way.get("bearer")).filter(|scopes| *scopes != &json!([])).cloned();
+        let has_certificate = ways.iter().any(|way| way.get("certificate").is_some());
+        if let Some(scopes) = scopes.filter(|_| !has_certificate) {
+            ways.push(json!({"certificate": scopes}));
+        }
+    }
     let has_caller = operation["security"].as_array().is_some_and(|list| !list.is_empty());
     let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation["responses"].as_object_mut() else { return };

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, header};
 use ldap_directory::nearest::nearest;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::{Map, Value};
 
 use super::schemas::{PluginAnswer, PluginFailure, PluginRequest};
@@ -14,6 +15,7 @@ use crate::config::Scope;
 use crate::error::ApiError;
 use crate::search;
 use crate::service::{App, Current, Service};
+use crate::write::{ResourceKind, Subject, WriteOptions};
 
 const OPERATIONS: [&str; 3] = ["search_users", "create_user", "health_check"];
 
@@ -39,9 +41,11 @@ const OPERATIONS: [&str; 3] = ["search_users", "create_user", "health_check"];
         (status = 413, description = "The body is too large", body = PluginFailure, content_type = "application/json"),
         (status = 415, description = "The body is not JSON", body = PluginFailure, content_type = "application/json"),
         (status = 422, description = "The directory has a limit below this answer, or the user is not valid", body = PluginFailure, content_type = "application/json"),
+        (status = 429, description = "Too many deletions or requests", body = PluginFailure, content_type = "application/json"),
         (status = 500, description = "Internal error", body = PluginFailure, content_type = "application/json"),
         (status = 502, description = "The directory refused the operation", body = PluginFailure, content_type = "application/json"),
-        (status = 503, description = "The directory does not answer, or the service has too many requests", body = PluginFailure, content_type = "application/json"),
+        (status = 503, description = "The directory does not answer, or the service has too many requests; or it is not known whether the user was added (`outcome_unknown`): look before it is sent again", body = PluginFailure, content_type = "application/json"),
+        (status = 507, description = "The undo file cannot be written: nothing was changed", body = PluginFailure, content_type = "application/json"),
     )
 )]
 pub(super) async fn execute(
@@ -56,12 +60,12 @@ pub(super) async fn execute(
     let data = match operation {
         "search_users" => {
             caller.require(Scope::Search)?;
-            let page = search::run(&service.cursors, &service.config, &caller.name, params).await?;
+            let page = search::run(&service.cursors, &service.config, &caller.key(), params).await?;
             page.members("users")
         }
         "create_user" => {
             caller.require(Scope::ScimWrite)?;
-            create_user(&service, &params)?
+            create_user(&service, params).await?
         }
         _ => {
             no_params(&params)?;
@@ -82,9 +86,8 @@ fn operation(mut object: Map<String, Value>) -> Result<(&'static str, Map<String
         ApiError::bad_request("invalid_member", format!("`{member}` must be {expected}"))
             .with("member", member.into())
     };
-    let name = match object.remove("operation") {
-        Some(Value::String(name)) => name,
-        _ => return Err(invalid("operation", &format!("one of {}", OPERATIONS.join(", ")))),
+    let Some(Value::String(name)) = object.remove("operation") else {
+        return Err(invalid("operation", &format!("one of {}", OPERATIONS.join(", "))));
     };
     let params = match object.remove("params") {
         Some(Value::Object(params)) => params,
@@ -118,9 +121,26 @@ fn no_params(params: &Map<String, Value>) -> Result<(), ApiError> {
     }
 }
 
-fn create_user(_service: &Service, _params: &Map<String, Value>) -> Result<Vec<u8>, ApiError> {
-    let detail = "the service changes nothing: the setting `write` is not set";
-    Err(ApiError::new(http::StatusCode::FORBIDDEN, "writes_disabled", detail))
+/// Adds a user by the rule `users`, with its plan, guards and undo file. An existing user is never changed.
+async fn create_user(service: &Service, params: Map<String, Value>) -> Result<Vec<u8>, ApiError> {
+    service.writer.undo_dir()?;
+    let directory = service.directory.get()?;
+    let (kind, options) = (ResourceKind::Users, WriteOptions::default());
+    let outcome = service.writer.upsert(&directory, kind, params, Subject::New, options).await?;
+    let mut id = b"null".to_vec();
+    if let Some(found) = &outcome.id {
+        let mut text = Vec::new();
+        let kind = ValueKind::of(directory.schema(), &found.attribute);
+        if kind.write_json(&found.value, &mut text).is_ok() {
+            id = text;
+        }
+    }
+    let (dn, undo_file) = (Value::from(outcome.dn), Value::from(outcome.undo_file));
+    let mut data =
+        format!("\"dn\":{dn},\"effect\":\"{}\",\"undo_file\":{undo_file},\"id\":", outcome.effect.word())
+            .into_bytes();
+    data.extend_from_slice(&id);
+    Ok(data)
 }
 
 #[cfg(test)]
@@ -128,25 +148,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(body: Value) -> Result<(&'static str, Map<String, Value>), ApiError> {
+    fn of(body: &Value) -> Result<(&'static str, Map<String, Value>), ApiError> {
         operation(body.as_object().unwrap().clone())
     }
 
     #[test]
     fn an_operation_is_known_or_the_nearest_is_named() {
-        let (name, params) = of(json!({"operation": "search_users", "params": {"count": 1}})).unwrap();
+        let (name, params) = of(&json!({"operation": "search_users", "params": {"count": 1}})).unwrap();
         assert_eq!((name, params.len()), ("search_users", 1));
-        assert_eq!(of(json!({"operation": "health_check", "params": null})).unwrap().1.len(), 0);
-        let error = of(json!({"operation": "serch_users"})).unwrap_err();
+        assert_eq!(of(&json!({"operation": "health_check", "params": null})).unwrap().1.len(), 0);
+        let error = of(&json!({"operation": "serch_users"})).unwrap_err();
         assert_eq!((error.code, &error.fields["near"]), ("unknown_operation", &json!("search_users")));
-        assert_eq!(of(json!({"operation": "drop_table"})).unwrap_err().code, "unknown_operation");
+        assert_eq!(of(&json!({"operation": "drop_table"})).unwrap_err().code, "unknown_operation");
         for (body, code) in [
             (json!({}), "invalid_member"),
             (json!({"operation": 1}), "invalid_member"),
             (json!({"operation": "search_users", "params": []}), "invalid_member"),
             (json!({"operation": "search_users", "parms": {}}), "unknown_member"),
         ] {
-            assert_eq!(of(body.clone()).unwrap_err().code, code, "{body}");
+            assert_eq!(of(&body).unwrap_err().code, code, "{body}");
         }
     }
 }

@@ -177,7 +177,7 @@ pub(super) struct HealthCheck {
 pub(super) struct PluginRequest {
     /// `search_users` (needs the scope `search`, too), `create_user` (needs `scim.write`, too) or `health_check`.
     operation: PluginOperation,
-    /// `search_users`: the members of a search. `create_user`: the attributes of the user as of the mapping rule `users`. `health_check`: none.
+    /// `search_users`: the members of a search. `create_user`: the attributes of the user by their LDAP names, and `password`, as the mapping rule `users` takes them. `health_check`: none.
     #[schema(additional_properties = true)]
     params: Option<serde_json::Map<String, Value>>,
 }
@@ -192,7 +192,7 @@ pub(super) enum PluginOperation {
     HealthCheck,
 }
 
-/// The outcome of an operation that succeeded. `search_users`: `users`, `count`, `next_cursor`. `create_user`: the entry. `health_check`: the
+/// The outcome of an operation that succeeded. `search_users`: `users`, `count`, `next_cursor`. `create_user`: `dn`, `id` (the immutable id), `effect` (`added`), `undo_file` (below `write.undo_dir`). `health_check`: the
 /// health report; `success` says that the check was made, and `status` in `data` what it found.
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "for the document")]

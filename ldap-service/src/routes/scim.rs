@@ -1,7 +1,7 @@
 //! SCIM 2.0: `/scim/v2` (RFC 7644).
 
 use axum::body::Bytes;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::caller::Caller;
 use crate::config::Scope;
 use crate::error::ApiError;
-use crate::scim::documents::{self, Abilities};
+use crate::scim::documents::Abilities;
 use crate::scim::error::{ScimError, ScimType};
 use crate::scim::listing::{DEFAULT_COUNT, LIST_RESPONSE, ListQuery};
 use crate::scim::mapping::ResourceType;
@@ -82,9 +82,9 @@ impl Asked {
     }
 
     /// Returns the entity tags of a header (RFC 9110 section 8.8.3).
-    fn tags(&self, name: HeaderName) -> Result<Option<Vec<String>>, ApiError> {
+    fn tags(&self, name: &HeaderName) -> Result<Option<Vec<String>>, ApiError> {
         let mut tags: Option<Vec<String>> = None;
-        for value in self.headers.get_all(&name) {
+        for value in self.headers.get_all(name) {
             let Ok(text) = value.to_str() else {
                 return Err(ScimError::value(format!("{name}: not an entity tag")).into());
             };
@@ -131,7 +131,7 @@ impl Asked {
         let projection = self.list_query()?.projection;
         let found = store.get(resource, id, &projection).await?;
         let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-        let known = self.tags(header::IF_NONE_MATCH)?.unwrap_or_default();
+        let known = self.tags(&header::IF_NONE_MATCH)?.unwrap_or_default();
         let version = found.version().map(opaque);
         if known.iter().any(|tag| tag == "*" || Some(opaque(tag)) == version) {
             return Ok(with_version(StatusCode::NOT_MODIFIED.into_response(), found.version()));
@@ -154,7 +154,7 @@ impl Asked {
     async fn replace(&self, resource: ResourceType, id: &str, body: &Bytes) -> Result<Response, ApiError> {
         let store = self.to_write()?;
         let projection = self.list_query()?.projection;
-        let if_match = self.tags(header::IF_MATCH)?;
+        let if_match = self.tags(&header::IF_MATCH)?;
         let found = store.replace(resource, id, &self.body(body)?, if_match.as_deref()).await?;
         resource_answer(StatusCode::OK, &store, resource, found, &projection)
     }
@@ -162,7 +162,7 @@ impl Asked {
     async fn patch(&self, resource: ResourceType, id: &str, body: &Bytes) -> Result<Response, ApiError> {
         let store = self.to_write()?;
         let projection = self.list_query()?.projection;
-        let if_match = self.tags(header::IF_MATCH)?;
+        let if_match = self.tags(&header::IF_MATCH)?;
         match store.patch(resource, id, &self.body(body)?, if_match.as_deref(), &projection).await? {
             Written::Resource(found) => {
                 resource_answer(StatusCode::OK, &store, resource, *found, &projection)
@@ -175,7 +175,7 @@ impl Asked {
 
     async fn delete(&self, resource: ResourceType, id: &str) -> Result<Response, ApiError> {
         let store = self.to_write()?;
-        let if_match = self.tags(header::IF_MATCH)?;
+        let if_match = self.tags(&header::IF_MATCH)?;
         store.delete(resource, id, if_match.as_deref()).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     }
@@ -258,7 +258,7 @@ fn one_of(documents: Vec<Value>, id: &str) -> Result<Response, ApiError> {
 ///
 /// The body is a SearchRequest. Without `sortBy` and `cursor`: users come first, then groups, each in the order of its ids. A filter that one
 /// of the two types does not have is refused.
-#[utoipa::path(post, path = "/scim/v2/.search", tag = "scim", security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
+#[utoipa::path(post, path = "/scim/v2/.search", operation_id = "scimSearch", tag = "scim", security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     request_body(content = Value, content_type = "application/scim+json", description = "A SearchRequest (RFC 7644 section 3.4.3)"),
     responses(
         (status = 200, description = "A ListResponse", body = Value, content_type = "application/scim+json"),

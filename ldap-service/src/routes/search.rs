@@ -21,7 +21,7 @@ use crate::service::Current;
 #[utoipa::path(
     post,
     path = "/api/v1/ldap/users/search",
-    operation_id = "searchUsers",
+    operation_id = "findUsers",
     tag = "search",
     security(("bearer" = ["search"]), ("certificate" = ["search"])),
     request_body(content = SearchBody, content_type = "application/json", description = "What to look for"),
@@ -43,7 +43,7 @@ pub(super) async fn search_users(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Search)?;
     let object = body::object(&headers, &body)?;
-    let page = search::run(&service.cursors, &service.config, &caller.name, object).await?;
+    let page = search::run(&service.cursors, &service.config, &caller.key(), object).await?;
     let mut answer = b"{\"status\":\"success\",".to_vec();
     answer.extend_from_slice(&page.members("data"));
     answer.push(b'}');

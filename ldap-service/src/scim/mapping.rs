@@ -67,6 +67,7 @@ impl ResourceType {
 }
 
 /// A SCIM value that is held in one LDAP attribute.
+#[allow(clippy::struct_excessive_bools, reason = "properties of an attribute, each by itself")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// Where it is in a resource.

@@ -333,8 +333,8 @@ fn stored(
     Ok(match list.pop() {
         None => Value::Null,
         Some(only) if list.is_empty() => only,
-        Some(last) => {
-            list.push(last);
+        Some(end) => {
+            list.push(end);
             Value::Array(list)
         }
     })

@@ -256,7 +256,7 @@ impl Renderer<'_> {
             }
         }
         let octets = digest.finalize();
-        let hex: String = octets.iter().take(12).map(|b| format!("{b:02x}")).collect();
+        let hex = octets.iter().take(12).fold(String::new(), |hex, b| format!("{hex}{b:02x}"));
         Some(format!("W/\"{hex}\""))
     }
 

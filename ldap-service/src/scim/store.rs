@@ -129,7 +129,7 @@ impl<'s> Store<'s> {
     }
 
     /// Returns the LDAP attributes to read.
-    fn attributes(&self, kind: &Kind, with_members: bool) -> Vec<String> {
+    fn attributes(kind: &Kind, with_members: bool) -> Vec<String> {
         let mut names: Vec<String> = kind.mapping.own_attributes().into_iter().map(str::to_owned).collect();
         names.extend(kind.mapping.fields.iter().map(|f| f.attribute.clone()));
         names.extend(kind.mapping.members.clone().filter(|_| with_members));
@@ -200,7 +200,7 @@ impl<'s> Store<'s> {
     ) -> Result<Found, ApiError> {
         let kind = self.kind(resource)?;
         let wants_members = projection.wants(&kind.mapping, resource.schema(), "members");
-        let entry = self.entry_of(kind, id, &self.attributes(kind, wants_members)).await?;
+        let entry = self.entry_of(kind, id, &Self::attributes(kind, wants_members)).await?;
         let entry = entry.ok_or_else(|| not_found(resource, id))?;
         self.found(kind, entry, projection, &Links::default()).await?.ok_or_else(|| not_found(resource, id))
     }

@@ -365,4 +365,6 @@ pub fn within(entries: &Filter, truth: Truth) -> Option<Filter> {
 }
 
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 pub(super) mod tests;

@@ -53,15 +53,15 @@ pub fn field_to_value(field: &Field, path: &str, json: &Value) -> Result<Option<
 pub fn typed(kind: Type, path: &str, json: &Value) -> Result<Value, ScimError> {
     match (kind, json) {
         (_, Value::Null) => Ok(Value::Null),
-        (Type::Boolean, Value::Bool(_)) => Ok(json.clone()),
         (Type::Boolean, Value::String(text)) => match text.to_ascii_lowercase().as_str() {
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
             "" => Ok(Value::Null),
             _ => Err(ScimError::value(format!("{path}: true or false expected"))),
         },
-        (Type::Integer, Value::Number(_)) => Ok(json.clone()),
-        (Type::String | Type::DateTime | Type::Binary | Type::Reference, Value::String(_)) => {
+        (Type::Boolean, Value::Bool(_))
+        | (Type::Integer, Value::Number(_))
+        | (Type::String | Type::DateTime | Type::Binary | Type::Reference, Value::String(_)) => {
             Ok(json.clone())
         }
         _ => Err(ScimError::value(format!("{path}: a value of type {} expected", kind.keyword()))),

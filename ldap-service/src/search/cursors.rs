@@ -288,3 +288,133 @@ fn close_idle(open: &Open, now: Instant) {
     // Closed without the lock.
     drop(closed);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(n: u8) -> CursorKey {
+        CursorKey([n; 32])
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_valid_for_its_key_and_caller_alone(id: [u8; ID], page: u32, caller in "[a-z]{0,8}", other in "[a-z]{0,8}") {
+            let ticket = Ticket { id, page };
+            let text = key(1).sign(ticket, &caller);
+            prop_assert_eq!(key(1).verify(&text, &caller), Some(ticket));
+            prop_assert_eq!(key(2).verify(&text, &caller), None);
+            if caller != other {
+                prop_assert_eq!(key(1).verify(&text, &other), None);
+            }
+        }
+
+        #[test]
+        fn a_cursor_that_was_changed_is_not_valid(id: [u8; ID], page: u32, at in 0..48usize, bit in 0..6u32) {
+            let text = key(1).sign(Ticket { id, page }, "hr");
+            prop_assert_eq!(text.len(), 48);
+            let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let mut octets = text.into_bytes();
+            let value = alphabet.iter().position(|c| *c == octets[at]).unwrap();
+            octets[at] = alphabet[value ^ (1 << bit)];
+            prop_assert_eq!(key(1).verify(&String::from_utf8(octets).unwrap(), "hr"), None);
+        }
+
+        #[test]
+        fn a_text_is_no_cursor(text in ".{0,60}") {
+            prop_assert_eq!(key(1).verify(&text, "hr"), None);
+        }
+    }
+
+    /// A directory of this many people, and its cursors.
+    fn of_people(count: usize) -> (tempfile::NamedTempFile, Cursors, crate::config::Config) {
+        let file = tempfile::Builder::new().suffix(".ldif").tempfile().unwrap();
+        let person = |n| {
+            format!(
+                "dn: uid=u{n},dc=x\nobjectClass: inetOrgPerson\nuid: u{n}\ncn: U {n}\nsn: S\nuserPassword: pw\n\n"
+            )
+        };
+        let people: String = (0..count).map(person).collect();
+        let text = format!("dn: dc=x\nobjectClass: domain\ndc: x\n\n{people}");
+        std::fs::write(file.path(), text).unwrap();
+        let resolved = crate::settings::TABLE.resolve(&[], &std::collections::BTreeMap::new()).unwrap();
+        let mut values = resolved.values;
+        values.insert("server_url".into(), format!("ldif:{}", file.path().display()).into());
+        values.insert("users".into(), serde_json::json!({"base_dn": "dc=x"}));
+        let config = crate::config::Config::from_settings(&values, &mut Vec::new()).unwrap();
+        let cursors = Cursors::new(&config.directory, key(7));
+        (file, cursors, config)
+    }
+
+    async fn ask(
+        cursors: &Cursors,
+        config: &crate::config::Config,
+        caller: &str,
+        body: serde_json::Value,
+    ) -> Result<super::super::Page, ApiError> {
+        super::super::run(cursors, config, caller, body.as_object().unwrap().clone()).await
+    }
+
+    #[tokio::test]
+    async fn pages_join_to_the_whole_whatever_their_size() {
+        let (_file, cursors, config) = of_people(23);
+        for count in [1, 2, 7, 22, 23, 24, 1000] {
+            let mut names = Vec::new();
+            let mut body = serde_json::json!({"attributes": ["uid"], "count": count});
+            loop {
+                let page = ask(&cursors, &config, "hr", body).await.unwrap();
+                let entries: Vec<serde_json::Value> = serde_json::from_slice(&page.entries).unwrap();
+                assert_eq!(entries.len(), usize::try_from(page.count).unwrap());
+                assert!(page.count <= count && (page.count == count || page.next_cursor.is_none()));
+                names.extend(entries.iter().map(|e| e["uid"][0].as_str().unwrap().to_owned()));
+                let Some(cursor) = page.next_cursor else { break };
+                body = serde_json::json!({"cursor": cursor});
+            }
+            assert_eq!(names.len(), 23, "{count}");
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), 23, "{count}");
+        }
+        assert!(cursors.open().is_empty(), "nothing is left open");
+    }
+
+    #[tokio::test]
+    async fn open_searches_are_bounded_by_caller_number_and_time() {
+        let (_file, cursors, config) = of_people(3);
+        let body = || serde_json::json!({"count": 1});
+        let mut first = None;
+        for n in 0..=MOST_OF_CALLER {
+            let page = ask(&cursors, &config, "hr", body()).await.unwrap();
+            if n == 0 {
+                first = page.next_cursor;
+            }
+        }
+        assert_eq!(cursors.open().len(), MOST_OF_CALLER);
+        let again =
+            ask(&cursors, &config, "hr", serde_json::json!({"cursor": first.unwrap()})).await.unwrap_err();
+        assert_eq!((again.status, again.code), (StatusCode::GONE, "cursor_expired"));
+        for n in 0..MOST {
+            ask(&cursors, &config, &format!("caller{n}"), body()).await.unwrap();
+        }
+        assert_eq!(cursors.open().len(), MOST);
+        assert!(cursors.open().iter().all(|s| s.caller != "hr"), "the least recently used gave way");
+        let now = Instant::now();
+        close_idle(&cursors.open, now + IDLE / 2);
+        assert_eq!(cursors.open().len(), MOST);
+        close_idle(&cursors.open, now + IDLE);
+        assert!(cursors.open().is_empty());
+    }
+
+    #[tokio::test]
+    async fn secrets_are_in_no_answer_of_a_file() {
+        let (_file, cursors, config) = of_people(2);
+        for attributes in [serde_json::json!(["*"]), serde_json::json!(["+", "*"]), serde_json::Value::Null] {
+            let page =
+                ask(&cursors, &config, "hr", serde_json::json!({"attributes": attributes})).await.unwrap();
+            let text = String::from_utf8(page.entries).unwrap();
+            assert!(text.contains("\"uid\"") && !text.to_lowercase().contains("userpassword"), "{text}");
+        }
+    }
+}

@@ -1,17 +1,16 @@
 //! What a request asks for, and whether it may.
 
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::base_type;
 use ldap_directory::filter::{Filter, FilterError};
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::Schema;
-use ldap_directory::secret::SecretAttributes;
-use ldap_directory::{Directory, KnownNames, Paging, Scope, SearchRequest, UnknownName};
+use ldap_directory::{Directory, Paging, Scope, SearchRequest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use singer_common::plugin::settings::SHARED;
 use utoipa::ToSchema;
 
+use super::names::Checks;
 use super::page::Warning;
 use crate::config::{Config, Limits};
 use crate::error::ApiError;
@@ -166,8 +165,7 @@ impl Question {
         let base_dn = body.base_dn.clone().unwrap_or_else(|| config.users.base_dn.clone());
         let base = base_within(&base_dn, &config.users.base_dn, schema)?;
         let asked = body.filter.as_deref().map(|text| parsed(text, &config.limits)).transpose()?;
-        let checks =
-            Checks { names: KnownNames::new(directory), schema, secrets: directory.secret_attributes() };
+        let checks = Checks::new(directory);
         let mut warnings = Vec::new();
         if let Some(filter) = &asked {
             checks.filter(filter)?;
@@ -280,8 +278,11 @@ fn parsed(text: &str, limits: &Limits) -> Result<Filter, ApiError> {
 /// Returns where a filter is not valid, in octets from 0.
 fn position(error: &FilterError) -> Option<usize> {
     match error {
-        FilterError::Expected { at, .. } | FilterError::Unescaped { at, .. } => Some(*at),
-        FilterError::BadAttribute(at) | FilterError::BadEscape(at) | FilterError::TooDeep(at) => Some(*at),
+        FilterError::Expected { at, .. }
+        | FilterError::Unescaped { at, .. }
+        | FilterError::BadAttribute(at)
+        | FilterError::BadEscape(at)
+        | FilterError::TooDeep(at) => Some(*at),
         FilterError::BuiltTooDeep | FilterError::BuiltOfNoAttribute(_) => None,
     }
 }
@@ -303,132 +304,103 @@ fn size(filter: &Filter) -> (usize, usize) {
     }
 }
 
-/// The checks of names.
-struct Checks<'a> {
-    names: KnownNames<'a>,
-    schema: &'a Schema,
-    secrets: &'a SecretAttributes,
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
 
-impl Checks<'_> {
-    /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
-    fn compares_secret(&self, name: &str) -> bool {
-        let is_type = |t: &&ldap_directory::schema::AttributeType| {
-            t.names.iter().any(|name| self.secrets.contains(name)) || self.secrets.contains(&t.oid)
-        };
-        self.is_secret(name)
-            || self
-                .schema
-                .attribute_types()
-                .iter()
-                .filter(is_type)
-                .any(|t| self.schema.is_subtype(&t.oid, name))
+    use super::*;
+
+    fn body(value: &Value) -> Result<SearchBody, ApiError> {
+        SearchBody::of(value.as_object().unwrap().clone())
     }
 
-    fn is_secret(&self, name: &str) -> bool {
-        self.secrets.contains(name) || self.secrets.contains(self.schema.canonical_name(name))
-    }
-
-    fn refuse_secret(member: &str, name: &str) -> Result<(), ApiError> {
-        let detail = format!("`{member}`: `{}` is secret: it is neither shown nor compared", base_type(name));
-        Err(ApiError::bad_request("secret_attribute", detail)
-            .with("member", member.into())
-            .with("attribute", base_type(name).into()))
-    }
-
-    fn unknown(&self, member: &str, name: &str) -> Result<(), ApiError> {
-        let found = self.names.attribute(name).err();
-        match found {
-            Some(unknown) => Err(not_known(member, &unknown)),
-            None if self.names.is_unknown_oid(base_type(name)) => {
-                let near = Vec::new();
-                Err(not_known(member, &UnknownName { what: "attribute", name: name.to_owned(), near }))
-            }
-            None => Ok(()),
+    #[test]
+    fn trap_09_no_member_chooses_a_server() {
+        for name in SHARED.iter().flat_map(|s| s.aliases.iter().chain([&s.name])) {
+            assert_eq!(body(&json!({*name: "x"})).unwrap_err().code, "server_is_configured", "{name}");
+        }
+        for name in ["host", "Host", "bindDN", "server-url", "useSSL", "password", "LDAP_URL", "userDn"] {
+            assert_eq!(body(&json!({name: null})).unwrap_err().code, "server_is_configured", "{name}");
+        }
+        for (name, near) in
+            [("base", "base_dn"), ("fliter", "filter"), ("Attributes", "attributes"), ("zzzzzzzzzz", "")]
+        {
+            let error = body(&json!({name: "x"})).unwrap_err();
+            assert_eq!(error.code, "unknown_member");
+            assert_eq!(error.fields["near"].as_str().unwrap_or_default(), near);
         }
     }
 
-    fn filter(&self, filter: &Filter) -> Result<(), ApiError> {
-        for name in filter.attributes() {
-            if base_type(name).eq_ignore_ascii_case("dn") {
-                let detail = "`filter`: the DN is not an attribute; narrow `base_dn`, or use an attribute such as entryDN";
-                return Err(ApiError::bad_request("unknown_attribute", detail)
-                    .with("member", "filter".into())
-                    .with("attribute", name.into()));
-            }
-            if self.compares_secret(name) {
-                return Self::refuse_secret("filter", name);
-            }
-            self.unknown("filter", name)?;
+    #[test]
+    fn a_base_is_within_by_its_key() {
+        let within = |base: &str| base_within(base, "ou=people,dc=x", Schema::standard());
+        for base in ["ou=people,dc=x", "OU=People , DC=X", "2.5.4.11=people,dc=x", "uid=a,ou=people,dc=x"] {
+            assert!(within(base).is_ok(), "{base}");
         }
-        if compares_all(filter) {
-            let detail =
-                "`filter`: a comparison without an attribute compares secrets, too; name an attribute";
-            return Err(ApiError::bad_request("secret_attribute", detail).with("member", "filter".into()));
+        for base in [
+            "dc=x",
+            "",
+            "ou=people,dc=x,dc=y",
+            "xou=people,dc=x",
+            r"cn=ou\3dpeople\2cdc\3dx",
+            "ou=people2,dc=x",
+        ] {
+            assert_eq!(within(base).unwrap_err().code, "base_dn_outside", "{base}");
         }
-        self.names.unknown_in(filter).first().map_or(Ok(()), |unknown| Err(not_known("filter", unknown)))
+        assert_eq!(within("people").unwrap_err().code, "invalid_dn");
     }
 
-    fn undefined(&self, filter: &Filter) -> Vec<Warning> {
-        let warning = |undefined: ldap_directory::Undefined| Warning {
-            code: "undefined_comparison",
-            about: undefined.comparison.into(),
-            count: 1,
-            detail: format!("no entry matches: {}; expected: {}", undefined.problem, undefined.expected),
-        };
-        self.names.undefined_in(filter).into_iter().map(warning).collect()
+    fn filters() -> impl Strategy<Value = Filter> {
+        let leaf = prop_oneof![
+            ("[a-z]{1,4}", "[ -~]{0,4}").prop_map(|(a, v)| Filter::equality(a, v)),
+            "[a-z]{1,4}".prop_map(Filter::Present),
+            (proptest::option::of("[a-z]{1,4}"), any::<bool>()).prop_map(|(attribute, dn)| {
+                Filter::Extensible { rule: Some("2.5.13.2".into()), attribute, dn, value: b"x".to_vec() }
+            }),
+        ];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Filter::And),
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Filter::Or),
+                inner.prop_map(|f| Filter::Not(Box::new(f))),
+            ]
+        })
     }
 
-    /// Returns the attributes to request, and those that every entry of the answer has.
-    fn attributes(&self, asked: Option<&[String]>) -> Result<(Vec<String>, Vec<String>), ApiError> {
-        let Some(asked) = asked else { return Ok((vec!["*".to_owned()], Vec::new())) };
-        let (mut requested, mut named) = (Vec::new(), Vec::new());
-        for name in asked {
-            match name.as_str() {
-                "*" | "+" | "1.1" => requested.push(name.clone()),
-                // Every entry of the answer has it.
-                dn if dn.eq_ignore_ascii_case("dn") => {}
-                _ => {
-                    if Filter::Present(name.clone()).check().is_err() {
-                        let detail =
-                            format!("`attributes`: `{name}` is not an attribute description (RFC 4512)");
-                        return Err(ApiError::bad_request("invalid_attribute", detail)
-                            .with("member", "attributes".into())
-                            .with("attribute", name.as_str().into()));
-                    }
-                    // Of a supertype's subtypes, the secret ones are left out of the answer.
-                    if self.is_secret(name) {
-                        Self::refuse_secret("attributes", name)?;
-                    }
-                    self.unknown("attributes", name)?;
-                    requested.push(name.clone());
-                    named.push(self.schema.spell(name));
+    /// Returns the comparisons of a filter.
+    fn leaves(filter: &Filter) -> Vec<&Filter> {
+        match filter {
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(leaves).collect(),
+            Filter::Not(inner) => leaves(inner),
+            leaf => vec![leaf],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_is_bounded_by_its_comparisons(filter in filters(), most in 1..50usize) {
+            let limits = Limits { filter_terms: most, ..Limits::default() };
+            let parsed = parsed(&filter.to_string(), &limits);
+            let count = leaves(&filter).len();
+            if count > most {
+                prop_assert_eq!(parsed.unwrap_err().code, "filter_too_large");
+            } else if let Err(error) = parsed {
+                // Empty sets count, too.
+                prop_assert_eq!(error.code, "filter_too_large");
+                prop_assert!(size(&filter).0 > most);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in prop_oneof![any::<String>(), "[()&|!a=*:<>~\\\\ \u{e9}1]{0,40}"]) {
+            match parsed(&text, &Limits::default()) {
+                Ok(filter) => prop_assert!(size(&filter).0 <= Limits::default().filter_terms),
+                Err(error) => {
+                    let at = error.fields.get("position").and_then(Value::as_u64).unwrap_or_default();
+                    prop_assert!(at <= text.len() as u64);
                 }
             }
         }
-        if requested.is_empty() {
-            requested.push("1.1".to_owned());
-        }
-        Ok((requested, named))
-    }
-}
-
-fn not_known(member: &str, unknown: &UnknownName) -> ApiError {
-    let code = if unknown.what == "attribute" { "unknown_attribute" } else { "unknown_object_class" };
-    let hint = unknown.either().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    let detail = format!("`{member}`: the directory has no {} `{}`{hint}", unknown.what, unknown.name);
-    ApiError::bad_request(code, detail)
-        .with("member", member.into())
-        .with("attribute", unknown.name.as_str().into())
-        .with("near", unknown.near.first().cloned().into())
-}
-
-/// Whether a filter has a comparison with every attribute (RFC 4511 section 4.5.1.7.7).
-fn compares_all(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(compares_all),
-        Filter::Not(inner) => compares_all(inner),
-        Filter::Extensible { attribute, .. } => attribute.is_none(),
-        _ => false,
     }
 }

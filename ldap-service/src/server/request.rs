@@ -13,9 +13,10 @@ use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
+use singer_common::operations::observe::RequestSpan;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
@@ -124,8 +125,13 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
     let account = Account::begin(&app, request.method(), &client);
     let path = request.uri().path().to_owned();
     let request_id = client.request_id.clone();
-    let worked = AssertUnwindSafe(work(routes, service, client, request)).catch_unwind();
-    let response = match worked.await {
+    let span = span(&service.config, &peer, account.method, request.headers());
+    let work = work(routes, service, client, request);
+    let work = match &span {
+        Some(span) => Either::Left(span.around(work)),
+        None => Either::Right(work),
+    };
+    let response = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => error.into_response(),
         Err(_) => {
@@ -140,7 +146,11 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     let code = response.extensions().get::<ApiError>().map(|error| error.code);
     let mut response = error::render(response, &path, &request_id);
-    account.end(route, response.status().as_u16(), code);
+    let status = response.status().as_u16();
+    if let Some(span) = span {
+        span.done(account.method, route, status, &request_id);
+    }
+    account.end(route, status, code);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, value);
@@ -148,6 +158,13 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Begins the span of a request. A trace of a trusted proxy goes on.
+fn span(config: &Config, peer: &Peer, method: &'static str, headers: &HeaderMap) -> Option<RequestSpan> {
+    let is_trusted = config.trusted_proxies.iter().any(|network| network.contains(&peer.address));
+    let text = |name: &str| headers.get(name).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
+    RequestSpan::begin(method, text("traceparent"), text("tracestate"))
 }
 
 /// Returns the method's name, of a bounded number of names.

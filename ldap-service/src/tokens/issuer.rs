@@ -38,10 +38,17 @@ impl Issuer {
     /// # Errors
     /// `jwt.ca_file` cannot be used.
     pub(super) fn new(config: &JwtConfig) -> Result<Self, SettingsError> {
+        let first = config.jwks_url.as_ref().unwrap_or(&config.issuer);
+        let is_local = provider_url(first).is_ok_and(|url| is_loopback(&url));
         let roots = match &config.ca_file {
             Some(path) => authorities(path)?,
             None => rustls_native_certs::load_native_certs().certs,
         };
+        if roots.is_empty() && !is_local {
+            tracing::warn!(
+                "setting `jwt.ca_file`: this system has no trusted certificates, so that no issuer is trusted; name a file of authorities"
+            );
+        }
         let roots: Vec<_> =
             roots.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect();
         let tls = TlsConfig::builder()
@@ -49,8 +56,6 @@ impl Issuer {
             .root_certs(RootCerts::new_with_certs(&roots))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        let first = config.jwks_url.as_ref().unwrap_or(&config.issuer);
-        let is_local = provider_url(first).is_ok_and(|url| is_loopback(&url));
         let mut agent = ureq::Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)

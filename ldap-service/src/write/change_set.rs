@@ -25,8 +25,10 @@ pub(crate) struct ChangeSet {
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> WriteError {
-    tracing::error!("write.undo_dir: {error}; nothing is written");
-    let detail = format!("write.undo_dir: {error}; nothing was changed");
+    // The caller is not told where the files are.
+    tracing::error!(setting = "write.undo_dir", "write.undo_dir: {error}; nothing is written");
+    let detail =
+        "the undo file cannot be written, and nothing was changed; the reason is in the service's log";
     WriteError::new(WriteErrorKind::Undo, detail)
 }
 

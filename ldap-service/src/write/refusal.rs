@@ -72,6 +72,11 @@ pub(crate) fn of_directory(error: &DirectoryError, schema: &Schema) -> WriteErro
             "the directory did not answer: read the entry before the request is sent again, for the change may have been made"
                 .to_owned()
         }
+        (WriteErrorKind::Undo, _) => {
+            tracing::error!(setting = "write.undo_dir", "{error}");
+            "the undo file cannot be written, and the change was not made; the reason is in the service's log"
+                .to_owned()
+        }
         (_, DirectoryError::Operation { code, text, .. }) => {
             printable(&result_code::describe(*code, text)).into_owned()
         }

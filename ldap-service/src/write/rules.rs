@@ -167,11 +167,12 @@ fn required_classes(filter: &Filter, classes: &mut Vec<String>) {
 fn password_mode(directory: &Directory, config: &DirectoryConfig) -> Option<&'static str> {
     let root_dse = directory.root_dse();
     let is_encrypted = config.unencrypted_servers().next().is_none();
-    let stays_here = !config.unencrypted_servers().any(|server| server.leaves_this_machine());
+    let stays_here = !config.unencrypted_servers().any(ldap_directory::ServerUrl::leaves_this_machine);
     match root_dse.vendor {
         Vendor::ActiveDirectory => is_encrypted.then_some("unicode_pwd"),
         Vendor::Ldif => Some("hash:ssha512"),
-        Vendor::Ds389 if !is_encrypted => Some("hash:ssha512"),
+        // It sets them over TLS only, and accepts hashed ones of its administrators only.
+        Vendor::Ds389 if !is_encrypted => None,
         _ if root_dse.lacks_extension(oid::PASSWORD_MODIFY) || !stays_here => Some("hash:ssha512"),
         _ => Some("exop"),
     }

@@ -340,14 +340,11 @@ impl Job<'_> {
         let found = entries::find(self.directory, &self.base, Scope::Subtree, filter, &["1.1"], 2).await;
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
-        let other = found.iter().find(|entry| self.territory.key(&entry.dn).ok() != own);
-        match other {
-            None => Ok(()),
-            Some(_) => {
-                let detail = format!("another entry has this value of `{name}`");
-                Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
-            }
+        if found.iter().all(|entry| self.territory.key(&entry.dn).ok() == own) {
+            return Ok(());
         }
+        let detail = format!("another entry has this value of `{name}`");
+        Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -205,10 +205,8 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        self.detached(
-            async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
-        )
-        .await
+        let work = async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await };
+        reference::note(self.detached(work).await)
     }
 
     /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.

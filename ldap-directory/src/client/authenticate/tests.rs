@@ -143,12 +143,11 @@ async fn trap_05_a_login_is_one_bind_whatever_the_answer() {
         let (first, other) = (Fake::start(Then::Answer(code)).await, Fake::start(Then::Answer(0)).await);
         let directory = directory(config([first.server.clone(), other.server.clone()])).await;
         let answer = directory.authenticate(DN, &password("Grüße")).await;
-        match expected {
-            Some(expected) => assert_eq!(answer.unwrap(), expected),
-            None => {
-                let error = answer.unwrap_err();
-                assert_eq!(error.kind(), crate::ErrorKind::Bind(u32::from(code)), "{error}");
-            }
+        if let Some(expected) = expected {
+            assert_eq!(answer.unwrap(), expected);
+        } else {
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Bind(u32::from(code)), "{error}");
         }
         let binds = first.binds.lock().unwrap().clone();
         assert_eq!(binds, [(DN.to_owned(), "Grüße".as_bytes().to_vec(), true)], "code {code}");

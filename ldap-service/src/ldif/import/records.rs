@@ -160,28 +160,27 @@ fn wanted(dn: String, attributes: Vec<Attribute>, directory: &Directory) -> Resu
     let mut all: Vec<Wanted> = Vec::with_capacity(attributes.len());
     for attribute in attributes {
         let description = schema.spell_for_transfer(&attribute.description);
-        match all.iter_mut().find(|there| schema.same_description(&there.description, &description)) {
+        let is_it = |there: &&mut Wanted| schema.same_description(&there.description, &description);
+        if let Some(there) = all.iter_mut().find(is_it) {
             // Two names of one attribute.
-            Some(there) => there.values.extend(attribute.values),
-            None => {
-                let compare = Compare::usual(&description);
-                all.push(Wanted { description, values: attribute.values, policy: Policy::Force, compare });
-            }
+            there.values.extend(attribute.values);
+            continue;
         }
+        let compare = Compare::usual(&description);
+        all.push(Wanted { description, values: attribute.values, policy: Policy::Force, compare });
     }
     let rdn = first_rdn(&dn).ok().flatten().ok_or_else(|| {
         WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not the DN of an entry"))
     })?;
     for ava in rdn.avas {
         let description = schema.spell(&ava.attribute);
-        match all.iter_mut().find(|there| schema.same_description(&there.description, &description)) {
-            Some(there) => {
-                let has = |value: &Vec<u8>| schema.values_match(&description, value, &ava.value);
-                if !there.values.iter().any(has) {
-                    there.values.push(ava.value);
-                }
-            }
-            None => all.push(Wanted::merged(description, ava.value)),
+        let is_it = |there: &&mut Wanted| schema.same_description(&there.description, &description);
+        let Some(there) = all.iter_mut().find(is_it) else {
+            all.push(Wanted::merged(description, ava.value));
+            continue;
+        };
+        if !there.values.iter().any(|value| schema.values_match(&description, value, &ava.value)) {
+            there.values.push(ava.value);
         }
     }
     Ok(WantedEntry { dn, attributes: all, account: WantedAccount::default() })

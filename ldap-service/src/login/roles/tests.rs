@@ -13,6 +13,7 @@ fn groups(nested: Nested) -> GroupsConfig {
         filter: Filter::parse("(|(objectClass=groupOfNames)(objectClass=posixGroup))").unwrap(),
         nested,
         scim: Vec::new(),
+        unknown_members: crate::config::UnknownMembers::default(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! `GET /api/v1/auth/forward`: a reverse proxy asks who sends a request, and whether the user has a role.
 
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
 
-use super::{basic, identity_headers, user_of_session, user_of_token};
+use super::{basic, check, identity_headers, user_of_session, user_of_token};
 use crate::caller;
 use crate::error::ApiError;
 use crate::login::{Credentials, User};
-use crate::service::{Client, Current, Service};
+use crate::service::{App, Client, Current, Service};
 
 /// The challenge for a client that sent HTTP Basic.
 const BASIC: &str = "Basic realm=\"ldap-service\", charset=\"UTF-8\"";
@@ -34,12 +34,13 @@ const BASIC: &str = "Basic realm=\"ldap-service\", charset=\"UTF-8\"";
         (status = 503, description = "The directory cannot tell", body = Value, content_type = "application/problem+json")
 ))]
 pub(in crate::routes) async fn forward(
+    State(app): State<App>,
     Current(service): Current,
     client: Client,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let user = whose(&service, &client, &headers).await?;
+    let user = whose(&app, &service, &client, &headers).await?;
     let query = query.unwrap_or_default();
     let mut roles = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "role").peekable();
     if roles.peek().is_some() && !roles.any(|(_, role)| user.roles.iter().any(|own| *own == role)) {
@@ -52,12 +53,11 @@ pub(in crate::routes) async fn forward(
 }
 
 /// Returns the user of a request: of its `Authorization` header, else of its session.
-async fn whose(service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
+async fn whose(app: &App, service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
     if let Some(basic) = basic(headers) {
         let credentials =
             Credentials { name: &basic.name, password: basic.password, address: Some(client.address) };
-        let checked = service.login.check(&service.config, &service.directory, credentials).await;
-        return match checked {
+        return match check(app, service, credentials).await {
             Ok(logged_in) => Ok(logged_in.user),
             Err(error) if error.status == StatusCode::UNAUTHORIZED => {
                 Err(ApiError { challenge: Some(BASIC), ..error })

@@ -1,6 +1,6 @@
 //! The login page: `GET` and `POST /login`, `POST /logout`.
 
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use cookie::Cookie;
@@ -10,10 +10,10 @@ use maud::{Markup, html};
 use singer_common::operations::page::{Frame, visible};
 use utoipa::ToSchema;
 
-use super::{return_to, user_of_session};
+use super::{check, return_to, user_of_session};
 use crate::error::ApiError;
 use crate::login::Credentials;
-use crate::service::{Client, Current, Service};
+use crate::service::{App, Client, Current, Service};
 use crate::sessions;
 
 const STYLE: &str = "
@@ -28,8 +28,7 @@ form button:hover { filter: brightness(1.1); }
 
 /// What a browser sends to log in.
 #[derive(Default, ToSchema)]
-#[schema(as = LoginForm)]
-pub(in crate::routes) struct Form {
+pub(in crate::routes) struct LoginForm {
     /// The login name.
     username: String,
     /// The password.
@@ -44,7 +43,6 @@ pub(in crate::routes) struct Form {
 
 /// What a browser sends to log out.
 #[derive(ToSchema)]
-#[schema(as = LogoutForm)]
 #[expect(dead_code, reason = "it describes a part of the form")]
 pub(in crate::routes) struct LogoutForm {
     /// The token of the page that had the form.
@@ -54,7 +52,7 @@ pub(in crate::routes) struct LogoutForm {
     return_to: String,
 }
 
-impl Form {
+impl LoginForm {
     fn parse(body: &Bytes) -> Self {
         let mut form = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
@@ -135,7 +133,7 @@ impl Visit {
     }
 
     /// Returns the page for an error, with its status.
-    fn problem_page(&self, error: &ApiError, form: &Form) -> Result<Response, ApiError> {
+    fn problem_page(&self, error: &ApiError, form: &LoginForm) -> Result<Response, ApiError> {
         let problem = problem_text(error);
         let return_to = self.checked_return_to(&form.return_to);
         let shown = Shown {
@@ -154,7 +152,7 @@ impl Visit {
         Ok(response)
     }
 
-    fn is_own_form(&self, form: &Form) -> bool {
+    fn is_own_form(&self, form: &LoginForm) -> bool {
         self.service.sessions.is_own_form(&self.headers, self.client.is_secure, &form.form_token)
     }
 }
@@ -229,7 +227,7 @@ fn logged_in(name: &str, token: &str) -> Markup {
 /// The login page
 ///
 /// A form, or who is logged in. It needs no script.
-#[utoipa::path(get, path = "/login", tag = "login",
+#[utoipa::path(get, path = "/login", operation_id = "loginPage", tag = "login",
     params(("return_to" = Option<String>, Query, description = "Where a login leads back to: a path of this host, or a URL of a host in `login.return_hosts`")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
@@ -248,7 +246,7 @@ pub(in crate::routes) async fn get(
     let shown = match &user {
         Ok(user) => Shown { logged_in: Some(&user.username), ..Shown::default() },
         Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
-            let form = Form { return_to: return_to.unwrap_or_default(), ..Form::default() };
+            let form = LoginForm { return_to: return_to.unwrap_or_default(), ..LoginForm::default() };
             return visit.problem_page(error, &form);
         }
         Err(_) => Shown { return_to: return_to.as_deref(), ..Shown::default() },
@@ -259,8 +257,8 @@ pub(in crate::routes) async fn get(
 /// Log in by the form of the login page
 ///
 /// Sets the cookie of a session, and leads back.
-#[utoipa::path(post, path = "/login", tag = "login",
-    request_body(content = Form, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/login", operation_id = "loginForm", tag = "login",
+    request_body(content = LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "Logged in: `Location` leads back"),
         (status = 401, description = "The name or the password is wrong", body = String, content_type = "text/html"),
@@ -270,12 +268,13 @@ pub(in crate::routes) async fn get(
         (status = 503, description = "The directory cannot tell", body = String, content_type = "text/html")
 ))]
 pub(in crate::routes) async fn post(
+    State(app): State<App>,
     Current(service): Current,
     client: Client,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let mut form = Form::parse(&body);
+    let mut form = LoginForm::parse(&body);
     let visit = Visit { service, client, headers };
     if !visit.is_own_form(&form) {
         return visit.problem_page(&not_own_form(), &form);
@@ -286,7 +285,7 @@ pub(in crate::routes) async fn post(
         password: NonEmptyPassword::new(std::mem::take(&mut form.password)),
         address: Some(client.address),
     };
-    let logged_in = match service.login.check(&service.config, &service.directory, credentials).await {
+    let logged_in = match check(&app, service, credentials).await {
         Ok(logged_in) => logged_in,
         Err(error) => return visit.problem_page(&error, &form),
     };
@@ -311,7 +310,7 @@ pub(in crate::routes) async fn logout(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let form = Form::parse(&body);
+    let form = LoginForm::parse(&body);
     let visit = Visit { service, client, headers };
     if !visit.is_own_form(&form) {
         return visit.problem_page(&not_own_form(), &form);

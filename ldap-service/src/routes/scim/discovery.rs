@@ -1,9 +1,17 @@
 //! `/scim/v2/ServiceProviderConfig`, `/Schemas`, `/ResourceTypes` (RFC 7644 section 4)
 
-use super::*;
+use axum::extract::Path;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Asked, answer, list_of, one_of};
+use crate::error::ApiError;
+use crate::scim::documents;
+use crate::scim::store::Store;
 
 /// What the service can do
-#[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", operation_id = "getServiceProviderConfig", tag = "scim",
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "The ServiceProviderConfig", body = Value, content_type = "application/scim+json"),
@@ -25,7 +33,7 @@ fn all_types(asked: &Asked) -> Result<Vec<Value>, ApiError> {
 }
 
 /// The schemas
-#[utoipa::path(get, path = "/scim/v2/Schemas", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/Schemas", operation_id = "listSchemas", tag = "scim",
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "A ListResponse of the schemas: what is mapped", body = Value, content_type = "application/scim+json"),
@@ -36,7 +44,7 @@ pub(in crate::routes) async fn schemas(asked: Asked) -> Result<Response, ApiErro
 }
 
 /// A schema
-#[utoipa::path(get, path = "/scim/v2/Schemas/{id}", tag = "scim", params(("id" = String, Path, description = "The URI of the schema")),
+#[utoipa::path(get, path = "/scim/v2/Schemas/{id}", operation_id = "getSchema", tag = "scim", params(("id" = String, Path, description = "The URI of the schema")),
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "The schema", body = Value, content_type = "application/scim+json"),
@@ -48,7 +56,7 @@ pub(in crate::routes) async fn schema(asked: Asked, Path(id): Path<String>) -> R
 }
 
 /// The resource types
-#[utoipa::path(get, path = "/scim/v2/ResourceTypes", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/ResourceTypes", operation_id = "listResourceTypes", tag = "scim",
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "A ListResponse of the resource types", body = Value, content_type = "application/scim+json"),
@@ -59,7 +67,7 @@ pub(in crate::routes) async fn types(asked: Asked) -> Result<Response, ApiError>
 }
 
 /// A resource type
-#[utoipa::path(get, path = "/scim/v2/ResourceTypes/{id}", tag = "scim", params(("id" = String, Path, description = "`User` or `Group`")),
+#[utoipa::path(get, path = "/scim/v2/ResourceTypes/{id}", operation_id = "getResourceType", tag = "scim", params(("id" = String, Path, description = "`User` or `Group`")),
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "The resource type", body = Value, content_type = "application/scim+json"),

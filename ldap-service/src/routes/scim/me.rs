@@ -1,11 +1,18 @@
 //! `/scim/v2/Me` (RFC 7644 section 3.11)
 
-use super::*;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{Asked, ResourceParameters};
+use crate::caller::Caller;
+use crate::config::Scope;
+use crate::error::ApiError;
+use crate::scim::mapping::ResourceType;
 
 /// The caller's own user
 ///
 /// For callers with a JWT of a user. A program has no user.
-#[utoipa::path(get, path = "/scim/v2/Me", tag = "scim", params(ResourceParameters),
+#[utoipa::path(get, path = "/scim/v2/Me", operation_id = "getMe", tag = "scim", params(ResourceParameters),
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     responses(
         (status = 200, description = "The User", body = Value, content_type = "application/scim+json"),

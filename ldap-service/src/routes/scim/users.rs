@@ -1,6 +1,12 @@
 //! `/scim/v2/Users`
 
-use super::*;
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::response::Response;
+
+use super::{Asked, ListParameters, ResourceParameters};
+use crate::error::ApiError;
+use crate::scim::mapping::ResourceType;
 
 const USER: ResourceType = ResourceType::User;
 
@@ -41,7 +47,7 @@ pub(in crate::routes) async fn create(asked: Asked, body: Bytes) -> Result<Respo
 }
 
 /// Searches users
-#[utoipa::path(post, path = "/scim/v2/Users/.search", operation_id = "searchUsers", tag = "scim",
+#[utoipa::path(post, path = "/scim/v2/Users/.search", operation_id = "scimSearchUsers", tag = "scim",
     security(("bearer" = ["scim.read"]), ("certificate" = ["scim.read"])),
     request_body(content = Value, content_type = "application/scim+json", description = "A SearchRequest (RFC 7644 section 3.4.3)"),
     responses(
@@ -95,7 +101,7 @@ pub(in crate::routes) async fn replace(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    asked.replace(USER, &id, &body).await
+    Box::pin(asked.replace(USER, &id, &body)).await
 }
 
 /// Changes a user
@@ -122,7 +128,7 @@ pub(in crate::routes) async fn patch(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    asked.patch(USER, &id, &body).await
+    Box::pin(asked.patch(USER, &id, &body)).await
 }
 
 /// Deletes a user

@@ -90,6 +90,7 @@ pub struct Sub {
 }
 
 /// An attribute.
+#[allow(clippy::struct_excessive_bools, reason = "they are those of RFC 7643 section 7")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// The URI of the schema.

@@ -41,7 +41,7 @@ impl FieldKey {
                 .find_map(|uri| Some((*uri, definitions::find(uri, &path.name)?))),
         };
         let Some((schema, definition)) = known else {
-            return Self::of_another_schema(path, element, sub, &uris);
+            return Self::of_another_schema(path, element, sub.as_deref(), &uris);
         };
         let name = definition.name.to_owned();
         if element.is_some() && !definition.multi_valued {
@@ -74,7 +74,7 @@ impl FieldKey {
     fn of_another_schema(
         path: AttrPath,
         element: Option<&str>,
-        sub: Option<String>,
+        sub: Option<&str>,
         core: &[&str],
     ) -> Result<Self, String> {
         match path.schema {

@@ -228,15 +228,12 @@ impl Target<'_> {
         ignored: &mut Vec<String>,
     ) -> Result<(), ScimError> {
         let Some(object) = element.as_object_mut() else { return Err(self.no_target()) };
-        match sub {
-            Some(sub) => {
-                object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
-            }
-            None => {
-                let single = Attribute { multi_valued: false, ..self.attribute.clone() };
-                if let Value::Object(new) = canonical_value(&single, value, ignored)? {
-                    object.extend(new);
-                }
+        if let Some(sub) = sub {
+            object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
+        } else {
+            let single = Attribute { multi_valued: false, ..self.attribute.clone() };
+            if let Value::Object(new) = canonical_value(&single, value, ignored)? {
+                object.extend(new);
             }
         }
         object.retain(|_, value| !value.is_null());

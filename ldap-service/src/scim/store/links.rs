@@ -1,6 +1,6 @@
 //! DNs as ids, and ids as DNs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -20,26 +20,41 @@ const FEW: usize = 200;
 /// So many ids are looked up by one search.
 const IDS_AT_ONCE: usize = 50;
 
-/// The DNs that are known in a request; `None`: of no resource.
+/// The DNs that are known in a request.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    known: Mutex<HashMap<DnKey, Option<Link>>>,
+    known: Mutex<HashMap<DnKey, Known>>,
+}
+
+/// What a DN is known to be.
+#[derive(Debug, Clone)]
+enum Known {
+    Resource(Link),
+    Other,
 }
 
 impl Links {
-    fn get(&self, key: &DnKey) -> Option<Option<Link>> {
+    fn get(&self, key: &DnKey) -> Option<Known> {
         self.known.lock().ok()?.get(key).cloned()
+    }
+
+    /// Returns the resource with a DN, if it is known to be one.
+    fn resource(&self, key: &DnKey) -> Option<Link> {
+        match self.get(key)? {
+            Known::Resource(link) => Some(link),
+            Known::Other => None,
+        }
     }
 
     fn put(&self, key: DnKey, link: Option<Link>) {
         if let Ok(mut known) = self.known.lock() {
-            known.insert(key, link);
+            known.insert(key, link.map_or(Known::Other, Known::Resource));
         }
     }
 
     /// Returns the id of the user with a DN, if it is known.
     pub(super) fn user(&self, dn: &str, schema: &Schema) -> Option<String> {
-        let link = self.get(&DnKey::parse(dn, schema).ok()?)??;
+        let link = self.resource(&DnKey::parse(dn, schema).ok()?)?;
         (link.resource == ResourceType::User).then_some(link.id)
     }
 }
@@ -60,8 +75,10 @@ impl Store<'_> {
         let keys: Vec<(DnKey, String)> = dns.iter().filter_map(key).collect();
         let unknown: Vec<&(DnKey, String)> = keys
             .iter()
-            .filter(|(key, _)| {
-                links.get(key).is_none_or(|l| with_display && l.is_some_and(|l| l.display.is_none()))
+            .filter(|(key, _)| match links.get(key) {
+                None => true,
+                Some(Known::Resource(link)) => with_display && link.display.is_none(),
+                Some(Known::Other) => false,
             })
             .collect();
         if unknown.len() > FEW {
@@ -73,7 +90,7 @@ impl Store<'_> {
             }
             futures_util::stream::iter(reads).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         }
-        Ok(keys.iter().filter_map(|(key, _)| links.get(key).flatten()).collect())
+        Ok(keys.iter().filter_map(|(key, _)| links.resource(key)).collect())
     }
 
     /// Returns DNs with the ids that [`Self::links`] has found.
@@ -81,7 +98,7 @@ impl Store<'_> {
         let one = |dn: &Vec<u8>| {
             let text = String::from_utf8_lossy(dn).into_owned();
             let key = DnKey::parse(&text, self.schema()).ok();
-            (text, key.and_then(|key| links.get(&key).flatten()).map(|link| link.id))
+            (text, key.and_then(|key| links.resource(&key)).map(|link| link.id))
         };
         dns.iter().map(one).collect()
     }
@@ -138,7 +155,7 @@ impl Store<'_> {
         with_display: bool,
         links: &Links,
     ) -> Result<(), ApiError> {
-        let mut missing: HashMap<&DnKey, ()> = wanted.iter().map(|(key, _)| (key, ())).collect();
+        let mut missing: HashSet<&DnKey> = wanted.iter().map(|(key, _)| key).collect();
         for kind in self.kinds() {
             if missing.is_empty() {
                 break;
@@ -150,12 +167,14 @@ impl Store<'_> {
             let mut stream = self.directory.search(request.repeating()).await?;
             while let Some(entry) = stream.next_entry().await? {
                 let Ok(key) = DnKey::parse(&entry.dn, self.schema()) else { continue };
-                if missing.remove(&key).is_some() {
+                if missing.remove(&key) {
                     links.put(key, self.link_of(kind, &entry, with_display));
                 }
             }
         }
-        missing.into_keys().for_each(|key| links.put(key.clone(), None));
+        for key in missing {
+            links.put(key.clone(), None);
+        }
         Ok(())
     }
 

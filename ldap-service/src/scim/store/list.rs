@@ -148,7 +148,7 @@ impl Store<'_> {
     ) -> Result<Option<Found>, ApiError> {
         let core = kind.mapping.resource.schema();
         let with_members = query.projection.wants(&kind.mapping, core, "members");
-        let attributes = self.attributes(kind, with_members);
+        let attributes = Self::attributes(kind, with_members);
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let id = &kind.mapping.id.attribute;
         let is_it = |entry: &ldap_directory::entry::Entry| {

@@ -6,6 +6,7 @@ use http::StatusCode;
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
 use serde_json::{Map, Value};
+use target_ldap::rules::template::DnTemplate;
 
 use super::links::Links;
 use super::{Found, Kind, Store, not_found, writer_kind};
@@ -56,7 +57,7 @@ impl Store<'_> {
             .upsert(&self.directory, writer_kind(resource), changes.record, Subject::New, options)
             .await
             .map_err(|e| self.refused(kind, e))?;
-        let names = self.attributes(kind, true);
+        let names = Self::attributes(kind, true);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let gone = || not_found(resource, "(new)");
         let entry = self.directory.read(&outcome.dn, &names).await?.ok_or_else(gone)?;
@@ -160,7 +161,7 @@ impl Store<'_> {
         let attribute = kind.mapping.members.as_deref().unwrap_or_default();
         let is_asked = projection.names_it(&kind.mapping, "members");
         if !is_asked && projection.wants(&kind.mapping, resource.schema(), "members") {
-            let names = self.attributes(kind, true);
+            let names = Self::attributes(kind, true);
             let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
             if is_ranged || self.schema().values_of(&entry, attribute).len() > most {
@@ -280,7 +281,7 @@ impl Store<'_> {
         };
         let is_renamed = record.keys().any(names_it);
         let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?.rule;
-        let names = rule.dn_template.iter().flat_map(|template| template.names());
+        let names = rule.dn_template.iter().flat_map(DnTemplate::names);
         for name in names {
             let value = found.entry.values(name).first().map(|v| String::from_utf8_lossy(v).into_owned());
             if let Some(value) = value.filter(|_| !record.contains_key(name)) {

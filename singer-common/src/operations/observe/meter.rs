@@ -54,10 +54,30 @@ pub(super) fn is_label(name: &str) -> bool {
         && !LABELS.contains(&name)
 }
 
+/// Families about runs of a tap or target, which a service does not have.
+const OF_RUNS: &[&str] = &[
+    "flext_ldap_records_total",
+    "flext_ldap_changes_total",
+    "flext_ldap_rejects_total",
+    "flext_ldap_books_entries",
+    "flext_ldap_oldest_wait_seconds",
+    "flext_ldap_queue_depth",
+    "flext_ldap_output_wait_seconds_total",
+    "flext_ldap_run_in_progress",
+    "flext_ldap_metrics_timestamp_seconds",
+    "flext_ldap_last_run_timestamp_seconds",
+    "flext_ldap_last_run_duration_seconds",
+    "flext_ldap_last_run_exit_code",
+    "flext_ldap_last_run_success",
+    "flext_ldap_last_success_timestamp_seconds",
+];
+
 /// All instruments.
 #[derive(Debug)]
 pub(super) struct Meter {
     registry: Registry,
+    /// The labels of all metrics.
+    labels: HashMap<String, String>,
     pub(super) started: Instant,
     pub(super) operations: IntCounterVec,
     pub(super) response_time: HistogramVec,
@@ -128,7 +148,7 @@ impl Meter {
     fn new(program: &str, labels: &BTreeMap<String, String>) -> prometheus::Result<Meter> {
         let mut constant: HashMap<String, String> = labels.clone().into_iter().collect();
         constant.insert("program".to_owned(), program.to_owned());
-        let b = Builder { registry: Registry::new_custom(None, Some(constant))? };
+        let b = Builder { registry: Registry::new_custom(None, Some(constant.clone()))? };
         let build =
             b.gauges("flext_ldap_build_info", "Always 1: the version is in the label.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -171,6 +191,7 @@ impl Meter {
             },
             streams: Mutex::default(),
             waiting: Mutex::default(),
+            labels: constant,
             registry: b.registry,
         };
         meter.in_progress.set(1);
@@ -179,6 +200,11 @@ impl Meter {
 
     /// Returns all metrics in Prometheus's text format, version 0.0.4.
     pub(super) fn text(&self) -> String {
+        self.text_of(|_| true)
+    }
+
+    /// Returns those of the families that are chosen by name.
+    fn text_of(&self, is_chosen: impl Fn(&str) -> bool) -> String {
         let cpu = cpu_seconds();
         if cpu > self.cpu.get() {
             self.cpu.inc_by(cpu - self.cpu.get());
@@ -186,7 +212,9 @@ impl Meter {
         self.written.set(super::now());
         let mut text = Vec::new();
         // Encoding fails for a family without metrics, which the registry does not gather.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let mut families = self.registry.gather();
+        families.retain(|family| is_chosen(family.name()));
+        let _ = TextEncoder::new().encode(&families, &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -266,6 +294,17 @@ pub(super) fn start(program: &str, labels: &BTreeMap<String, String>) {
         Ok(meter) => drop(METER.set(meter)),
         Err(e) => tracing::warn!("no metrics are kept: {e}"),
     }
+}
+
+/// Returns the metrics about the directory (connections, operations, retries) in Prometheus' text format, for a service with metrics of its
+/// own; `None` if metrics are disabled.
+pub fn of_directory() -> Option<String> {
+    meter().map(|meter| meter.text_of(|name| !OF_RUNS.contains(&name)))
+}
+
+/// Returns the labels of all metrics: `program`, and those of `metrics_labels`. Empty if metrics are disabled.
+pub fn labels() -> HashMap<String, String> {
+    meter().map(|meter| meter.labels.clone()).unwrap_or_default()
 }
 
 /// Counts records of a stream.

@@ -28,14 +28,15 @@ mod traces;
 
 pub use instruments::RunObserver;
 pub use meter::{
-    Books, Change, RecordCounter, books, changes, oldest_wait, output_waited, queue_depth, records, rejected,
-    retried,
+    Books, Change, RecordCounter, books, changes, labels, of_directory, oldest_wait, output_waited,
+    queue_depth, records, rejected, retried,
 };
-pub use traces::{Batches, StreamSpan};
+pub use traces::{Batches, RequestSpan, StreamSpan};
 
 /// The settings of metrics and traces.
 #[derive(Debug, Clone, Default)]
 struct Config {
+    is_metering: bool,
     file: Option<PathBuf>,
     listen: Option<SocketAddr>,
     labels: BTreeMap<String, String>,
@@ -85,6 +86,7 @@ impl Config {
             }
         }
         Ok(Config {
+            is_metering: wanted,
             file: raw.metrics_file.filter(|_| wanted),
             listen: listen.filter(|_| wanted),
             labels,
@@ -99,13 +101,30 @@ impl Config {
 pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
     let config = Config::from_settings(values)?;
     if config.file.is_some() || config.listen.is_some() {
-        meter::start(name, &config.labels);
+        // Of a service, they are there already.
+        if !is_metering() {
+            meter::start(name, &config.labels);
+        }
         export::start(name, config.file, config.listen);
     }
     if let Some(endpoint) = &config.otlp {
         traces::start(name, endpoint);
     }
     Ok(())
+}
+
+/// Starts them for a service, which serves metrics itself: they are kept without `metrics_file` and `metrics_listen`, too.
+///
+/// [`finish`] must be called at the end.
+///
+/// # Errors
+/// A setting is not valid.
+pub fn start_service(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
+    let config = Config::from_settings(values)?;
+    if config.is_metering {
+        meter::start(name, &config.labels);
+    }
+    start(name, values)
 }
 
 /// Whether metrics are enabled.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use http::Uri;
+use opentelemetry::context::FutureExt as _;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{
     Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
@@ -129,15 +130,13 @@ pub(super) struct Span(opentelemetry_sdk::trace::Span);
 /// Begins the span of a request to a server.
 pub(super) fn client_span(name: &'static str, server: &str, operation: &'static str) -> Option<Span> {
     let tracing = TRACING.get()?;
+    let request = Context::current();
+    if request.has_active_span() {
+        return Some(Span::begin(tracing, name, server, operation, &request, SystemTime::now()));
+    }
     let stream = tracing.stream.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Some(Span::begin(
-        tracing,
-        name,
-        server,
-        operation,
-        stream.as_ref().unwrap_or(&tracing.root),
-        SystemTime::now(),
-    ))
+    let parent = stream.as_ref().unwrap_or(&tracing.root);
+    Some(Span::begin(tracing, name, server, operation, parent, SystemTime::now()))
 }
 
 impl Span {
@@ -227,6 +226,54 @@ fn end_stream(context: &Context, records: u64, succeeded: bool) {
     let span = context.span();
     span.set_attribute(KeyValue::new("singer.records", i64::try_from(records).unwrap_or(i64::MAX)));
     span.set_status(if succeeded { Status::Ok } else { Status::error("the stream was not read to its end") });
+}
+
+/// The span of a request to a service. Requests of its future to an LDAP server are its children. Ends when it is dropped.
+#[derive(Debug)]
+pub struct RequestSpan(Context);
+
+impl RequestSpan {
+    /// Begins the span; `None` if traces are disabled. It continues the trace of a caller who is believed (W3C Trace Context), else it begins
+    /// one.
+    pub fn begin(
+        method: &'static str,
+        traceparent: Option<&str>,
+        tracestate: Option<&str>,
+    ) -> Option<RequestSpan> {
+        let tracing = TRACING.get()?;
+        let headers = [("traceparent", traceparent), ("tracestate", tracestate)];
+        let carrier: std::collections::HashMap<String, String> = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+        let span = tracing
+            .tracer
+            .span_builder(method)
+            .with_kind(SpanKind::Server)
+            .with_attributes([KeyValue::new("http.request.method", method)])
+            .start_with_context(&tracing.tracer, &parent);
+        Some(RequestSpan(parent.with_span(span)))
+    }
+
+    /// Returns a future whose requests to an LDAP server belong to this one.
+    pub fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        work.with_context(self.0.clone())
+    }
+
+    /// Records the answer. `route` is a pattern, never a path that a caller chose.
+    pub fn done(self, method: &'static str, route: &str, status: u16, request_id: &str) {
+        let span = self.0.span();
+        span.update_name(format!("{method} {route}"));
+        span.set_attribute(KeyValue::new("http.route", route.to_owned()));
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        span.set_attribute(KeyValue::new("http.request.id", request_id.to_owned()));
+        if status >= 500 {
+            span.set_attribute(KeyValue::new("error.type", status.to_string()));
+            span.set_status(Status::error(status.to_string()));
+        }
+        span.end();
+    }
 }
 
 /// The writes of a target: a span for each batch of a stream's writes.

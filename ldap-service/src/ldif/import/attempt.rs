@@ -1,0 +1,145 @@
+//! One try of a record of an import.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryError, Vendor};
+use target_ldap::write::claims::EntryClaims;
+use target_ldap::write::counts::RecordOutcome;
+use target_ldap::write::destination::Destination;
+use target_ldap::write::ldap_result::is_records_fault;
+use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
+
+use super::records::{Action, Prepared};
+use crate::write::{EntryId, Fence, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn};
+
+pub(super) fn internal(what: &str) -> WriteError {
+    WriteError::new(WriteErrorKind::Internal, format!("internal error: {what}"))
+}
+
+/// The outcome of one try of a record.
+pub(super) enum Outcome {
+    Done(RecordOutcome),
+    /// It, or a part of it, needs an entry that may come later.
+    Again(Option<RecordOutcome>),
+    Rejected(WriteError),
+    /// The import cannot go on.
+    Failed(WriteError),
+}
+
+/// One try of a record.
+pub(super) struct Attempt {
+    pub(super) writer: Writer,
+    pub(super) directory: Directory,
+    pub(super) destination: Destination,
+    pub(super) territory: Arc<Territory>,
+    pub(super) claims: EntryClaims,
+    pub(super) is_last: bool,
+    pub(super) is_plan: bool,
+}
+
+impl Attempt {
+    pub(super) async fn run(self, prepared: Prepared) -> Outcome {
+        let Prepared { action, keys, .. } = prepared;
+        let state = self.writer.state();
+        let locked: BTreeSet<_> = keys.iter().filter(|_| !self.is_plan).map(of_dn).collect();
+        let _held = state.locks.lock(&locked).await;
+        let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
+        let destination = self.destination.clone().with_gate(Some(fence.clone()));
+        let result = match self.check_protected(&action).await {
+            Ok(None) => self.apply(&destination, action, keys).await,
+            Ok(Some(refusal)) => return Outcome::Rejected(refusal),
+            Err(error) => Err(error),
+        };
+        let error = match result {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        };
+        if let Some(refusal) = fence.refusal() {
+            return Outcome::Rejected(refusal);
+        }
+        let mut refused = of_directory(&error, self.directory.schema());
+        if !is_records_fault(&error) {
+            return Outcome::Failed(refused);
+        }
+        if refused.kind == WriteErrorKind::Unavailable {
+            refused = WriteError { kind: WriteErrorKind::Invalid, detail: error.to_string(), ..refused };
+        }
+        Outcome::Rejected(refused)
+    }
+
+    /// Checks whether the directory itself protects an existing entry.
+    async fn check_protected(&self, action: &Action) -> Result<Option<WriteError>, DirectoryError> {
+        let dn = match action {
+            Action::Task(task) => task.dn().unwrap_or_default(),
+            Action::Change(change) => change.dn(),
+            Action::Delete(dn) => dn,
+        };
+        let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
+        let detail = || format!("`{dn}` is one of Active Directory's own accounts");
+        Ok(is_protected.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
+    }
+
+    async fn apply(
+        &self,
+        destination: &Destination,
+        action: Action,
+        keys: Vec<DnKey>,
+    ) -> Result<Outcome, DirectoryError> {
+        let key = keys.into_iter().next().unwrap_or_default();
+        match action {
+            Action::Change(change) => {
+                destination.apply(&change).await?;
+                let is_rename = matches!(change, Change::Rename { .. });
+                Ok(Outcome::Done(if is_rename { RecordOutcome::Renamed } else { RecordOutcome::Modified }))
+            }
+            Action::Delete(dn) => {
+                let Ok(permit) = EntryClaims::default().permit(None, &dn, &key, false) else {
+                    return Ok(Outcome::Failed(internal("a deletion without permission")));
+                };
+                match destination.delete(&permit).await {
+                    Ok(()) => Ok(Outcome::Done(RecordOutcome::Deleted)),
+                    Err(e) if e.is_no_such_object() => Ok(Outcome::Done(RecordOutcome::Unchanged)),
+                    Err(e) => Err(e),
+                }
+            }
+            Action::Task(task) => {
+                // Servers other than Active Directory accept references to entries that come later.
+                let waits = self.directory.root_dse().vendor == Vendor::ActiveDirectory && !self.is_last;
+                let context = AttemptContext { is_last_try: !waits, ..AttemptContext::default() };
+                let applier = Applier::new(destination.clone(), false, self.claims.clone())
+                    .asserting(self.directory.takes_assertions());
+                let attempt = applier.apply(None, &task, &key, &context).await?;
+                let is_whole = attempt.deferred.is_empty();
+                let dn = task.dn().unwrap_or_default();
+                let rejected = |kind, detail: String| Ok(Outcome::Rejected(WriteError::new(kind, detail)));
+                let done = match attempt.outcome {
+                    WriteOutcome::Added => RecordOutcome::Added,
+                    WriteOutcome::Modified => RecordOutcome::Modified,
+                    WriteOutcome::Renamed => RecordOutcome::Renamed,
+                    WriteOutcome::Unchanged | WriteOutcome::Ignored => RecordOutcome::Unchanged,
+                    WriteOutcome::TooEarly(_) | WriteOutcome::NeedsEntries(_) if !self.is_last => {
+                        return Ok(Outcome::Again(None));
+                    }
+                    WriteOutcome::TooEarly(_) => {
+                        let detail = format!("the entry above `{dn}` does not exist");
+                        return rejected(WriteErrorKind::Invalid, detail);
+                    }
+                    WriteOutcome::LeftAlone => {
+                        return rejected(
+                            WriteErrorKind::Taken,
+                            format!("an entry `{dn}` exists, and differs"),
+                        );
+                    }
+                    WriteOutcome::Refused(reason) | WriteOutcome::Kept(reason) => {
+                        return rejected(WriteErrorKind::Invalid, reason);
+                    }
+                    _ => return Ok(Outcome::Failed(internal("an open outcome"))),
+                };
+                Ok(if is_whole { Outcome::Done(done) } else { Outcome::Again(Some(done)) })
+            }
+        }
+    }
+}

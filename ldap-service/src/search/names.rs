@@ -1,0 +1,166 @@
+//! The attributes that a request names: known ones, and no secrets.
+
+use ldap_directory::entry::base_type;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::secret::SecretAttributes;
+use ldap_directory::{Directory, KnownNames, UnknownName};
+
+use super::page::Warning;
+use crate::error::ApiError;
+
+/// The checks of names.
+pub(super) struct Checks<'a> {
+    names: KnownNames<'a>,
+    schema: &'a Schema,
+    secrets: &'a SecretAttributes,
+}
+
+impl<'a> Checks<'a> {
+    pub(super) fn new(directory: &'a Directory) -> Self {
+        let (schema, secrets) = (directory.schema(), directory.secret_attributes());
+        Self { names: KnownNames::new(directory), schema, secrets }
+    }
+
+    /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
+    fn compares_secret(&self, name: &str) -> bool {
+        let is_type = |t: &&ldap_directory::schema::AttributeType| {
+            t.names.iter().any(|name| self.secrets.contains(name)) || self.secrets.contains(&t.oid)
+        };
+        self.is_secret(name)
+            || self
+                .schema
+                .attribute_types()
+                .iter()
+                .filter(is_type)
+                .any(|t| self.schema.is_subtype(&t.oid, name))
+    }
+
+    fn is_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name) || self.secrets.contains(self.schema.canonical_name(name))
+    }
+
+    fn refuse_secret(member: &str, name: &str) -> Result<(), ApiError> {
+        let detail = format!("`{member}`: `{}` is secret: it is neither shown nor compared", base_type(name));
+        Err(ApiError::bad_request("secret_attribute", detail)
+            .with("member", member.into())
+            .with("attribute", base_type(name).into()))
+    }
+
+    fn unknown(&self, member: &str, name: &str) -> Result<(), ApiError> {
+        let found = self.names.attribute(name).err();
+        match found {
+            Some(unknown) => Err(not_known(member, &unknown)),
+            None if self.names.is_unknown_oid(base_type(name)) => {
+                let near = Vec::new();
+                Err(not_known(member, &UnknownName { what: "attribute", name: name.to_owned(), near }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn filter(&self, filter: &Filter) -> Result<(), ApiError> {
+        for name in filter.attributes() {
+            if base_type(name).eq_ignore_ascii_case("dn") {
+                let detail = "`filter`: the DN is not an attribute; narrow `base_dn`, or use an attribute such as entryDN";
+                return Err(ApiError::bad_request("unknown_attribute", detail)
+                    .with("member", "filter".into())
+                    .with("attribute", name.into()));
+            }
+            if self.compares_secret(name) {
+                return Self::refuse_secret("filter", name);
+            }
+            self.unknown("filter", name)?;
+        }
+        if compares_all(filter) {
+            let detail =
+                "`filter`: a comparison without an attribute compares secrets, too; name an attribute";
+            return Err(ApiError::bad_request("secret_attribute", detail).with("member", "filter".into()));
+        }
+        self.names.unknown_in(filter).first().map_or(Ok(()), |unknown| Err(not_known("filter", unknown)))
+    }
+
+    pub(super) fn undefined(&self, filter: &Filter) -> Vec<Warning> {
+        let warning = |undefined: ldap_directory::Undefined| Warning {
+            code: "undefined_comparison",
+            about: undefined.comparison.into(),
+            count: 1,
+            detail: format!("no entry matches: {}; expected: {}", undefined.problem, undefined.expected),
+        };
+        self.names.undefined_in(filter).into_iter().map(warning).collect()
+    }
+
+    /// Returns the attributes to request, and those that every entry of the answer has.
+    pub(super) fn attributes(
+        &self,
+        asked: Option<&[String]>,
+    ) -> Result<(Vec<String>, Vec<String>), ApiError> {
+        let Some(asked) = asked else { return Ok((vec!["*".to_owned()], Vec::new())) };
+        let (mut requested, mut named) = (Vec::new(), Vec::new());
+        for name in asked {
+            match name.as_str() {
+                "*" | "+" | "1.1" => requested.push(name.clone()),
+                // Every entry of the answer has it.
+                dn if dn.eq_ignore_ascii_case("dn") => {}
+                _ => {
+                    if Filter::Present(name.clone()).check().is_err() {
+                        let detail =
+                            format!("`attributes`: `{name}` is not an attribute description (RFC 4512)");
+                        return Err(ApiError::bad_request("invalid_attribute", detail)
+                            .with("member", "attributes".into())
+                            .with("attribute", name.as_str().into()));
+                    }
+                    // Of a supertype's subtypes, the secret ones are left out of the answer.
+                    if self.is_secret(name) {
+                        Self::refuse_secret("attributes", name)?;
+                    }
+                    self.unknown("attributes", name)?;
+                    requested.push(name.clone());
+                    named.push(self.schema.spell(name));
+                }
+            }
+        }
+        if requested.is_empty() {
+            requested.push("1.1".to_owned());
+        }
+        Ok((requested, named))
+    }
+}
+
+fn not_known(member: &str, unknown: &UnknownName) -> ApiError {
+    let code = if unknown.what == "attribute" { "unknown_attribute" } else { "unknown_object_class" };
+    let hint = unknown.either().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let detail = format!("`{member}`: the directory has no {} `{}`{hint}", unknown.what, unknown.name);
+    ApiError::bad_request(code, detail)
+        .with("member", member.into())
+        .with("attribute", unknown.name.as_str().into())
+        .with("near", unknown.near.first().cloned().into())
+}
+
+/// Whether a filter has a comparison with every attribute (RFC 4511 section 4.5.1.7.7).
+fn compares_all(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(compares_all),
+        Filter::Not(inner) => compares_all(inner),
+        Filter::Extensible { attribute, .. } => attribute.is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_with_every_attribute_is_found_anywhere() {
+        for (text, is_any) in [
+            ("(:2.5.13.17:=x)", true),
+            ("(:dn:2.5.13.17:=x)", true),
+            ("(&(cn=x)(|(a=b)(!(:2.5.13.2:=x))))", true),
+            ("(&(cn:2.5.13.2:=x)(|(a=b)(!(cn:dn:=x))))", false),
+            ("(&)", false),
+        ] {
+            assert_eq!(compares_all(&Filter::parse(text).unwrap()), is_any, "{text}");
+        }
+    }
+}
