@@ -139,7 +139,7 @@ impl<W: Write> Load<'_, W> {
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
             let claimant = (!work.by_version).then(|| work.claimant());
-            let applied = async {
+            let attempt = async {
                 let result = applier.apply(claimant.as_ref(), task, &work.key, &work.context).await;
                 if let (Err(error), Some(dn)) = (&result, task.dn())
                     && is_rejected_whole
@@ -149,7 +149,7 @@ impl<W: Write> Load<'_, W> {
                 }
                 result
             };
-            let result = CHANGE_LABEL.scope(work.label(), applied).await;
+            let result = CHANGE_LABEL.scope(work.label(), attempt).await;
             (work, result)
         })
     }

@@ -114,7 +114,7 @@ impl Applier {
         let classes: Vec<String> =
             classes.values("objectClass").iter().filter_map(|v| String::from_utf8(v.clone()).ok()).collect();
         let (must, _) = self.directory.schema().must_may(classes.iter().map(String::as_str));
-        let mut must: Vec<String> = must.into_iter().map(|name| name.to_string()).collect();
+        let mut must: Vec<String> = must.into_iter().map(str::to_owned).collect();
         if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
             must.push("sAMAccountName".to_owned());
         }
