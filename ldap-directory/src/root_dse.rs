@@ -126,6 +126,11 @@ impl RootDse {
     /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10), which is read when needed.
     pub const HIGHEST_USN: &'static str = "highestCommittedUSN";
 
+    /// Returns whether the server let nothing be seen by which it could be recognized.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.vendor == Vendor::default() && self.naming_contexts.is_empty()
+    }
+
     /// Parses the entry with the empty DN.
     ///
     /// ```

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ldap_directory::DirectoryConfig;
+use ldap_directory::{AuthMethod, DirectoryConfig};
 use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::directory_settings::directory_config;
 use singer_common::plugin::settings::SettingsError;
 
+mod algorithm;
 mod callers;
 mod listener;
 mod parts;
 mod people;
 
+pub use algorithm::Algorithm;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
@@ -191,6 +193,33 @@ impl WriteConfig {
     }
 }
 
+/// Checks for passwords of users in clear text to another machine, however the service itself binds: the encryption of its own Kerberos
+/// bind does not cover theirs. (A simple bind of the service is checked with the directory's settings.)
+fn check_encryption(
+    directory: &DirectoryConfig,
+    values: &Map<String, Value>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), SettingsError> {
+    if matches!(directory.auth, AuthMethod::Simple { .. }) {
+        return Ok(());
+    }
+    let of_users = directory.clone().auth(AuthMethod::Anonymous);
+    let Some(server) = of_users.unencrypted_servers().find(|server| server.leaves_this_machine()) else {
+        return Ok(());
+    };
+    let server = server.to_text();
+    if values.get("require_tls").and_then(Value::as_bool) == Some(true) {
+        let problem = format!("the passwords of users would go to {server} in clear text");
+        let expected = "an ldaps:// URL, or start_tls: true; or auth_enabled: false";
+        return Err(SettingsError::value("require_tls", problem, expected));
+    }
+    let text = format!(
+        "the passwords of users who log in go to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
+    );
+    warnings.push(Warning::of_setting("require_tls", text));
+    Ok(())
+}
+
 impl Config {
     /// Builds the configuration from the resolved settings. Warnings are for the log.
     ///
@@ -203,6 +232,10 @@ impl Config {
         let mut directory = directory_config(values, None, warnings)?;
         directory.retry_max_wait = directory.retry_max_wait.min(LONGEST_PAUSE);
         directory.retry_attempts = directory.retry_attempts.clamp(1, MOST_ATTEMPTS);
+        let auth_enabled = values.get("auth_enabled").and_then(Value::as_bool).unwrap_or(true);
+        if auth_enabled {
+            check_encryption(&directory, values, warnings)?;
+        }
         let limits = parts::object::<Limits>(values, "limits", Limits::KEYS)?.unwrap_or_default();
         limits.check()?;
         // The library must see that nothing comes before the request ends: it then gives the connection up.
@@ -222,7 +255,7 @@ impl Config {
             listen,
             tls,
             trusted_proxies: listener::proxies(values)?,
-            auth_enabled: values.get("auth_enabled").and_then(Value::as_bool).unwrap_or(true),
+            auth_enabled,
             users: UsersConfig::from_settings(values)?,
             groups,
             roles,
@@ -265,6 +298,24 @@ mod tests {
         assert_eq!(config.login.max_failures, 3);
         assert!(config.auth_enabled);
         assert!(config.write.is_none());
+    }
+
+    #[test]
+    fn passwords_of_users_in_clear_text_are_warned_of_or_refused() {
+        let warned = |more: Value| {
+            let mut warnings = Vec::new();
+            let config = Config::from_settings(&settings(&more), &mut warnings);
+            config.map(|_| warnings.len())
+        };
+        let far = "ldap://ldap.example.com";
+        assert_eq!(warned(json!({})).unwrap(), 0);
+        assert_eq!(warned(json!({"server_url": far})).unwrap(), 1);
+        assert_eq!(warned(json!({"server_url": far, "auth_enabled": false})).unwrap(), 0);
+        assert_eq!(warned(json!({"server_url": far, "start_tls": true})).unwrap(), 0);
+        assert_eq!(warned(json!({"server_url": "ldaps://ldap.example.com"})).unwrap(), 0);
+        let simple = json!({"server_url": far, "bind_dn": "cn=a,dc=x", "bind_password": "b"});
+        assert_eq!(warned(simple).unwrap(), 1, "once");
+        assert_eq!(fault(&json!({"server_url": far, "require_tls": true})), "require_tls");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 /// All codes of errors ([`ApiError::code`]), in order. Part of the interface: none is removed or renamed.
 pub const CODES: &[&str] = &[
+    "account_disabled",
+    "account_expired",
+    "account_unusable",
     "ambiguous",
     "attribute_protected",
     "base_dn_outside",
@@ -44,11 +47,15 @@ pub const CODES: &[&str] = &[
     "no_user",
     "not_a_user",
     "not_allowed",
+    "not_at_this_time",
     "not_empty",
     "not_found",
+    "not_from_here",
     "out_of_scope",
     "outcome_unknown",
     "overloaded",
+    "password_expired",
+    "password_must_change",
     "precondition_failed",
     "protected",
     "request_timeout",

@@ -387,6 +387,7 @@ mod tests {
         let codes: std::collections::BTreeSet<&str> = errors.iter().map(|error| error.code).collect();
         assert_eq!(codes.len(), whys.len());
         assert!(errors.iter().all(|error| error.status == StatusCode::FORBIDDEN));
+        assert!(codes.iter().all(|code| crate::error::CODES.contains(code)), "{codes:?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod issuer;
 mod json;
 mod jwk;
 mod jws;
+mod signature;
 
 use cache::{KeyCache, Pauses};
 use claims::Expected;

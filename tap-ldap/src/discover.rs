@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ldap_directory::DirectoryError;
 use ldap_directory::entry::base_type;
+use ldap_directory::{Directory, DirectoryError};
 use singer_common::operations::secret::is_secret_attribute;
 use singer_common::singer::catalog::{Catalog, CatalogEntry};
 
@@ -63,7 +63,8 @@ pub async fn discover_with(
         streams.push(entry);
         samples.push(sample);
     }
-    warn_of_dn_keys(&streams, &samples, &context.ids);
+    let is_file = matches!(context.directory, Directory::Ldif(_));
+    warn_of_dn_keys(&streams, &samples, &context.ids, is_file);
     streams.extend(memberships);
     if !withheld.is_empty() {
         let names: Vec<String> = withheld.into_iter().collect();
@@ -77,7 +78,7 @@ pub async fn discover_with(
 
 /// Warns of streams with the key `dn` because entries have no immutable id. A rename changes the key of their records, and the
 /// key changes once all entries have an id.
-fn warn_of_dn_keys(streams: &[CatalogEntry], samples: &[Sample], ids: &IdentityAttributes) {
+fn warn_of_dn_keys(streams: &[CatalogEntry], samples: &[Sample], ids: &IdentityAttributes, is_file: bool) {
     let Some(id) = &ids.key else { return };
     let has_dn_key = |stream: &CatalogEntry| stream.key_properties == ["dn"];
     let lacking = streams.iter().zip(samples).filter(|(stream, s)| s.without_id > 0 && has_dn_key(stream));
@@ -89,12 +90,14 @@ fn warn_of_dn_keys(streams: &[CatalogEntry], samples: &[Sample], ids: &IdentityA
     };
     let (stream, without_id) = (stream.stream.as_str(), sample.without_id);
     let first = sample.first_without_id.as_deref().unwrap_or_default();
+    let advice =
+        if is_file { "Export the entries with it" } else { "Give the bound user the right to read it there" };
     tracing::warn!(
         stream,
         without_id,
         first,
         streams = lacking.len(),
-        "{stream}: key_properties is `dn`, because {without_id} of the {} entries looked at have no `{id}` (the first is `{first}`){more}. Give the bound user the right to read it there, or set key_properties, so that the key stays the same",
+        "{stream}: key_properties is `dn`, because {without_id} of the {} entries looked at have no `{id}` (the first is `{first}`){more}. {advice}, or set key_properties, so that the key stays the same",
         sample.entries
     );
 }

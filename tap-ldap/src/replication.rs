@@ -9,6 +9,7 @@
 //! - `bookmark`, `log_bookmark`, `fingerprint`: positions in the STATE, and what they depend on.
 //! - `witness`: whether the directory was restored from a backup since the position.
 //! - `container_renames`, `moved_out`: entries that change, or leave the stream, with an entry above them.
+//! - `recovery`: transient errors in the middle of a stream.
 //! - `known_ids`, `duplicate_keys`: the keys of a stream's entries.
 
 pub(crate) mod bookmark;
@@ -26,6 +27,7 @@ mod known_ids;
 mod log_bookmark;
 pub mod method;
 mod moved_out;
+mod recovery;
 pub(crate) mod stream_run;
 pub mod verify;
 mod witness;

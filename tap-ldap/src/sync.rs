@@ -86,6 +86,15 @@ impl<'a> Sync<'a> {
         let known: BTreeMap<String, StreamSource> =
             sources(self.config, self.context).into_iter().map(|s| (s.id.clone(), s)).collect();
         let planned = self.plan(catalog, &known, output).await?;
+        let is_log_based = |(_, _, method): &Planned<'_>| matches!(method, Method::LogBased(_));
+        if self.config.follow && !planned.iter().any(is_log_based) {
+            return Err(SettingsError::value(
+                "follow",
+                "true, but no selected stream is LOG_BASED",
+                "a stream with replication_method LOG_BASED, or follow: false",
+            )
+            .into());
+        }
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
             let started = Instant::now();
@@ -243,14 +252,6 @@ impl<'a> Sync<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let count = followed.content_sync.len() + followed.dirsync.len();
-        if count == 0 {
-            return Err(SettingsError::value(
-                "follow",
-                "true, but no selected stream is LOG_BASED",
-                "a stream with replication_method LOG_BASED, or follow: false",
-            )
-            .into());
-        }
         if count < planned.len() {
             tracing::warn!(
                 "{} stream(s) that are not LOG_BASED were read once and are not followed",

@@ -68,6 +68,8 @@ pub enum Fault {
     OtherName,
     /// Nobody else signed it.
     SelfSigned,
+    /// It is the certificate of the trusted authority itself, as `openssl req -x509` makes it.
+    Authority,
 }
 
 impl Fault {
@@ -86,11 +88,16 @@ impl Fault {
         match self {
             Fault::Expired => server.not_after = rcgen::date_time_ymd(2020, 1, 1),
             Fault::NotYet => server.not_before = rcgen::date_time_ymd(2900, 1, 1),
+            Fault::Authority => server.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
             Fault::None | Fault::OtherName | Fault::SelfSigned => {}
         }
-        if self == Fault::SelfSigned {
+        if matches!(self, Fault::SelfSigned | Fault::Authority) {
             let pair = KeyPair::generate().unwrap();
-            fs::write(&good.server_cert, server.self_signed(&pair).unwrap().pem()).unwrap();
+            let own = server.self_signed(&pair).unwrap().pem();
+            if self == Fault::Authority {
+                fs::write(&good.ca, &own).unwrap();
+            }
+            fs::write(&good.server_cert, own).unwrap();
             fs::write(&good.server_key, pair.serialize_pem()).unwrap();
         } else {
             sign(&server, &ca, &good.server_cert, &good.server_key);

@@ -9,6 +9,7 @@ use std::thread;
 
 pub mod active_directory;
 pub mod ber;
+pub mod paging;
 pub mod plain;
 pub mod provider;
 mod request;

@@ -4,7 +4,7 @@
 use crate::oid;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use self::authenticate::BindConnections;
@@ -12,6 +12,7 @@ use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
+use self::search::KnownLimits;
 use self::shared_connection::SharedConnection;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
@@ -116,8 +117,7 @@ struct Shared {
     root_dse: RootDse,
     schema: Arc<Schema>,
     secrets: SecretAttributes,
-    /// The known maximum of entries that the server returns without pages.
-    size_limit: AtomicU32,
+    limits: KnownLimits,
     /// The DNs that are not UTF-8, escaped.
     unreadable: Mutex<BTreeSet<String>>,
     sizes: Sizes,
@@ -204,7 +204,7 @@ impl LdapDirectory {
                 root_dse,
                 secrets: SecretAttributes::of(&config.secret_attributes, &schema),
                 schema,
-                size_limit: AtomicU32::new(u32::MAX),
+                limits: KnownLimits::default(),
                 unreadable: Mutex::default(),
                 sizes: Sizes::default(),
             }),
@@ -287,8 +287,8 @@ impl LdapDirectory {
     }
 
     /// Returns the maximum size limit of an unpaged search, as far as known.
-    fn size_limit(&self) -> &AtomicU32 {
-        &self.shared.size_limit
+    fn limits(&self) -> &KnownLimits {
+        &self.shared.limits
     }
 
     fn manages_dsa_it(&self) -> bool {
@@ -448,7 +448,7 @@ impl LdapDirectory {
 
     /// Returns the number of entries at which the server limited an unpaged search; `None` if no limit was reached.
     pub fn known_size_limit(&self) -> Option<u32> {
-        let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
+        let limit = self.limits().unpaged();
         (limit < u32::MAX).then_some(limit)
     }
 

@@ -7,6 +7,9 @@ use crate::error::DirectoryError;
 use crate::root_dse::RootDse;
 use crate::schema::{Coverage, Schema};
 
+/// The maximum number of definitions that are named in a warning; the others are logged at debug.
+const NAMED_DEFINITIONS: usize = 20;
+
 impl LdapDirectory {
     /// Reads the subschema. Without one, the built-in schema is returned.
     pub(super) async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
@@ -31,14 +34,16 @@ impl LdapDirectory {
         }
         schema.add_syntaxes(texts("ldapSyntaxes"));
         let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
-        if let Some(first) = errors.first() {
+        if !errors.is_empty() {
+            let named: Vec<String> = errors.iter().take(NAMED_DEFINITIONS).map(ToString::to_string).collect();
             tracing::warn!(
                 definitions = errors.len(),
-                "{} definition(s) of the server's schema cannot be read and are left out, the first of them: {first}",
-                errors.len()
+                "{} definition(s) of the server's schema cannot be read and are left out: {}",
+                errors.len(),
+                named.join("; ")
             );
         }
-        for error in errors.iter().skip(1) {
+        for error in errors.iter().skip(NAMED_DEFINITIONS) {
             tracing::debug!("a definition of the schema is left out: {error}");
         }
         Ok(Arc::new(schema.with_coverage(coverage)))

@@ -1,11 +1,10 @@
 //! Searches, with pages (RFC 2696) if the answer may be long.
 //!
 //! This module advances a search and begins it again after transient errors. [`transport`] chooses a connection and requests pages,
-//! [`pages`] interprets their ends, [`events`] handles what arrives. Octets arrive over a connection of their own ([`streaming`]), or over
+//! [`pages`] interprets their ends, [`limits`] chooses their size after a refusal, [`events`] handles what arrives. Octets arrive over a connection of their own ([`streaming`]), or over
 //! the shared one ([`buffered`]), where at most one page of entries is in memory; the [`pool`](super::pool) says which.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::Ordering;
 
 use super::referral::Target;
 use super::{Attempts, LdapDirectory};
@@ -20,11 +19,14 @@ use crate::root_dse::Vendor;
 
 mod buffered;
 mod events;
+mod limits;
 mod pages;
 mod streaming;
 mod transport;
 
 use buffered::BufferedSearch;
+pub(crate) use limits::KnownLimits;
+use limits::Refusal;
 use pages::Growth;
 pub(crate) use pages::paged_cookie;
 use streaming::StreamingSearch;
@@ -48,8 +50,12 @@ pub struct LdapSearch {
     transport: Transport,
     state: Progress,
     empty_pages: u32,
-    /// The server's refusal of pages, if the search continues without them: logged once that succeeds.
-    without_pages: Option<(u32, String)>,
+    /// The server's refusal of a page, if the search continues in another size.
+    refusal: Refusal,
+    /// Whether this search is unpaged because other searches of this directory had to be.
+    is_unpaged_by_others: bool,
+    /// Whether an entry may be one that was already returned, or has to be remembered as returned.
+    recalls: bool,
     entries_of_page: u32,
     growth: Growth,
     dirsync: Option<DirSyncEnd>,
@@ -109,6 +115,11 @@ enum Event {
     },
     /// An entry with too many attributes.
     TooMany(String),
+    /// An entry with an attribute description that is not UTF-8, escaped.
+    NotText {
+        dn: String,
+        description: String,
+    },
     /// A message of the search that is not well-formed.
     Malformed,
 }
@@ -162,7 +173,7 @@ impl LdapSearch {
     pub(crate) fn new(directory: LdapDirectory, request: SearchRequest) -> Self {
         let configured = directory.config().page_size;
         let paging = request.paging;
-        let page_size = match paging {
+        let wanted = match paging {
             // A base search has one entry, and needs no page. DirSync has its own.
             _ if request.scope == Scope::Base => 0,
             _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
@@ -178,7 +189,8 @@ impl LdapSearch {
             }
             Paging::Off | Paging::Limited(_) => 0,
         };
-        let most = directory.size_limit().load(Ordering::Relaxed).min(LARGEST_UNPAGED);
+        let page_size = wanted.min(directory.limits().page());
+        let most = directory.limits().unpaged().min(LARGEST_UNPAGED);
         let limit = match request.paging {
             Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
             Paging::Limited(limit) => limit,
@@ -186,7 +198,8 @@ impl LdapSearch {
         };
         // The rest of a sample's page would be read in vain.
         let may_grow = request.paging == Paging::Configured && takes_large_pages(directory.root_dse().vendor);
-        let growth = Growth::new(page_size, may_grow);
+        let mut growth = Growth::new(wanted, may_grow);
+        growth.refused_above(directory.limits().page());
         Self {
             directory,
             request,
@@ -198,7 +211,9 @@ impl LdapSearch {
             // 0 would be no limit (RFC 4511 section 4.5.1.4).
             state: if paging == Paging::Limited(0) { Progress::Done } else { Progress::Running },
             empty_pages: 0,
-            without_pages: None,
+            refusal: Refusal::default(),
+            is_unpaged_by_others: wanted > 0 && page_size == 0,
+            recalls: limit > 0,
             entries_of_page: 0,
             growth,
             dirsync: None,
@@ -407,7 +422,10 @@ impl LdapSearch {
     fn may_begin_again(&self) -> bool {
         self.request.may_repeat
             || self.limit > 0
-            || self.cookie.is_empty() && self.entries_of_page == 0 && self.given.is_empty()
+            || self.cookie.is_empty()
+                && self.entries_of_page == 0
+                && self.given.is_empty()
+                && !self.refusal.is_skipping()
     }
 
     /// Begins again after a transient error, over another connection. A page's cookie is valid for its own connection only, so the answer
@@ -425,8 +443,14 @@ impl LdapSearch {
             }
             return Err(self.about_base(e));
         }
+        self.restart();
+        Ok(())
+    }
+
+    /// Returns to the beginning of the answer.
+    fn restart(&mut self) {
         // Under a size limit, returned entries are skipped.
-        let came = !self.cookie.is_empty() || self.entries_of_page > 0;
+        let came = !self.cookie.is_empty() || self.entries_of_page > 0 || self.refusal.is_skipping();
         self.beginnings += u32::from(came && self.limit == 0 && self.given.is_empty());
         self.cookie.clear();
         self.page_size = self.growth.cut(self.page_size);
@@ -434,7 +458,13 @@ impl LdapSearch {
         self.limit = 0;
         self.entries_of_page = 0;
         self.empty_pages = 0;
-        Ok(())
+        self.refusal.begin_again();
+        self.update_recalls();
+    }
+
+    /// Determines whether entries are compared with those that were already returned.
+    fn update_recalls(&mut self) {
+        self.recalls = self.limit > 0 || !self.given.is_empty() || self.refusal.is_skipping();
     }
 
     /// Adds the search to an error of the connection.

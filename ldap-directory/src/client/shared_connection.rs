@@ -65,6 +65,8 @@ struct Bound {
     /// The number of entries and references.
     items: usize,
     octets: usize,
+    /// Whether the request has a size limit. Some servers ignore it, and then the limit is applied here.
+    is_limited: bool,
 }
 
 /// Slightly more than requested: some proxies return an entry once for each server behind them.
@@ -77,14 +79,14 @@ const MANY_OCTETS: usize = 1024 * 1024 * 1024;
 impl Bound {
     /// Returns the bound of a request: a search of one entry, of a number of entries, or of any number.
     fn of(request: &[u8]) -> Bound {
-        let items = match limits(request) {
-            Some((Scope::Base, _)) => 1,
-            Some((_, size_limit)) if size_limit > 0 => usize::try_from(size_limit).unwrap_or(usize::MAX),
-            Some(_) => return Bound { items: usize::MAX, octets: MANY_OCTETS },
+        let (items, is_limited) = match limits(request) {
+            Some((Scope::Base, _)) => (1, false),
+            Some((_, limit)) if limit > 0 => (usize::try_from(limit).unwrap_or(usize::MAX), true),
+            Some(_) => return Bound { items: usize::MAX, octets: MANY_OCTETS, is_limited: false },
             // Not a search: only the result is kept.
-            None => 0,
+            None => (0, false),
         };
-        Bound { items: items.saturating_add(SPARE_ITEMS), octets: FEW_OCTETS }
+        Bound { items: items.saturating_add(SPARE_ITEMS), octets: FEW_OCTETS, is_limited }
     }
 }
 
@@ -359,12 +361,19 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
     None
 }
 
-/// Reports an answer without end to its caller, and returns the id to abandon.
+/// Reports an answer without end to its caller, and returns the id to abandon. An answer beyond the size limit of its request ends as if the
+/// server had honored that.
 fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>) -> Option<i32> {
     let bound = kept.err()?;
     let one = waiting.remove(&id)?;
+    let answered = if bound.is_limited && one.octets <= bound.octets {
+        let result = LdapResult { code: result_code::SIZE_LIMIT_EXCEEDED, ..LdapResult::default() };
+        Ok(Reply { result, ..one.so_far })
+    } else {
+        Err(Fault::Endless(bound))
+    };
     // The caller may be gone.
-    let _ = one.reply.send(Err(Fault::Endless(bound)));
+    let _ = one.reply.send(answered);
     i32::try_from(id).ok()
 }
 

@@ -18,6 +18,11 @@ use crate::config::TlsConfig;
 use crate::file;
 use crate::protocol::ber::{Reader, SEQUENCE};
 
+mod explain;
+
+use explain::SELF_SIGNED;
+pub(crate) use explain::explain;
+
 /// Returns the TLS client, built at the first use: files are read once, not for each connection, when they may be half replaced. An
 /// error is a sentence for the user.
 pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
@@ -168,7 +173,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsFileError> {
     for (certificate, number) in certificates(path, TlsFile::Authorities)?.into_iter().zip(1..) {
         roots.add(certificate).map_err(|e| TlsFileError {
             file: TlsFile::Authorities,
-            problem: format!("{}: certificate {number}: {e}", path.display()),
+            problem: format!("{}: certificate {number}: {}", path.display(), explain::certificate(&e)),
         })?;
     }
     Ok(roots)
@@ -229,73 +234,6 @@ fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u
     parts.constructed(SEQUENCE)?;
     parts.constructed(SEQUENCE)?.take(OID)
 }
-
-/// Describes an invalid certificate.
-pub(crate) fn explain(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(reason) = error else {
-        return match error {
-            rustls::Error::General(text) if text == SELF_SIGNED => text.clone(),
-            rustls::Error::PeerIncompatible(_)
-            | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-                format!("TLS: {error}; TLS 1.2 at least is needed")
-            }
-            error => format!("TLS: {error}"),
-        };
-    };
-    let why = match reason {
-        CertificateError::Expired => "it has expired: have the server's administrator renew it".to_owned(),
-        CertificateError::ExpiredContext { not_after, .. } => {
-            format!("it expired on {}: have the server's administrator renew it", day(*not_after))
-        }
-        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("it is not valid before {}: is the clock of this machine right?", day(*not_before))
-        }
-        CertificateError::UnknownIssuer => {
-            "it is signed by an authority that is not trusted; trust that authority's certificate".to_owned()
-        }
-        CertificateError::BadSignature => {
-            "it is signed by an authority that is not trusted, though one of the same name is; trust that authority's certificate".to_owned()
-        }
-        CertificateError::NotValidForName => {
-            "it is for another host name; use the name in the certificate in the URL".to_owned()
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => other_name(expected, presented),
-        CertificateError::Revoked => "it has been revoked".to_owned(),
-        other => format!("{other:?}"),
-    };
-    format!("the server's certificate is not accepted: {why}")
-}
-
-/// Describes a certificate for other names than the requested one.
-fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
-    // As rustls has them: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
-    let name = |text: &String| -> String {
-        let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(text);
-        inner.trim_matches('"').to_owned()
-    };
-    let names: Vec<String> = presented.iter().map(name).collect();
-    let asked = expected.to_str();
-    if names.is_empty() {
-        return format!(
-            "it names no host (subjectAltName), and the URL says {asked}: have the server's administrator renew it with the server's name"
-        );
-    }
-    format!(
-        "it is for {}, and the URL says {asked}: use a name in the certificate in the URL, or have the certificate renewed with this one",
-        names.join(", ")
-    )
-}
-
-/// Formats an instant as its day, in UTC.
-fn day(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    chrono::DateTime::from_timestamp(seconds, 0)
-        .map_or_else(|| format!("second {seconds}"), |at| at.format("%Y-%m-%d").to_string())
-}
-
-/// Describes a certificate that no trusted authority signed.
-const SELF_SIGNED: &str = "the server's certificate is not accepted: it is signed by itself; let the server have one of an authority (a self-signed one is accepted as an authority only if it is one)";
 
 /// Returns whether a certificate names itself as its issuer (RFC 5280 section 4.1: version, serialNumber, signature, issuer, validity,
 /// subject).

@@ -113,7 +113,7 @@ impl Directory {
         config.check()?;
         match config.servers.first() {
             Some(ServerUrl::Ldif(path)) => {
-                let file = ldif::LdifDirectory::open(path, access)?;
+                let file = ldif::LdifDirectory::open_interruptibly(path, access).await?;
                 if config.referrals == Referrals::Fail && file.references() > 0 {
                     return Err(DirectoryError::Referral {
                         operation: "read",

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::BuildHasherDefault;
-use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 
 use rustc_hash::FxHasher;
 
@@ -66,11 +66,7 @@ pub(crate) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said,
         return Err(what.to_owned().into());
     }
     let is_empty = start.is_empty();
-    if ends_lines_in_cr(start) {
-        read(LdifReader::new(BufReader::new(CrLines(input))), store, is_read, is_empty, &again)
-    } else {
-        read(LdifReader::new(input), store, is_read, is_empty, &again)
-    }
+    read(LdifReader::new(input), store, is_read, is_empty, &again)
 }
 
 fn read<R: BufRead>(
@@ -162,11 +158,7 @@ fn first_line(dn: &str, file: &File) -> Option<u64> {
     let mut file = file;
     file.seek(SeekFrom::Start(0)).ok()?;
     let key = DnKey::parse(dn, Schema::standard()).ok()?;
-    let mut input = BufReader::new(file);
-    let start = input.fill_buf().ok()?;
-    let input: Box<dyn BufRead + '_> =
-        if ends_lines_in_cr(start) { Box::new(BufReader::new(CrLines(input))) } else { Box::new(input) };
-    let mut reader = LdifReader::new(input);
+    let mut reader = LdifReader::new(BufReader::new(file));
     while let Some(record) = reader.next() {
         if let Record::Entry(entry) | Record::Change(Change::Add(entry)) = record.ok()?
             && DnKey::parse(&entry.dn, Schema::standard()).is_ok_and(|other| other == key)
@@ -201,25 +193,6 @@ fn what_it_is(start: &[u8]) -> Option<&'static str> {
             Some("is binary, and not LDIF")
         }
         _ => None,
-    }
-}
-
-/// Returns whether lines end in CR alone, as on the classic Macintosh.
-fn ends_lines_in_cr(start: &[u8]) -> bool {
-    // The last octet may be the first half of CRLF.
-    let inner = start.get(..start.len().saturating_sub(1)).unwrap_or_default();
-    inner.contains(&b'\r') && !start.contains(&b'\n')
-}
-
-/// A file whose CR line ends are replaced by LF.
-struct CrLines<R>(R);
-
-impl<R: Read> Read for CrLines<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.0.read(buffer)?;
-        let read = buffer.get_mut(..count).unwrap_or_default();
-        read.iter_mut().filter(|octet| **octet == b'\r').for_each(|octet| *octet = b'\n');
-        Ok(count)
     }
 }
 
@@ -314,10 +287,5 @@ mod tests {
         assert!(what_it_is(b" {\"a\": 1}").is_some_and(|w| w.contains("JSON")));
         assert!(what_it_is(b"ab\0c").is_some() && what_it_is(b"\xff\xfed\0n\0").is_none());
         assert!(what_it_is(b"dn: a\ncn: \0\n").is_none() && what_it_is(b"").is_none());
-        assert!(
-            ends_lines_in_cr(b"dn: a\rcn: a\r")
-                && !ends_lines_in_cr(b"dn: a\r\ncn")
-                && !ends_lines_in_cr(b"dn: a\r")
-        );
     }
 }

@@ -107,6 +107,24 @@ impl Shared {
 }
 
 impl LdifDirectory {
+    /// Does the same as [`Self::open`]. A pipe waits for its writer on another thread, so that dropping the future ends the waiting.
+    pub(crate) async fn open_interruptibly(path: &Path, access: Access) -> Result<Self, DirectoryError> {
+        if std::fs::metadata(path).is_ok_and(|there| there.is_file()) {
+            return Self::open(path, access);
+        }
+        let owned = path.to_owned();
+        match tokio::task::spawn_blocking(move || Self::open(&owned, access)).await {
+            Ok(opened) => opened,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The program ends.
+                Err(stopped) => {
+                    Err(DirectoryError::lost("read", path.display().to_string(), stopped.to_string()))
+                }
+            },
+        }
+    }
+
     /// Reads a file. Content records are entries; change records are applied.
     ///
     /// # Errors
@@ -408,7 +426,8 @@ pub(crate) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryErro
     store::failure(operation, dn, result_code::NO_SUCH_OBJECT, "there is no such entry in the file")
 }
 
-/// Returns the standard schema, extended by an Octet String type for each undefined attribute with values that are not text.
+/// Returns the standard schema, extended by an Octet String type for each undefined attribute with values that are not text. The others have
+/// the spelling that the file has first.
 fn complete_schema(store: &Store) -> Schema {
     let mut schema = Schema::standard().clone();
     // By their names in lower case: the first spelling, and whether all values are text.
@@ -421,7 +440,9 @@ fn complete_schema(store: &Store) -> Schema {
             there.1 &= text;
         }
     }
-    let octets = unknown.into_values().filter(|(_, text)| !text).filter_map(|(name, _)| {
+    let (texts, octets): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|(_, (_, is_text))| *is_text);
+    schema.undefined = texts.into_iter().map(|(lower, (name, _))| (lower, name)).collect();
+    let octets = octets.into_iter().filter_map(|(_, (name, _))| {
         // RFC 4517 section 3.3.25, Octet String.
         let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");
         AttributeType::parse(&definition).ok()

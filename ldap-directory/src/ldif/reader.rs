@@ -1,6 +1,6 @@
 //! The LDIF reader: content and change records (RFC 2849), one at a time, with their line numbers.
 //!
-//! It also accepts what servers and tools write in practice: raw UTF-8 values, `ldapsearch` without `-LLL` (its closing
+//! It also accepts what servers and tools write in practice: raw UTF-8 values, lines that end in CR, `ldapsearch` without `-LLL` (its closing
 //! `search:`/`result:` record is skipped), `slapcat`, `ldifde`. It is strict where guessing would change data: base64, names,
 //! the order of a change record.
 //!
@@ -8,15 +8,17 @@
 //!
 //! Not checked: the schema, and the syntax of a DN beyond UTF-8. Critical controls are an error, others are ignored.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 use crate::change::Change;
 use crate::entry::Entry;
 
 pub use self::dump::{Dump, Shortfall};
+use self::lines::Lines;
 use self::parse::{Parsed, Parser};
 
 mod dump;
+mod lines;
 mod parse;
 
 /// The default maximum size of a record: 256 MiB.
@@ -138,14 +140,10 @@ pub(crate) fn is_description(name: &str) -> bool {
 /// ```
 #[derive(Debug)]
 pub struct LdifReader<R> {
-    input: R,
+    lines: Lines<R>,
     allow_urls: bool,
     max_record_bytes: usize,
-    line: u64,
-    /// Whether the last line has no line end.
-    is_unended: bool,
     done: bool,
-    physical: Vec<u8>,
     raw: RawRecord,
     dump: Dump,
 }
@@ -154,13 +152,10 @@ impl<R: BufRead> LdifReader<R> {
     /// Returns a reader that refuses URLs, with the default limit.
     pub fn new(input: R) -> Self {
         Self {
-            input,
+            lines: Lines::new(input),
             allow_urls: false,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-            line: 0,
-            is_unended: false,
             done: false,
-            physical: Vec::new(),
             raw: RawRecord::default(),
             dump: Dump::default(),
         }
@@ -188,30 +183,7 @@ impl<R: BufRead> LdifReader<R> {
 
     /// Returns the first line of the last record or error; 0 before the first.
     pub fn record_line(&self) -> u64 {
-        self.raw.lines.first().map_or(self.line, |l| l.number)
-    }
-
-    /// Reads one physical line without its line end into `self.physical`, limited to slightly more than `room` octets. Returns
-    /// `false` at the end of the input.
-    fn read_physical(&mut self, room: usize) -> io::Result<bool> {
-        self.physical.clear();
-        let most = u64::try_from(room).unwrap_or(u64::MAX).saturating_add(2);
-        if self.input.by_ref().take(most).read_until(b'\n', &mut self.physical)? == 0 {
-            return Ok(false);
-        }
-        self.is_unended = self.physical.last() != Some(&b'\n');
-        if !self.is_unended {
-            self.physical.pop();
-        } else if self.input.skip_until(b'\n')? > 0 {
-            // The line is too long, which is an error: the rest of it is discarded.
-            self.is_unended = false;
-        }
-        // There are two if a program converted the line ends of Windows twice.
-        while self.physical.last() == Some(&b'\r') {
-            self.physical.pop();
-        }
-        self.line += 1;
-        Ok(true)
+        self.raw.lines.first().map_or(self.lines.number, |l| l.number)
     }
 
     /// Reads the lines of the next record, unfolded, without comments. Returns `false` at the end of the input.
@@ -224,15 +196,19 @@ impl<R: BufRead> LdifReader<R> {
                 Some(_) => 0,
                 None => self.max_record_bytes.saturating_sub(self.raw.cost()),
             };
-            match self.read_physical(room) {
+            match self.lines.next(room) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    return Err(LdifError { line: self.line + 1, dn: None, kind: LdifErrorKind::Io(error) });
+                    return Err(LdifError {
+                        line: self.lines.number + 1,
+                        dn: None,
+                        kind: LdifErrorKind::Io(error),
+                    });
                 }
             }
-            let mut text = self.physical.as_slice();
-            if self.line == 1 {
+            let mut text = self.lines.text.as_slice();
+            if self.lines.number == 1 {
                 if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
                     return Err(LdifError { line: 1, dn: None, kind: LdifErrorKind::Encoding });
                 }
@@ -247,7 +223,7 @@ impl<R: BufRead> LdifReader<R> {
                 Some((b'#', comment)) => {
                     in_comment = true;
                     let in_entry = self.raw.begins_entry();
-                    self.dump.comment(self.line, comment, in_entry);
+                    self.dump.comment(self.lines.number, comment, in_entry);
                     continue;
                 }
                 Some((b' ', _)) if in_comment => continue,
@@ -257,7 +233,7 @@ impl<R: BufRead> LdifReader<R> {
                 Some((b'\t', rest))
                     if refused.is_none() && rest.iter().all(|o| matches!(o, b' ' | b'\t')) =>
                 {
-                    refused = Some(blank_line((self.line, 1)));
+                    refused = Some(blank_line((self.lines.number, 1)));
                     continue;
                 }
                 Some(_) => (true, text),
@@ -279,7 +255,7 @@ impl<R: BufRead> LdifReader<R> {
             let kind = if text.len() > room {
                 LdifErrorKind::TooLarge { limit: self.max_record_bytes }
             } else if starts {
-                self.raw.start(self.line, text);
+                self.raw.start(self.lines.number, text);
                 continue;
             } else if self.raw.lines.is_empty() {
                 LdifErrorKind::Syntax(
@@ -290,12 +266,12 @@ impl<R: BufRead> LdifReader<R> {
             } else {
                 let kept = self.raw.blanks.take().map_or(0, |(_, kept)| kept);
                 if text.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
-                    self.raw.blanks = Some((self.line, kept + text.len()));
+                    self.raw.blanks = Some((self.lines.number, kept + text.len()));
                 }
                 self.raw.text.extend_from_slice(text);
                 continue;
             };
-            refused = Some(LdifError { line: self.line, dn: None, kind });
+            refused = Some(LdifError { line: self.lines.number, dn: None, kind });
             self.raw.text.clear();
             self.raw.lines.truncate(1);
         }
@@ -325,7 +301,7 @@ impl<R: BufRead> Iterator for LdifReader<R> {
                 Ok(true) => Parser::new(&self.raw, self.allow_urls, self.max_record_bytes).record(),
                 Ok(false) => {
                     self.done = true;
-                    self.dump.end(Some(self.line).filter(|_| self.is_unended));
+                    self.dump.end(Some(self.lines.number).filter(|_| self.lines.is_unended));
                     return None;
                 }
                 Err(error) => Err(error),
@@ -335,7 +311,8 @@ impl<R: BufRead> Iterator for LdifReader<R> {
                 Ok(Parsed::Trailer(trailer)) => self.dump.trailer(self.record_line(), trailer),
                 Ok(Parsed::Record(record)) => {
                     if let Record::Entry(entry) = &record {
-                        self.dump.entry(self.raw.lines.first().map_or(self.line, |l| l.number), entry);
+                        self.dump
+                            .entry(self.raw.lines.first().map_or(self.lines.number, |l| l.number), entry);
                     }
                     return Some(Ok(record));
                 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::ber::{OCTET_STRING, SEQUENCE, SET};
+use super::ber::{OCTET_STRING, Reader, SEQUENCE, SET};
 use crate::entry::EntryView;
 use crate::json;
 
@@ -66,7 +66,7 @@ impl EntryPlaces {
         let is_full = |places: &Self| places.attributes.len() >= MOST_ATTRIBUTES;
         self.find_attributes(operation).ok_or_else(|| {
             let name = || String::from_utf8_lossy(dn).into_owned();
-            if is_full(self) { Flaw::Attributes(name()) } else { Flaw::Form }
+            if is_full(self) { Flaw::Attributes(name()) } else { Flaw::in_attributes(octets) }
         })
     }
 
@@ -105,6 +105,13 @@ pub(crate) enum Flaw {
     Form,
     /// It has too many attributes. Its DN.
     Attributes(String),
+    /// An attribute description is not UTF-8, as RFC 4512 requires.
+    Description {
+        /// The DN of the entry.
+        dn: String,
+        /// The description, with the invalid octets escaped.
+        description: String,
+    },
     /// Its DN is not UTF-8, as RFC 4514 requires. The DN, with the invalid octets escaped.
     Name(String),
 }
@@ -113,15 +120,38 @@ impl Flaw {
     /// Returns the error for a DN, with invalid octets escaped by RFC 4514 section 2.4: `cn=caf\E9`.
     #[cold]
     pub(crate) fn name(dn: &[u8]) -> Flaw {
-        let mut escaped = String::new();
-        for part in dn.utf8_chunks() {
-            escaped.push_str(part.valid());
-            for octet in part.invalid() {
-                let _ = write!(escaped, "\\{octet:02X}");
-            }
-        }
-        Flaw::Name(escaped)
+        Flaw::Name(escaped(dn))
     }
+
+    /// Returns the error of an entry whose attributes cannot be decoded: a description that is not UTF-8 is named, with the DN.
+    #[cold]
+    pub(crate) fn in_attributes(octets: &[u8]) -> Flaw {
+        let find = || {
+            let mut operation = Reader::new(octets);
+            let dn = operation.take(OCTET_STRING)?;
+            let mut list = operation.constructed(SEQUENCE)?;
+            while !list.is_empty() {
+                let description = list.constructed(SEQUENCE)?.take(OCTET_STRING)?;
+                if std::str::from_utf8(description).is_err() {
+                    return Some(Flaw::Description { dn: escaped(dn), description: escaped(description) });
+                }
+            }
+            None
+        };
+        find().unwrap_or(Flaw::Form)
+    }
+}
+
+/// Returns octets as text, with those that are not UTF-8 as `\E9`.
+fn escaped(octets: &[u8]) -> String {
+    let mut text = String::new();
+    for part in octets.utf8_chunks() {
+        text.push_str(part.valid());
+        for octet in part.invalid() {
+            let _ = write!(text, "\\{octet:02X}");
+        }
+    }
+    text
 }
 
 /// Returns whether a text contains an equals sign; `None` for octets that are not UTF-8. Most are ASCII, which is checked eight octets
@@ -233,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{Attribute, Entry};
-    use crate::protocol::ber::{Reader, Writer};
+    use crate::protocol::ber::Writer;
 
     fn operation(entry: &Entry) -> Vec<u8> {
         Writer::build(|w| {
@@ -288,7 +318,7 @@ mod tests {
             let mut octets = operation(&entry);
             *at.get_mut(&mut octets[..]) = octet;
             octets.truncate(cut.index(octets.len() + 1));
-            let expected = crate::protocol::message::entry(Reader::new(&octets));
+            let expected = crate::protocol::message::entry(&octets);
             prop_assert_eq!(read(&octets), expected);
         }
     }
@@ -303,6 +333,8 @@ mod tests {
         ] {
             assert_eq!(read(octets), Err(Flaw::Form), "{octets:02x?}");
         }
+        let flaw = Flaw::Description { dn: "x".to_owned(), description: "a\\FF".to_owned() };
+        assert_eq!(read(b"\x04\x01x\x30\x08\x30\x06\x04\x02a\xff\x31\x00"), Err(flaw));
         let name = Flaw::Name("cn=\u{e9}\\E9\\C3,dc=x".to_owned());
         assert_eq!(read(b"\x04\x0ccn=\xc3\xa9\xe9\xc3,dc=x\x30\x00"), Err(name));
     }

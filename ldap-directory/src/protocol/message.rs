@@ -107,17 +107,17 @@ pub(crate) fn head(content: &[u8]) -> Option<Head> {
 pub(crate) fn parse(content: &[u8]) -> Option<Message> {
     let mut message = Reader::new(content);
     let id = message.integer(INTEGER)?;
-    let (tag, operation) = message.element()?;
-    let mut operation = Reader::new(operation);
+    let (tag, octets) = message.element()?;
+    let mut operation = Reader::new(octets);
     let answer = match tag {
         BIND_RESPONSE => {
             let result = result(&mut operation)?;
             Answer::Bind(LdapResult { sasl: operation.take(0x87).map(<[u8]>::to_vec), ..result })
         }
-        SEARCH_ENTRY => match entry(operation) {
+        SEARCH_ENTRY => match entry(octets) {
             Ok(entry) => Answer::Entry(entry),
             Err(Flaw::Name(dn)) => Answer::Unreadable(dn),
-            Err(Flaw::Form | Flaw::Attributes(_)) => return None,
+            Err(Flaw::Form | Flaw::Attributes(_) | Flaw::Description { .. }) => return None,
         },
         SEARCH_REFERENCE => {
             let mut urls = Vec::new();
@@ -174,10 +174,11 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
 }
 
 /// Decodes a SearchResultEntry (section 4.5.2). A `vals` without values is an attribute with its description only.
-pub(crate) fn entry(mut operation: Reader<'_>) -> Result<Entry, Flaw> {
+pub(crate) fn entry(octets: &[u8]) -> Result<Entry, Flaw> {
+    let mut operation = Reader::new(octets);
     let dn = operation.take(OCTET_STRING).ok_or(Flaw::Form)?;
     let dn = std::str::from_utf8(dn).map_err(|_| Flaw::name(dn))?.to_owned();
-    let attributes = attributes(operation).ok_or(Flaw::Form)?;
+    let attributes = attributes(operation).ok_or_else(|| Flaw::in_attributes(octets))?;
     Ok(Entry { dn, attributes })
 }
 

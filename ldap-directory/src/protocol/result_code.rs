@@ -74,14 +74,14 @@ const ROWS: &[Row] = &[
     row(
         4,
         "sizeLimitExceeded",
-        "ask the administrator for a higher limit; where a read is paged, the pages must be of a size that the server allows",
+        "the server returns no more entries to this user: ask the administrator for a higher size limit",
     ),
     row(5, "compareFalse", ""),
     row(6, "compareTrue", ""),
     row(7, "authMethodNotSupported", "choose another bind method"),
     row(8, "strongerAuthRequired", "use ldaps://, StartTLS, or another bind method"),
     row(10, "referral", "the entry is kept by another server: connect to that one"),
-    row(11, "adminLimitExceeded", "use smaller pages, or ask the administrator for a higher limit"),
+    row(11, "adminLimitExceeded", "ask the administrator for a higher limit"),
     row(
         12,
         "unavailableCriticalExtension",

@@ -302,8 +302,10 @@ impl<'a> Reader<'a> {
             }
             Some(_) => {
                 let ends = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '$' | '\'');
-                let (word, after) =
-                    text.find(ends).and_then(|at| text.split_at_checked(at)).unwrap_or((text, ""));
+                let end = text.find(ends).unwrap_or(text.len());
+                // A length ends a syntax (noidlen), also where no space follows.
+                let end = text.find('}').map_or(end, |at| end.min(at + 1));
+                let (word, after) = text.split_at_checked(end).unwrap_or((text, ""));
                 self.rest = after;
                 return Ok(Some(Token::Word(word.to_owned())));
             }

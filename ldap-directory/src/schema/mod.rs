@@ -49,6 +49,8 @@ pub struct Schema {
     publishes_equality: bool,
     /// Whether it replaces a schema that cannot be read.
     is_assumed: bool,
+    /// The spelling of names that it does not define, by their lower case.
+    pub(crate) undefined: HashMap<String, String>,
     coverage: Coverage,
 }
 
@@ -255,11 +257,13 @@ impl Schema {
         self.classes.get(lookup(&self.class_index, name_or_oid)?)
     }
 
-    /// Returns the canonical (first) name of an attribute type, without options; an undefined name is returned unchanged.
+    /// Returns the canonical (first) name of an attribute type, without options; an undefined name is returned unchanged, on a file in its first spelling there.
     pub fn canonical_name<'a>(&'a self, name: &'a str) -> &'a str {
         let unknown = || {
             let name = base_type(name);
-            as_oid(name).unwrap_or(name)
+            let known = || self.undefined.get(&name.to_ascii_lowercase());
+            let spelled = if self.undefined.is_empty() { None } else { known() };
+            spelled.map_or_else(|| as_oid(name).unwrap_or(name), String::as_str)
         };
         self.attribute_type(name).map_or_else(unknown, AttributeType::name)
     }

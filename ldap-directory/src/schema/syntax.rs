@@ -132,7 +132,15 @@ const FILETIMES: &[&str] = &[
 const UUIDS: &[&str] = &["entryuuid"];
 const GUIDS: &[&str] =
     &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
-const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
+const SIDS: &[&str] = &[
+    "objectsid",
+    "sidhistory",
+    "securityidentifier",
+    "tokengroups",
+    "tokengroupsglobalanduniversal",
+    "tokengroupsnogcacceptable",
+    "ms-ds-creatorsid",
+];
 
 /// A value that violates its syntax. It does not contain the value, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +209,16 @@ impl ValueKind {
             | ValueKind::NameAndOptionalUid
             | ValueKind::PossiblyEmptyText
             | ValueKind::Text => json!({"type": ["null", "string"]}),
+        }
+    }
+
+    /// Returns why a value has no JSON, as the end of a sentence on the value.
+    pub fn flaw(self) -> &'static str {
+        match self {
+            ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
+                "is not a time that RFC 3339 has (years 1 to 9999, second 60 only where a leap second may be)"
+            }
+            _ => "does not follow its syntax",
         }
     }
 

@@ -73,9 +73,17 @@ impl<'a> GeneralizedTime<'a> {
         Some(Self { utc, is_leap, fraction, offset })
     }
 
-    /// Returns RFC 3339 in UTC, with the fraction as written; `None` outside the years 1 to 9999, which RFC 3339 does not have.
+    /// Returns RFC 3339 in UTC, with the fraction as written; `None` outside the years 1 to 9999, and for a second 60 that is not a leap
+    /// second: RFC 3339 does not have these.
     pub fn to_rfc3339(&self) -> Option<String> {
-        self.written("%Y-%m-%dT%H:%M:", &self.fraction).filter(|_| self.utc.year() > 0)
+        let is_there = self.utc.year() > 0 && (!self.is_leap || self.may_be_leap_second());
+        self.written("%Y-%m-%dT%H:%M:", &self.fraction).filter(|_| is_there)
+    }
+
+    /// Returns whether the second may be followed by a leap second: the last one of a month (RFC 3339 section 5.7).
+    fn may_be_leap_second(&self) -> bool {
+        let (hour, minute) = (self.utc.hour(), self.utc.minute());
+        hour == 23 && minute == 59 && self.utc.date().succ_opt().is_some_and(|next| next.day() == 1)
     }
 
     /// Returns the normal form of all texts for the instant: UTC, with seconds, the fraction without trailing zeros. `None` if its
@@ -250,7 +258,14 @@ mod tests {
         ] {
             assert_eq!(GeneralizedTime::read(text), None, "{text}");
         }
-        for text in ["000001010000Z", "99991231235959-0500", "00010101000000+0100"] {
+        for text in [
+            "000001010000Z",
+            "99991231235959-0500",
+            "00010101000000+0100",
+            "20240101123060Z",
+            "20161231235960+0100",
+            "20161230235960Z",
+        ] {
             assert_eq!(rfc3339(text), None, "{text}");
         }
         // The instant can still be compared.

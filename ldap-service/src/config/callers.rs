@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Uri;
-use jsonwebtoken::Algorithm;
 use ldap_directory::dn::DnKey;
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::Schema;
@@ -13,8 +12,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use singer_common::plugin::settings::SettingsError;
 
-use super::ListenTls;
 use super::parts;
+use super::{Algorithm, ListenTls};
 
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,19 +133,6 @@ struct RawJwt {
     ca_file: Option<PathBuf>,
 }
 
-/// The names of the algorithms that may be set: asymmetric ones.
-const ALGORITHMS: &[(&str, Algorithm)] = &[
-    ("RS256", Algorithm::RS256),
-    ("RS384", Algorithm::RS384),
-    ("RS512", Algorithm::RS512),
-    ("PS256", Algorithm::PS256),
-    ("PS384", Algorithm::PS384),
-    ("PS512", Algorithm::PS512),
-    ("ES256", Algorithm::ES256),
-    ("ES384", Algorithm::ES384),
-    ("EdDSA", Algorithm::EdDSA),
-];
-
 impl JwtConfig {
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
         let known =
@@ -173,9 +159,8 @@ impl JwtConfig {
         }
         let names = raw.algorithms.unwrap_or_else(|| ["RS256", "ES256", "EdDSA"].map(str::to_owned).into());
         let algorithm = |(n, name): (usize, &String)| {
-            let found = ALGORITHMS.iter().find(|(known, _)| known == name);
-            found.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
-                let known = ALGORITHMS.iter().map(|(name, _)| *name);
+            Algorithm::of_name(name).ok_or_else(|| {
+                let known = Algorithm::ALL.iter().map(|(_, name)| *name);
                 let expected = format!("one of {}", known.clone().collect::<Vec<_>>().join(", "));
                 SettingsError::value(format!("jwt.algorithms[{n}]"), format!("`{name}`"), expected)
                     .near(nearest(name, known))

@@ -212,7 +212,7 @@ mod tests {
     use super::super::jws::Unverified;
     use super::super::testing::Signer;
     use super::*;
-    use jsonwebtoken::Algorithm;
+    use crate::config::Algorithm;
     use serde_json::json;
 
     const PAUSE: Duration = Duration::from_millis(400);

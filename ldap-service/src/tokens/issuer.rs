@@ -170,7 +170,7 @@ mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::net::TcpListener;
 
-    use jsonwebtoken::Algorithm;
+    use crate::config::Algorithm;
     use serde_json::json;
 
     use super::super::testing::Signer;

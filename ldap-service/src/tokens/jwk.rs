@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use super::jws::{Unverified, base64url};
+use super::signature::PublicKey;
 use super::{Refusal, json};
+use crate::config::Algorithm;
 
 /// The most keys of an issuer.
 const MOST_KEYS: usize = 256;
@@ -32,7 +33,7 @@ struct Key {
     kid: Option<String>,
     /// The algorithms that the form of the key allows, and its `alg`.
     algorithms: Vec<Algorithm>,
-    verifying: DecodingKey,
+    verifying: PublicKey,
 }
 
 impl fmt::Debug for Key {
@@ -129,26 +130,26 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
             if !RSA_OCTETS.contains(&n.len()) {
                 return None;
             }
-            let key = DecodingKey::from_rsa_raw_components(n, &e);
+            let key = PublicKey::Rsa { n: n.to_vec(), e };
             (RSA_ALGORITHMS.to_vec(), key)
         }
         ("EC", Some("P-256")) => (vec![Algorithm::ES256], point(&octets("x")?, &octets("y")?, 32)?),
         ("EC", Some("P-384")) => (vec![Algorithm::ES384], point(&octets("x")?, &octets("y")?, 48)?),
         ("OKP", Some("Ed25519")) => {
             let x = octets("x").filter(|x| x.len() == 32)?;
-            (vec![Algorithm::EdDSA], DecodingKey::from_ed_der(&x))
+            (vec![Algorithm::EdDSA], PublicKey::Ed25519(x))
         }
         _ => return None,
     };
     if let Some(alg) = text("alg")? {
-        algorithms.retain(|algorithm| format!("{algorithm:?}") == alg);
+        algorithms.retain(|algorithm| algorithm.name() == alg);
     }
     let kid = text("kid")?.map(str::to_owned);
     (!algorithms.is_empty()).then_some(Key { kid, algorithms, verifying })
 }
 
 /// Returns the key of a point in uncompressed form. Whether it is on the curve is checked at each verification.
-fn point(x: &[u8], y: &[u8], octets: usize) -> Option<DecodingKey> {
+fn point(x: &[u8], y: &[u8], octets: usize) -> Option<PublicKey> {
     let is_one = x.len() == octets && y.len() == octets;
-    is_one.then(|| DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+    is_one.then(|| PublicKey::Point([&[4], x, y].concat()))
 }

@@ -1,13 +1,12 @@
 //! The parts of a token: JWS compact serialization (RFC 7515 section 7.1).
 
-use std::str::FromStr as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
+use super::signature::PublicKey;
 use super::{Refusal, json};
+use crate::config::Algorithm;
 
 /// The most octets of a token.
 const LONGEST: usize = 16 * 1024;
@@ -28,7 +27,7 @@ pub(super) struct Unverified<'t> {
     pub(super) claims: Map<String, Value>,
     /// The signing input (RFC 7515 section 5.1).
     signed: &'t str,
-    signature: &'t str,
+    signature: Vec<u8>,
 }
 
 /// Decodes base64url without padding, in its only canonical form.
@@ -50,7 +49,7 @@ impl<'t> Unverified<'t> {
         if signature.is_empty() {
             return Err("without a signature");
         }
-        base64url(signature).ok_or("the signature is not base64url")?;
+        let octets = base64url(signature).ok_or("the signature is not base64url")?;
         let header = base64url(header).and_then(|text| json::object(&text)).ok_or("no valid header")?;
         if NOT_UNDERSTOOD.iter().any(|name| header.contains_key(*name)) {
             return Err("the header has crit, b64, enc or zip");
@@ -61,8 +60,7 @@ impl<'t> Unverified<'t> {
             Some(_) => Err(wrong),
         };
         let algorithm = text("alg", "alg is not a text")?.ok_or("without alg")?;
-        let algorithm = Algorithm::from_str(algorithm)
-            .ok()
+        let algorithm = Algorithm::of_name(algorithm)
             .filter(|algorithm| allowed.contains(algorithm))
             .ok_or("alg is not one of jwt.algorithms")?;
         if let Some(kind) = text("typ", "typ is not a text")? {
@@ -75,12 +73,11 @@ impl<'t> Unverified<'t> {
         let claims = base64url(payload).and_then(|text| json::object(&text)).ok_or("no valid claims")?;
         let end = token.len() - signature.len() - 1;
         let signed = token.get(..end).ok_or("not a JWT of three parts")?;
-        Ok(Self { algorithm, kid, claims, signed, signature })
+        Ok(Self { algorithm, kid, claims, signed, signature: octets })
     }
 
     /// Whether a key has signed the token.
-    pub(super) fn is_signed_by(&self, key: &jsonwebtoken::DecodingKey) -> bool {
-        jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), key, self.algorithm)
-            .unwrap_or(false)
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        key.has_signed(self.algorithm, self.signed.as_bytes(), &self.signature)
     }
 }

@@ -6,14 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+};
 use serde_json::{Value, json};
 
 use super::Tokens;
 use super::cache::{KeyCache, Pauses};
 use super::jwk::KeySet;
-use crate::config::JwtConfig;
+use crate::config::{Algorithm, JwtConfig};
 
 pub(super) const ISSUER: &str = "https://idp.example.com";
 pub(super) const AUDIENCE: &str = "ldap-service";
@@ -56,11 +59,14 @@ impl Signer {
     /// Signs a text.
     fn sign(&self, text: &str) -> String {
         let der = self.pair.serialize_der();
-        let key = match self.algorithm {
-            Algorithm::EdDSA => EncodingKey::from_ed_der(&der),
-            _ => EncodingKey::from_ec_der(&der),
-        };
-        jsonwebtoken::crypto::sign(text.as_bytes(), &key, self.algorithm).unwrap()
+        let (message, random) = (text.as_bytes(), SystemRandom::new());
+        let ecdsa =
+            |how| EcdsaKeyPair::from_pkcs8(how, &der, &random).unwrap().sign(&random, message).unwrap();
+        match self.algorithm {
+            Algorithm::EdDSA => b64(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap().sign(message)),
+            Algorithm::ES384 => b64(ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)),
+            _ => b64(ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)),
+        }
     }
 
     /// Returns a token of these texts.
@@ -72,7 +78,7 @@ impl Signer {
 
     /// Returns a token. Members of the header replace the usual ones; null leaves one out.
     pub(super) fn token(&self, header: &Value, claims: &Value) -> String {
-        let algorithm = format!("{:?}", self.algorithm);
+        let algorithm = self.algorithm.name();
         let usual = json!({"alg": algorithm, "kid": self.kid, "typ": "at+jwt"});
         self.token_of(&with(&usual, header).to_string(), &claims.to_string())
     }

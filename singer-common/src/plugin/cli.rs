@@ -202,6 +202,8 @@ where
         }
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
+    // A name lookup that is not answered blocks its thread, which must not delay the end.
+    runtime.shutdown_background();
     let failed = ExitCode::from(Class::Run.exit_code());
     let code = outcome.unwrap_or(failed);
     // A lost thread or task may have lost output, too.

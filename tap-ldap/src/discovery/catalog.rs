@@ -13,7 +13,7 @@ use crate::config::method::{FULL_TABLE, INCREMENTAL};
 use crate::config::{DiscoverBy, SelectByDefault, StreamConfig, TapConfig};
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::identity::IdentityAttributes;
-use crate::discovery::sample::Sample;
+use crate::discovery::sample::{Sample, any_order};
 use crate::discovery::source::Source;
 use crate::discovery::streams::StreamSource;
 
@@ -29,7 +29,7 @@ impl Properties {
     }
 
     fn add(&mut self, name: &str) {
-        if self.seen.insert(name.to_ascii_lowercase()) {
+        if self.seen.insert(any_order(name)) {
             self.names.push(name.to_owned());
         }
     }

@@ -76,7 +76,7 @@ impl Sample {
         for attribute in &entry.attributes {
             let description = schema.spell(&attribute.description);
             let next = self.attributes.len();
-            let at = *self.attribute_index.entry(description.to_ascii_lowercase()).or_insert(next);
+            let at = *self.attribute_index.entry(any_order(&description)).or_insert(next);
             if at == next {
                 self.attributes.push(Occurrence { description, entries: 0, several: 0 });
             }
@@ -89,8 +89,20 @@ impl Sample {
 
     /// Returns how often an attribute occurs, or `None` if it does not.
     pub fn occurrence(&self, description: &str) -> Option<&Occurrence> {
-        self.attributes.get(*self.attribute_index.get(&description.to_ascii_lowercase())?)
+        self.attributes.get(*self.attribute_index.get(&any_order(description))?)
     }
+}
+
+/// Returns a description in the form that it shares with those that have its options in another order or case: they are the same (RFC
+/// 4512 section 2.5).
+pub(crate) fn any_order(description: &str) -> String {
+    let lower = description.to_ascii_lowercase();
+    let Some((name, options)) = lower.split_once(';').filter(|(_, options)| options.contains(';')) else {
+        return lower;
+    };
+    let mut options: Vec<&str> = options.split(';').collect();
+    options.sort_unstable();
+    [name, &options.join(";")].join(";")
 }
 
 /// Returns whether an entry has no immutable id, or one that its syntax does not allow.

@@ -335,25 +335,27 @@ impl<'a> ContentSyncStream<'a> {
                     result_code::describe(end.code, &end.text)
                 )))
             }
-            _ => Err(self.error(end).into()),
+            _ => Err(self.error(end)),
         }
     }
 
-    fn error(&self, end: EndCode) -> DirectoryError {
-        let stream = &self.run.stream.tap_stream_id;
-        if matches!(end.code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED) {
-            tracing::warn!(
-                stream,
-                "{stream}: content synchronisation is not paged: let the administrator lift the size limit for the bound user, or choose INCREMENTAL"
-            );
-        }
-        DirectoryError::Operation {
+    /// Returns the error of a search, with advice for a size limit: a content synchronization search is not paged.
+    fn error(&self, end: EndCode) -> anyhow::Error {
+        let error = DirectoryError::Operation {
             operation: "synchronisation",
-            dn: stream.clone(),
+            dn: self.run.stream.tap_stream_id.clone(),
             code: end.code,
             matched: end.matched,
             text: end.text,
+        };
+        if !error.is_limit() {
+            return error.into();
         }
+        anyhow::Error::from(error).context(
+            "LOG_BASED: content synchronization is not paged, and page_size does not help: have the administrator raise the limits \
+             of the bound user (OpenLDAP: `limits dn.exact=\"…\" size=unlimited`; 389 DS: `nsSizeLimit: -1` on its entry), or use \
+             INCREMENTAL with track_deletions",
+        )
     }
 
     /// Finishes a refresh: emits entries below renamed containers and notes the position. Returns a reason if everything must be

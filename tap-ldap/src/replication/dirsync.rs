@@ -25,9 +25,11 @@ use crate::replication::conclude::conclude;
 use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
+use crate::replication::recovery::recover;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::stream_run::new_version;
 use crate::replication::{full, moved_out, witness};
+use crate::stream::entries::is_base_only;
 use ldap_directory::MATCH_ALL;
 
 mod changed_object;
@@ -36,16 +38,15 @@ mod position;
 /// Attributes requested of every changed object, beside the stream's own: whether it was deleted, and two that are returned
 /// if its name or its parent changed.
 const ALWAYS: [&str; 5] = [GUID, "isDeleted", "lastKnownParent", "name", "parentGUID"];
-/// Attributes that a domain controller computes on request ([MS-ADTS] 3.1.1.4.5). They never change by themselves, and
-/// DirSync does not have them.
-const COMPUTED: [&str; 8] = [
+/// Attributes that a domain controller computes on request ([MS-ADTS] 3.1.1.4.5), besides those that it computes for base searches only.
+/// They never change by themselves, and DirSync does not have them.
+const COMPUTED: [&str; 7] = [
     "canonicalName",
     "createTimeStamp",
     "modifyTimeStamp",
     "primaryGroupToken",
     "structuralObjectClass",
     "subSchemaSubEntry",
-    "tokenGroups",
     "msDS-UserPasswordExpiryTimeComputed",
 ];
 /// The container of tombstones ([MS-ADTS] 6.1.1.4.2), below the naming context.
@@ -122,8 +123,7 @@ impl<'a> DirSyncStream<'a> {
                 attempts = None;
             }
             self.is_restore_checked = false;
-            let error: DirectoryError = error.downcast()?;
-            output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+            recover(&self.run.context.directory, error, &mut attempts, output).await?;
         }
     }
 
@@ -234,7 +234,7 @@ impl<'a> DirSyncStream<'a> {
         let mut more = ALWAYS.to_vec();
         more.extend(own.iter().flat_map(Filter::attributes));
         let mut attributes = self.run.attributes(&more);
-        attributes.retain(|a| !COMPUTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
+        attributes.retain(|a| !COMPUTED.iter().any(|c| c.eq_ignore_ascii_case(a)) && !is_base_only(a));
         SearchRequest {
             base: self.naming_context.clone(),
             scope: Scope::Subtree,

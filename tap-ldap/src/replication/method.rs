@@ -1,7 +1,7 @@
 //! The replication method of a stream, and whether the server supports it.
 
 use ldap_directory::nearest::nearest;
-use ldap_directory::{ChangeLog, KnownNames};
+use ldap_directory::{ChangeLog, Directory, KnownNames};
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::catalog::CatalogEntry;
 
@@ -53,6 +53,10 @@ pub fn log_of(context: &DirectoryContext) -> Option<Log> {
     })
 }
 
+fn is_file(context: &DirectoryContext) -> bool {
+    matches!(context.directory, Directory::Ldif(_))
+}
+
 /// Returns why `LOG_BASED` is not available although the server has a log.
 fn no_log(context: &DirectoryContext) -> &'static str {
     let root = context.directory.root_dse();
@@ -60,6 +64,8 @@ fn no_log(context: &DirectoryContext) -> &'static str {
         " (its content synchronization leaves out modifications and renames)"
     } else if log_of(context).is_some() && context.ids.key.is_none() {
         " (the bound user sees no immutable id, by which its log names entries)"
+    } else if is_file(context) {
+        " (a file has no log of changes)"
     } else {
         ""
     }
@@ -111,7 +117,8 @@ pub async fn method(
             return Err(error.near(nearest(wanted, words.into_iter())).into());
         }
         let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(context) } else { "" };
-        let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");
+        let source = if is_file(context) { "a file" } else { "this server" };
+        let problem = format!("`{wanted}`, which {source} cannot do for this stream{why}");
         return refuse("replication_method", problem, possible.join(" or "));
     };
     let schema = context.directory.schema();
@@ -127,7 +134,11 @@ pub async fn method(
                 None => sampling::change_key(context, source).await?,
             };
             let Some(key) = key else {
-                let problem = "not set, and the directory has no change key that the bound user may read";
+                let problem = if is_file(context) {
+                    "not set, and the entries of the file have no attribute that marks changes"
+                } else {
+                    "not set, and the directory has no change key that the bound user may read"
+                };
                 return refuse("replication_key", problem.into(), "an attribute with an ordering".into());
             };
             // 389 DS compares its entryusn, although its schema lacks the ordering rule.
@@ -137,8 +148,7 @@ pub async fn method(
                 return refuse("replication_key", problem, keys_instead(context, &key));
             }
             if !is_change_key && !schema.has_ordering(&key) {
-                let problem =
-                    format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
+                let problem = format!("`{key}` has no ORDERING rule: its values cannot be compared");
                 return refuse("replication_key", problem, keys_instead(context, ""));
             }
             Ok(Method::Incremental { key })

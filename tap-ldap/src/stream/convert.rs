@@ -30,7 +30,7 @@ const NAMED_UNFORESEEN: usize = 1_000;
 /// An entry without a value of its stream's key. Its record could not be identified, so it is never written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{dn}` has no value of `{property}`, or none that its syntax allows, and that is in key_properties of the stream `{stream}`: give the bound user the right to read `{property}` there, or choose a key that every entry has, such as `dn`"
+    "`{dn}` has no value of `{property}`, or none that its syntax allows, and that is in key_properties of the stream `{stream}`: let every entry have one that this run may read, or choose a key that every entry has, such as `dn`"
 )]
 pub struct MissingKey {
     /// The entry's DN.
@@ -373,8 +373,10 @@ impl<'a> Converter<'a> {
         for column in &self.columns {
             if column.bad_values > 0 {
                 warnings.push(format!(
-                    "{} value(s) of `{}` do not follow its syntax and are null",
-                    column.bad_values, column.name
+                    "{} value(s) of `{}` are null: a value {}",
+                    column.bad_values,
+                    column.name,
+                    column.kind.flaw()
                 ));
             }
             if column.surplus_entries > 0 {

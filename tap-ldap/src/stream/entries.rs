@@ -23,6 +23,7 @@ mod advance;
 mod base_only;
 mod entry_scope;
 
+pub(crate) use base_only::is_base_only;
 use entry_scope::ScopeFilter;
 
 /// The entries of a stream, one by one.

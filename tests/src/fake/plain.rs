@@ -89,6 +89,8 @@ impl Role for Plain {
             Operation::Bind => Some(vec![message(request.id, result(1, 0, ""), &[])]),
             Operation::Search(search) => Some(self.search(request.id, search)),
             Operation::Other(16, _) => Some(Vec::new()),
+            // An extended operation that it does not know (RFC 4511 section 4.12).
+            Operation::Other(23, _) => Some(vec![message(request.id, result(24, 2, ""), &[])]),
             Operation::Unbind | Operation::Other(..) => None,
         }
     }

@@ -214,8 +214,12 @@ impl Connection {
             ));
         };
         if result.code != result_code::SUCCESS {
-            let why = result_code::describe(result.code, &result.text);
-            return Err(Failure::lasting(ConnectErrorKind::StartTls, &url, format!("StartTLS: {why}")));
+            let why = format!("StartTLS: {}", result_code::describe(result.code, &result.text));
+            return Err(if result_code::may_be_retried(result.code, &result.text) {
+                Failure::passing(ConnectErrorKind::StartTls, &url, why)
+            } else {
+                Failure::lasting(ConnectErrorKind::StartTls, &url, why)
+            });
         }
         // RFC 4511 section 4.14.1: nothing may follow the answer in clear text. If something does, an attacker injected it.
         if self.taken < self.inbox.len() {

@@ -99,11 +99,18 @@ impl LdapDirectory {
             return Ok(Vec::new());
         }
         let url = connection.url().to_owned();
-        let found = self
-            .who_is(connection)
-            .await
-            .map_err(|e| Failure::passing(ConnectErrorKind::OtherServer, &url, e.to_string()))?;
         let first = self.root_dse();
+        let found = match self.who_is(connection).await {
+            Ok(found) => found,
+            // The first one could not be read either, so there is nothing to compare.
+            Err(e) if e.code().is_some() && !e.is_transient() && first.is_blank() => {
+                return Ok(Vec::new());
+            }
+            Err(error) if error.code().is_some() => {
+                return Err(Failure { curable: error.is_transient(), error });
+            }
+            Err(e) => return Err(Failure::passing(ConnectErrorKind::OtherServer, &url, e.to_string())),
+        };
         let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
         if found.vendor != first.vendor || !first.naming_contexts.iter().all(holds) {
             let reason = "it holds another directory than the server before, and does not take over";
@@ -134,7 +141,13 @@ impl LdapDirectory {
                 let message = connection.receive().await?;
                 match message.answer {
                     Answer::Entry(entry) if message.id == id => found = entry,
-                    Answer::Done(_) | Answer::Extended { .. } if message.id == id => return Ok(found),
+                    Answer::Done(end) | Answer::Extended { result: end, .. } if message.id == id => {
+                        return if is_complete(end.code, &found) {
+                            Ok(found)
+                        } else {
+                            Err(refusal("search", "", end))
+                        };
+                    }
                     _ => {}
                 }
             }
@@ -170,6 +183,12 @@ impl LdapDirectory {
             Ok(()) => Ok(()),
             // No failover: the server in use answered that it may succeed later.
             Err(_) if !is_lost => Ok(()),
+            // The server is there, and refuses: that is the reason.
+            Err(again @ DirectoryError::Operation { .. })
+                if !again.is_transient() && !error.is_outcome_unknown() =>
+            {
+                Err(again)
+            }
             Err(again) => Err(match error {
                 DirectoryError::Lost { operation, dn, reason, outcome_unknown } => {
                     let reason = format!("{reason}, and no other was to be had: {again}");
@@ -314,6 +333,12 @@ impl LdapDirectory {
 fn probe() -> Vec<u8> {
     let filter = Filter::Present("objectClass".to_owned());
     crate::protocol::message::search("", Scope::Base, &filter, &["1.1".to_owned()], 0)
+}
+
+/// Returns whether a base search has its entry, by the result code of its end. Some servers report the size limit of one entry as soon as
+/// it is reached.
+fn is_complete(code: u32, found: &Entry) -> bool {
+    code == result_code::SUCCESS || code == result_code::SIZE_LIMIT_EXCEEDED && !found.attributes.is_empty()
 }
 
 fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryError {

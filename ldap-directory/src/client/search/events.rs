@@ -22,6 +22,14 @@ impl LdapSearch {
                 ),
                 outcome_unknown: false,
             }),
+            Event::NotText { dn, description } => Err(DirectoryError::Protocol {
+                operation: OPERATION,
+                dn,
+                reason: format!(
+                    "the entry is not well-formed: it has an attribute with the name `{description}`, which is not UTF-8 (RFC 4512 section 1.4); correct it on the server, or name the attributes to read (`attributes`)"
+                ),
+                outcome_unknown: false,
+            }),
             Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
             Event::Reference(urls) => {
                 if self.directory.config().referrals == Referrals::Fail {
@@ -32,6 +40,7 @@ impl LdapSearch {
                     });
                 }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
+                self.refusal.other();
                 if self.follow(&urls, true) {
                     return Ok(Step::Next);
                 }
@@ -39,20 +48,20 @@ impl LdapSearch {
             }
             Event::Unreadable(dn) => {
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
+                self.refusal.other();
                 self.directory.note_unreadable(&dn);
                 Ok(Step::Found(Found::Unreadable(dn)))
             }
             Event::Entry(incoming) => {
-                if self.entries_of_page == 0 && self.goes_round(&incoming) {
-                    let reason = "the server gives the same page again and again: its cookies lead nowhere";
-                    return Err(self.protocol(reason.into()));
+                if self.entries_of_page == 0 {
+                    self.check_first(&incoming)?;
                 }
                 if let Some(other) = self.is_of_another_name(&incoming) {
                     let reason = format!("asked for this entry, the server gave another one, `{other}`");
                     return Err(self.protocol(reason));
                 }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
-                if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
+                if self.recalls && self.was_given(&incoming) {
                     return Ok(Step::Next);
                 }
                 Ok(Step::Found(match incoming {
@@ -104,20 +113,33 @@ impl LdapSearch {
         (!is_same_name(&self.request.base, &name, self.directory.schema())).then_some(name)
     }
 
-    /// Returns whether a page begins with the same entry as the one before.
-    fn goes_round(&mut self, first: &Incoming) -> bool {
+    /// Checks the first entry of a page: it must not be that of the page before, but must be that of a page which is requested again.
+    fn check_first(&mut self, first: &Incoming) -> Result<(), DirectoryError> {
         let dn = match (first, &self.transport) {
             (Incoming::Whole(entry), _) => entry.dn.clone(),
             (Incoming::InPlace, Transport::Streaming(bulk)) => bulk.in_place().dn().to_owned(),
-            (Incoming::InPlace, _) => return false,
+            (Incoming::InPlace, _) => return Ok(()),
         };
-        let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
+        if let Some(expected) = self.refusal.take_first() {
+            if dn != expected {
+                let reason =
+                    format!("a page that was requested again begins with `{dn}`, and not with `{expected}`");
+                return Err(self.protocol(reason));
+            }
+        } else if !self.cookie.is_empty() && dn == self.first_of_page {
+            let reason = "the server gives the same page again and again: its cookies lead nowhere";
+            return Err(self.protocol(reason.into()));
+        }
         self.first_of_page = dn;
-        is_same
+        Ok(())
     }
 
     /// Returns whether an entry was already returned under the size limit. Records it while the limit is in force.
     fn was_given(&mut self, entry: &Incoming) -> bool {
+        if self.refusal.skip_one() {
+            self.update_recalls();
+            return true;
+        }
         let in_place;
         let dn = match (entry, &self.transport) {
             (Incoming::Whole(entry), _) => entry.dn.as_str(),
@@ -131,7 +153,9 @@ impl LdapSearch {
             self.given.insert(dn.to_owned());
             return false;
         }
-        self.given.remove(dn)
+        let was_given = self.given.remove(dn);
+        self.recalls = !self.given.is_empty();
+        was_given
     }
 }
 

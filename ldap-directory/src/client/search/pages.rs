@@ -1,7 +1,6 @@
 //! Pages (RFC 2696): the request for a page, and the meaning of its end.
 
 use crate::oid;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{LdapSearch, OPERATION};
@@ -30,6 +29,8 @@ const NOTICEABLE: Duration = Duration::from_millis(1);
 pub(crate) struct Growth {
     configured: u32,
     largest: u32,
+    /// The largest page that was followed by another one.
+    accepted: u32,
     began: Instant,
     waited: Duration,
 }
@@ -40,7 +41,7 @@ impl Growth {
     pub(crate) fn new(configured: u32, may_grow: bool) -> Self {
         let grows = may_grow && configured == DEFAULT_PAGE_SIZE;
         let largest = if grows { configured * LARGEST_GROWTH } else { configured };
-        Self { configured, largest, began: Instant::now(), waited: Duration::ZERO }
+        Self { configured, largest, accepted: 0, began: Instant::now(), waited: Duration::ZERO }
     }
 
     /// Adds time in which no part of a page had arrived.
@@ -50,6 +51,7 @@ impl Growth {
 
     /// Returns the size of the page after a complete one. A slow consumer makes the time of a page long, but the pages no larger.
     pub(crate) fn next(&mut self, size: u32, now: Instant) -> u32 {
+        self.accepted = self.accepted.max(size);
         let took = now.saturating_duration_since(self.began);
         let is_far = self.waited >= NOTICEABLE && self.waited * SHARE > took;
         (self.began, self.waited) = (now, Duration::ZERO);
@@ -63,9 +65,19 @@ impl Growth {
         size.min(self.configured)
     }
 
-    /// Records that the server does not accept pages of this size.
-    pub(crate) fn refused(&mut self, size: u32) {
-        self.largest = self.largest.min(size / 2);
+    /// Records that the server does not accept pages above this size.
+    pub(crate) fn refused_above(&mut self, size: u32) {
+        self.largest = self.largest.min(size);
+    }
+
+    /// Returns the configured size.
+    pub(crate) fn configured(&self) -> u32 {
+        self.configured
+    }
+
+    /// Returns whether the server returned a page of this size, and another one after it.
+    pub(crate) fn was_accepted(&self, size: u32) -> bool {
+        size <= self.accepted
     }
 
     /// Returns whether a page is larger than configured.
@@ -110,16 +122,10 @@ impl LdapSearch {
         result: LdapResult,
         controls: &[Control],
     ) -> Result<bool, DirectoryError> {
-        let first = self.cookie.is_empty() && self.entries_of_page == 0;
-        if (result.code == result_code::SUCCESS || self.entries_of_page > 0)
-            && let Some((code, text)) = self.without_pages.take()
+        if result.code == result_code::SUCCESS
+            || self.page_size == 0 && self.limit == 0 && self.entries_of_page > 0
         {
-            let name = result_code::name(code);
-            tracing::warn!(
-                code,
-                setting = "page_size",
-                "the server answers a search with paged results (RFC 2696) with {name} {text}; it is read unpaged, which may end at its size limit"
-            );
+            self.accepted();
         }
         match result.code {
             result_code::SUCCESS => {
@@ -147,41 +153,15 @@ impl LdapSearch {
             {
                 // More entries are wanted than were requested, or the server's own limit is lower: the next sample begins with pages.
                 if self.entries_of_page < self.limit {
-                    self.directory.size_limit().fetch_min(self.entries_of_page, Ordering::Relaxed);
+                    self.directory.limits().unpaged_ended_at(self.entries_of_page);
                 }
                 self.limit = 0;
+                self.update_recalls();
                 Ok(true)
             }
-            result_code::ADMIN_LIMIT_EXCEEDED if self.page_size > 1 && self.entries_of_page == 0 => {
-                let smaller = self.page_size / 2;
-                tracing::debug!(
-                    "the server refuses pages of {} entries; asking for {smaller}",
-                    self.page_size
-                );
-                self.growth.refused(self.page_size);
-                self.page_size = smaller;
-                Ok(true)
-            }
-            result_code::UNAVAILABLE_CRITICAL_EXTENSION if first && self.page_size > 0 => {
-                tracing::warn!(
-                    "the server has no paged results (RFC 2696); reading unpaged, which may end at its size limit"
-                );
-                self.page_size = 0;
-                Ok(true)
-            }
-            // The larger page was this library's choice: after any error, the configured size is right.
-            code if is_of_pages(code)
-                && self.entries_of_page == 0
-                && self.growth.has_grown(self.page_size) =>
+            code if !result_code::may_be_retried(code, &result.text)
+                && self.ask_again(code, &result.text) =>
             {
-                tracing::debug!(code, "the server refuses pages of {} entries", self.page_size);
-                self.growth.refused(self.page_size);
-                self.page_size = self.growth.cut(self.page_size);
-                Ok(true)
-            }
-            code if is_of_pages(code) && first && self.page_size > 0 => {
-                self.without_pages = Some((code, result.text));
-                self.page_size = 0;
                 Ok(true)
             }
             code => Err(DirectoryError::Operation {
@@ -200,24 +180,9 @@ impl LdapSearch {
         if !is_limit || self.page_size == 0 || self.cookie.is_empty() && self.entries_of_page == 0 {
             return text;
         }
-        let advice = "the server ends a paged read at a number of entries in all (OpenLDAP: size.prtotal, 389 DS: nsPagedSizeLimit), which smaller pages do not change: have the limit raised, or set page_size to 0 to read unpaged";
+        let advice = "the server limits the entries of all pages of a search together (OpenLDAP: size.prtotal), which smaller pages do not change: have the limit raised, or set page_size to 0 to read unpaged";
         if text.is_empty() { advice.to_owned() } else { format!("{text}; {advice}") }
     }
-}
-
-/// Returns whether a code may be a server's answer to the paging control, or to the page size.
-fn is_of_pages(code: u32) -> bool {
-    const OPERATIONS_ERROR: u32 = 1;
-    const OTHER: u32 = 80;
-    matches!(
-        code,
-        OPERATIONS_ERROR
-            | result_code::PROTOCOL_ERROR
-            | result_code::SIZE_LIMIT_EXCEEDED
-            | result_code::ADMIN_LIMIT_EXCEEDED
-            | result_code::UNWILLING_TO_PERFORM
-            | OTHER
-    )
 }
 
 /// Returns the cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` if it is malformed. An answer without
@@ -245,8 +210,8 @@ mod tests {
             now += Duration::from_millis(took);
             size = growth.next(size, now);
             if refused.is_some_and(|most| size > most) {
-                growth.refused(size);
                 size /= 2;
+                growth.refused_above(size);
             }
             size
         };
@@ -262,7 +227,7 @@ mod tests {
         assert_eq!((growth.cut(256_000), growth.cut(500), growth.cut(0)), (1000, 500, 0));
         growth.waited(Duration::from_mins(1));
         assert_eq!(growth.next(1000, growth.began + Duration::from_mins(1)), 1000, "not after a cut");
-        growth.refused(1000);
+        growth.refused_above(500);
         growth.cut(500);
         growth.waited(Duration::from_mins(1));
         assert_eq!(growth.next(500, growth.began + Duration::from_mins(1)), 500, "refused before the cut");

@@ -121,6 +121,7 @@ impl StreamingSearch {
                         Ok(()) => Event::Entry(Incoming::InPlace),
                         Err(Flaw::Name(dn)) => Event::Unreadable(dn),
                         Err(Flaw::Attributes(dn)) => Event::TooMany(dn),
+                        Err(Flaw::Description { dn, description }) => Event::NotText { dn, description },
                         Err(Flaw::Form) => Event::Malformed,
                     }));
                 }

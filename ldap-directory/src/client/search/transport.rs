@@ -84,7 +84,7 @@ impl LdapSearch {
             Transport::None | Transport::Streaming(_) => {}
         }
         let is_first = self.cookie.is_empty();
-        if !is_first && self.page_size > 0 {
+        if !is_first && self.page_size > 0 && !self.refusal.is_again() {
             // The end of the page arrived while the consumer was busy, so the next one was not requested ahead of time.
             self.page_size = self.growth.next(self.page_size, Instant::now());
         }

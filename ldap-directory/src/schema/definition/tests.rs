@@ -51,6 +51,15 @@ fn what_servers_really_publish() {
             .unwrap();
     assert_eq!((ds.oid.as_str(), ds.superior.as_deref()), ("nsFoo-oid", Some("x")));
     assert_eq!(AttributeType::parse("(1.2)").unwrap().name(), "1.2");
+    for syntax in [
+        "1.3.6.1.4.1.1466.115.121.1.27{32}",
+        "'1.3.6.1.4.1.1466.115.121.1.27{32}'",
+        "1.3.6.1.4.1.1466.115.121.1.27 {32}",
+    ] {
+        let length = AttributeType::parse(&format!("( 1.2 NAME 'x' SYNTAX {syntax}SINGLE-VALUE)")).unwrap();
+        assert!(length.single_value, "{syntax}");
+        assert_eq!(length.syntax.as_deref(), Some("1.3.6.1.4.1.1466.115.121.1.27"));
+    }
     let tight = ObjectClass::parse("(1.2 NAME'x' SUP(a$b)AUXILIARY MUST(c$ d)MAY e)").unwrap();
     assert_eq!(tight.superiors, ["a", "b"]);
     assert_eq!((tight.must, tight.may), (vec!["c".into(), "d".into()], vec!["e".into()]));

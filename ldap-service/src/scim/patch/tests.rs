@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "literals are passed")]
+
 use serde_json::{Map, json};
 
 use super::*;

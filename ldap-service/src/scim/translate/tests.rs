@@ -66,7 +66,7 @@ fn users_of_a_server_with_inetorgperson() {
         (r#"emails[value co "a" and value co "b"]"#, "refused"),
         (r#"emails[not (value eq "a")]"#, "refused"),
         (r#"emails[value ne "a"]"#, "refused"),
-        (r#"emails[primary eq true]"#, "refused"),
+        ("emails[primary eq true]", "refused"),
         (r#"phoneNumbers.value eq "1""#, "(|(telephoneNumber=1)(mobile=1)(homePhone=1)(pager=1))"),
         (r#"phoneNumbers[type eq "mobile" and value eq "1"]"#, "(mobile=1)"),
         (r#"addresses[type eq "work" and locality eq "X"]"#, "(l=X)"),

@@ -1,5 +1,7 @@
 //! The checks of an open directory.
 
+use std::collections::BTreeSet;
+
 use ldap_directory::oid;
 
 use ldap_directory::client::probe::{Grade, Step};
@@ -14,6 +16,8 @@ use super::{Report, settings};
 
 /// The number of entries read to find limits.
 const SAMPLE: u32 = 5_000;
+/// The number of entries in which attributes are looked for.
+const LOOKED_AT: u32 = 100;
 /// The difference between clocks, in seconds, from which a warning is logged.
 const CLOCK: i64 = 60;
 
@@ -155,6 +159,10 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
                 false,
             )
         }
+        Ok(None) if root.vendor == Vendor::Ldif => {
+            let text = format!("the file has no entry at or below `{base}`");
+            (Step::new("base", Grade::Failed, text).advise(format!("check {setting}")), false)
+        }
         Ok(None) => {
             let text = format!("`{base}` is not there, or the bound user may not see it");
             (
@@ -212,17 +220,44 @@ async fn count(directory: &Directory, request: SearchRequest, most: u64) -> Resu
     Ok(read)
 }
 
+/// Returns which of some attributes entries have: the base entry, and some below it, as discovery looks at them. The base entry alone may
+/// be invisible, older than a plug-in that maintains an attribute, or, with an empty DN, the root DSE.
+async fn seen<'n>(directory: &Directory, base: &str, names: &[&'n str]) -> BTreeSet<&'n str> {
+    let mut seen = BTreeSet::new();
+    let mut add = |entry: &Entry| {
+        seen.extend(names.iter().copied().filter(|name| !entry.values(name).is_empty()));
+        seen.len() == names.len()
+    };
+    if !base.is_empty()
+        && let Ok(Some(entry)) = directory.read(base, names).await
+        && add(&entry)
+    {
+        return seen;
+    }
+    let mut request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, names);
+    request.paging = Paging::AtMost(LOOKED_AT);
+    if let Ok(mut search) = directory.search(request).await {
+        let mut read = 0;
+        while read < LOOKED_AT
+            && let Ok(Some(entry)) = search.next_entry().await
+            && !add(&entry)
+        {
+            read += 1;
+        }
+        // What was seen counts.
+        let _ = search.abandon().await;
+    }
+    seen
+}
+
 /// Reports which of the attributes that the tap needs are visible to the bound user.
 async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
     let vendor = directory.root_dse().vendor;
     let ids = vendor.immutable_ids();
     let keys = vendor.change_keys();
     let wanted: Vec<&str> = ids.iter().chain(keys).copied().collect();
-    let entry = match directory.read(base, &wanted).await {
-        Ok(Some(entry)) => entry,
-        Ok(None) | Err(_) => Entry::default(),
-    };
-    let has = |name: &&&str| !entry.values(name).is_empty();
+    let seen = seen(directory, base, &wanted).await;
+    let has = |name: &&&str| seen.contains(**name);
     report.steps.push(match ids.iter().find(has) {
         Some(id) => Step::new(
             "id",

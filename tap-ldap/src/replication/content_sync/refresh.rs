@@ -17,6 +17,7 @@ use crate::discovery::source::Source;
 use crate::discovery::{containers, dn};
 use crate::output::Output;
 use crate::replication::container_renames;
+use crate::replication::recovery::recover;
 use crate::replication::stream_run::StreamRun;
 
 /// Reads what changed since the bookmark, or everything if there is no usable bookmark.
@@ -107,8 +108,7 @@ impl ContentSyncStream<'_> {
             match self.ask_position(output).await {
                 Ok(position) => return Ok(position),
                 Err(error) => {
-                    let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+                    recover(&self.run.context.directory, error, &mut attempts, output).await?;
                 }
             }
         }
@@ -129,7 +129,7 @@ impl ContentSyncStream<'_> {
             match output.or_stop(connection.next_in_time()).await??.1 {
                 SyncItem::Cookie(new) => cookie = Some(new),
                 SyncItem::End(Ok(())) => break,
-                SyncItem::End(Err(end)) => return Err(self.error(end).into()),
+                SyncItem::End(Err(end)) => return Err(self.error(end)),
                 _ => {}
             }
         }
@@ -170,8 +170,7 @@ impl ContentSyncStream<'_> {
                     if self.cookie != before {
                         attempts = None;
                     }
-                    let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
+                    recover(&self.run.context.directory, error, &mut attempts, output).await?;
                 }
             }
         }
@@ -194,7 +193,7 @@ impl ContentSyncStream<'_> {
             output.or_stop(directory.sync_connection()).await??
         };
         let id = connection.start(&self.request(SyncMode::RefreshOnly).await?).await?;
-        let why = self.refresh(&mut connection, id, output).await.map_err(explain_limit)?;
+        let why = self.refresh(&mut connection, id, output).await?;
         *kept = Some(connection);
         Ok(why)
     }
@@ -218,18 +217,6 @@ impl ContentSyncStream<'_> {
             }
         }
     }
-}
-
-/// Adds advice to the error of a size limit: a content synchronization search is not paged.
-fn explain_limit(error: anyhow::Error) -> anyhow::Error {
-    let is_limit = error.downcast_ref().is_some_and(DirectoryError::is_limit);
-    if !is_limit {
-        return error;
-    }
-    error.context(
-        "LOG_BASED: content synchronisation is not paged, and page_size does not help: have the administrator lift the limits \
-         of the bound user (OpenLDAP: `limits dn.exact=\"…\" size=unlimited`), or use INCREMENTAL with track_deletions",
-    )
 }
 
 /// Returns the server of a directory.

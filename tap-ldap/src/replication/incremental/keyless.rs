@@ -1,5 +1,6 @@
 //! Entries without a value of the replication key: later runs would never find their changes.
 
+use ldap_directory::Directory;
 use singer_common::plugin::settings::SettingsError;
 
 use crate::replication::stream_run::StreamRun;
@@ -34,13 +35,19 @@ impl KeylessEntries {
             .filter(|other| !other.eq_ignore_ascii_case(key))
             .collect();
         let instead = if others.is_empty() { String::new() } else { format!("{}, or ", others.join(" or ")) };
+        let is_file = matches!(run.context.directory, Directory::Ldif(_));
+        let (whose, right) = if is_file {
+            ("of which there is", format!("a file in which every entry has `{key}`"))
+        } else {
+            ("of which the bound user sees", format!("the right to read `{key}` everywhere"))
+        };
         Err(SettingsError::value(
             "replication_key",
             format!(
-                "`{key}`, of which the bound user sees no value in {} entries of the stream `{}` (the first is `{}`): no later run would find their changes",
+                "`{key}`, {whose} no value in {} entries of the stream `{}` (the first is `{}`): no later run would find their changes",
                 self.count, run.stream.tap_stream_id, self.first
             ),
-            format!("{instead}the right to read `{key}` everywhere, or FULL_TABLE"),
+            format!("{instead}{right}, or FULL_TABLE"),
         ))
     }
 }

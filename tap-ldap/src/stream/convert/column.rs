@@ -71,7 +71,7 @@ impl Column {
         self.has_bad_key |= self.is_key;
         self.bad_values += 1;
         if self.bad_values <= NAMED_BAD_VALUES {
-            tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
+            tracing::warn!("`{dn}`: a value of `{}` {} and is null", self.name, self.kind.flaw());
         }
     }
 }

@@ -18,14 +18,17 @@ const OF_ACTIVE_DIRECTORY: [&str; 10] = [
     "msDS-ReplValueMetaDataExt",
 ];
 
+/// Returns whether a domain controller computes an attribute for base searches only.
+pub(crate) fn is_base_only(description: &str) -> bool {
+    OF_ACTIVE_DIRECTORY.iter().any(|known| known.eq_ignore_ascii_case(base_type(description)))
+}
+
 /// Removes such attributes from a list of requested ones, and returns them.
 pub(super) fn extract(directory: &Directory, attributes: &mut Vec<String>) -> Vec<String> {
     if directory.root_dse().vendor != Vendor::ActiveDirectory {
         return Vec::new();
     }
-    let is_one =
-        |name: &String| OF_ACTIVE_DIRECTORY.iter().any(|known| known.eq_ignore_ascii_case(base_type(name)));
-    let extracted: Vec<String> = attributes.extract_if(.., |name| is_one(name)).collect();
+    let extracted: Vec<String> = attributes.extract_if(.., |name| is_base_only(name)).collect();
     if attributes.is_empty() && !extracted.is_empty() {
         // RFC 4511 section 4.5.1.8: an empty list would mean all attributes.
         attributes.push("1.1".to_owned());

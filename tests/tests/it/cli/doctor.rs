@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
+use ldap_tests::fake::Fake;
+use ldap_tests::fake::plain::{Plain, PlainEntry, plain};
 use ldap_tests::run::{Output, Program, Run};
 use ldap_tests::samba::Samba;
 use ldap_tests::server::{free_port, scratch, terminate};
@@ -282,4 +284,19 @@ fn the_probe_names_its_checks_when_all_is_well() {
     assert_eq!(tap[..8], expected, "{tap:?}");
     let target = names(Run::target(&target_config(&slapd)));
     assert_eq!(target, ["resolve", "connect", "tls", "bind", "rootDSE", "base"]);
+}
+
+/// A base entry may be made by another program than its entries, or be the root DSE.
+#[test]
+fn the_doctor_looks_at_entries_and_not_at_the_base_alone() {
+    let operational = vec![
+        ("entryUUID", &["00000000-0000-0000-0000-000000000001"][..]),
+        ("modifyTimestamp", &["20260101000000Z"]),
+    ];
+    let entry = plain(b"cn=one,dc=x", &[("objectClass", &["device"]), ("cn", &["one"])]);
+    let server = Fake::start(Plain::new(vec![PlainEntry { operational, ..entry }]));
+    let config = json!({"server_url": server.uri(), "base_dn": "dc=x"});
+    let report = doctor(Program::Tap, &config).arg("--format").arg("json").run().json();
+    says(&report, "id", "ok", &["entryUUID"]);
+    says(&report, "change key", "ok", &["modifyTimestamp"]);
 }

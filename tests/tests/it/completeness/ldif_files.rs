@@ -32,6 +32,106 @@ fn a_file_need_not_hold_the_parents_of_its_entries() {
     Run::tap(&with(&config, &json!({"base_dn": "ou=other,dc=x"}))).run().exits(2).reports_setting("base_dn");
 }
 
+/// Nobody is bound to a file, and it has no rights.
+#[test]
+fn a_file_that_lacks_something_does_not_speak_of_rights() {
+    let dir = scratch();
+    let with_id = |n: u8| format!("entryUUID: 00000000-0000-0000-0000-0000000000{n:02x}\n\n");
+    let domain = "dn: dc=x\nobjectClass: domain\ndc: x\n".to_owned();
+    let first = person("cn=a,dc=x").trim_end().to_owned() + "\n";
+    let some = domain.clone() + &with_id(1) + &first + &with_id(2) + &person("cn=b,dc=x");
+    let key = json!({"schemas": [{"name": "all", "key_properties": ["entryUUID"]}]});
+    let log = json!({"schemas": [{"name": "all", "replication_method": "LOG_BASED"}]});
+    let incremental = json!({"schemas": [{"name": "all", "replication_method": "INCREMENTAL"}]});
+    let by_time = json!({"schemas": [{"name": "all", "replication_method": "INCREMENTAL", "replication_key": "modifyTimestamp"}]});
+    let stamped = some.replace("sn: s\nentryUUID", "sn: s\nmodifyTimestamp: 20240101000000Z\nentryUUID");
+    for (text, more, code) in [
+        (&some, json!({"base_dn": "dc=other"}), 2),
+        (&some, json!({"schemas": [{"name": "all", "base_dn": "dc=other"}]}), 2),
+        (&some, key, 1),
+        (&some, json!({}), 0),
+        (&some, log, 2),
+        (&some, incremental, 2),
+        (&stamped, by_time, 2),
+    ] {
+        let output = Run::tap(&with(&file(dir.path(), text), &more)).run().exits(code);
+        for word in ["bound user", "the right to", "the server"] {
+            assert!(!output.stderr.contains(word), "{more}: {word}: {}", output.stderr);
+        }
+        let doctor = Run::tap(&with(&file(dir.path(), text), &more)).arg("doctor").run();
+        assert!(!doctor.stdout_text().contains("bound user"), "{}", doctor.stdout_text());
+    }
+}
+
+#[test]
+fn an_attribute_that_a_file_spells_in_several_ways_has_the_first_of_them() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + person("cn=a,dc=x").trim_end()
+        + "\nacmePlain: x\nacmeBin:: /w==\n\n"
+        + person("cn=b,dc=x").trim_end()
+        + "\nACMEPLAIN: y\nACMEBIN:: /w==\n\n";
+    for attributes in [
+        json!(["ACMEPLAIN", "ACMEBIN"]),
+        json!(["acmeplain", "acmebin"]),
+        json!(["acmeplain", "CN", "ACMEBIN"]),
+        json!([]),
+    ] {
+        let schema = json!({"schemas": [{"name": "all", "filter": "(objectClass=inetOrgPerson)", "attributes": attributes}]});
+        let output = Run::tap(&with(&file(dir.path(), &text), &schema)).run().succeeds();
+        for record in output.records(None) {
+            let names = record.as_object().unwrap().keys().map(String::as_str);
+            let names: BTreeSet<&str> = names.filter(|n| n.to_lowercase().starts_with("acme")).collect();
+            assert_eq!(names, BTreeSet::from(["acmeBin", "acmePlain"]), "{attributes}");
+        }
+    }
+}
+
+/// RFC 4512 section 2.5: an attribute description is a set of options.
+#[test]
+fn options_in_another_order_are_one_property() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + person("cn=a,dc=x").trim_end()
+        + "\ncn;lang-de;x-a: eins\n\n"
+        + person("cn=b,dc=x").trim_end()
+        + "\nCN;X-A;Lang-DE: zwei\n\n";
+    for more in [json!({}), json!({"schemas": [{"name": "all", "attributes": ["cn", "cn;x-a;lang-de"]}]})] {
+        let output = Run::tap(&with(&file(dir.path(), &text), &more)).run().succeeds();
+        let people = output.records(Some("x")).into_iter().chain(output.records(Some("all")));
+        let people = people.filter(|r| r["dn"] != "dc=x");
+        let found: BTreeSet<(String, String)> = people
+            .flat_map(|r| r.as_object().unwrap().iter())
+            .filter(|(name, _)| name.contains(';'))
+            .map(|(name, value)| (name.to_lowercase(), value.to_string().trim_matches(['[', ']']).to_owned()))
+            .collect();
+        let values: BTreeSet<&str> = found.iter().map(|(_, value)| value.as_str()).collect();
+        let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names.len(), values), (1, BTreeSet::from(["\"eins\"", "\"zwei\""])), "{found:?}");
+    }
+}
+
+#[test]
+fn a_time_that_rfc_3339_lacks_is_null_and_not_said_to_be_wrong() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + person("cn=a,dc=x").trim_end()
+        + "\ncreateTimestamp: 000001010000Z\nmodifyTimestamp: 20240101123060Z\n\n"
+        + person("cn=b,dc=x").trim_end()
+        + "\ncreateTimestamp: 20240101000000Z\nmodifyTimestamp: 20161231235960Z\n\n";
+    let schema = json!({"schemas": [{"name": "all", "filter": "(sn=*)", "attributes": ["createTimestamp", "modifyTimestamp"]}]});
+    let output = Run::tap(&with(&file(dir.path(), &text), &schema)).run().succeeds();
+    let times =
+        |n: usize| [&output.records(None)[n]["createTimestamp"], &output.records(None)[n]["modifyTimestamp"]];
+    assert_eq!(times(0), [&json!(null), &json!(null)]);
+    assert_eq!(times(1), [&json!("2024-01-01T00:00:00Z"), &json!("2016-12-31T23:59:60Z")]);
+    assert!(!output.stderr.contains("does not follow its syntax"), "{}", output.stderr);
+    assert_eq!(
+        super::warnings(&output).iter().filter(|w| w["message"].to_string().contains("RFC 3339")).count(),
+        4
+    );
+}
+
 #[test]
 fn several_contexts_of_a_file_are_all_read() {
     let dir = scratch();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
 
-fn follower(fake: &Fake) -> Run {
+pub(super) fn follower(fake: &Fake) -> Run {
     let config = json!({"server_url": fake.uri(), "base_dn": SUFFIX, "retry_attempts": 0, "operation_timeout_seconds": 5,
         "retry_max_wait_seconds": 1, "follow": true,
         "schemas": [{"name": "all", "replication_method": "LOG_BASED", "attributes": ["uid"]}]});
@@ -94,4 +94,20 @@ fn another_directory_in_the_place_of_the_server_ends_it() {
     let output = follower(&fake).timeout(Duration::from_secs(30)).run();
     assert_eq!(output.records(None).len(), 2);
     output.exits(3).says("holds another directory");
+}
+
+/// Content synchronization is not paged: the error must not advise pages.
+#[test]
+fn a_size_limit_is_an_error_with_the_advice_that_helps() {
+    for follow in [true, false] {
+        let refused: Answer = Box::new(|id| vec![done(id, 4)]);
+        let answers = if follow { vec![first(), refused] } else { vec![refused] };
+        let fake = Fake::start(Provider::new(ENTRIES, answers));
+        let config = json!({"server_url": fake.uri(), "base_dn": SUFFIX, "retry_attempts": 0, "follow": follow,
+            "operation_timeout_seconds": 5, "schemas": [{"name": "all", "replication_method": "LOG_BASED"}]});
+        let output = Run::tap(&config).timeout(Duration::from_secs(30)).run().exits(1).reports_code(4);
+        let errors = output.stderr.about(&json!({"level": "error", "code": 4}));
+        let text = errors[0]["message"].as_str().unwrap();
+        assert!(text.contains("track_deletions") && !text.contains("the pages must"), "{text}");
+    }
 }

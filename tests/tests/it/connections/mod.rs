@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use ldap_tests::run::Output;
 use serde_json::{Value, json};
 
+mod blocked;
+mod busy_reconnect;
 mod busy_server;
 mod cut_connections;
 mod endless_answers;

@@ -32,9 +32,13 @@ impl Handshakes {
     }
 
     fn discover(&self, ca: &Path) -> Output {
+        self.run(ca, "--discover")
+    }
+
+    fn run(&self, ca: &Path, mode: &str) -> Output {
         let config = json!({"server_url": format!("ldaps://localhost:{}", self.1), "tls_ca_file": ca, "base_dn": "dc=x",
             "bind_dn": "cn=x", "bind_password": "Never-Sent", "connect_timeout_seconds": 3});
-        Run::tap(&config).arg("--discover").run()
+        Run::tap(&config).arg(mode).run()
     }
 }
 
@@ -54,6 +58,7 @@ fn a_certificate_that_is_not_accepted_is_3_and_the_message_says_why() {
         (Fault::NotYet, "it is not valid before 2"),
         (Fault::OtherName, ", and the URL says "),
         (Fault::SelfSigned, "it is signed by itself"),
+        (Fault::Authority, "CA:FALSE"),
         (Fault::None, "it is signed by an authority that is not trusted"),
     ] {
         let [ca, cert, key] = fault.create(&dir.path().join(format!("{fault:?}")));
@@ -67,7 +72,12 @@ fn a_certificate_that_is_not_accepted_is_3_and_the_message_says_why() {
             "{}",
             output.stderr
         );
+        // rustls's names of its errors are for programmers.
+        assert!(!output.stderr.contains("Other("), "{}", output.stderr);
         output.exits(3).says(says);
+        let doctor = server.run(ca, "doctor");
+        assert!(doctor.stdout_text().contains(says), "{}", doctor.stdout_text());
+        assert!(!doctor.stdout_text().contains("Other("), "{}", doctor.stdout_text());
     }
 }
 

@@ -185,3 +185,100 @@ fn messages_that_lead_nowhere_put_nothing_off() {
         assert!(stderr.contains("operation_timeout_seconds"), "{manner:?}: {stderr}");
     }
 }
+
+/// A server that permits nobody to read without a bind.
+struct Refusing(u8);
+
+impl Role for Refusing {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        let id = request.id;
+        Some(match &request.operation {
+            Operation::Search(search) if search.base.is_empty() && search.scope == Scope::Base => {
+                vec![
+                    message(id, entry("", &texts(&[("namingContexts", BASE)])), &[]),
+                    message(id, result(5, 0, ""), &[]),
+                ]
+            }
+            Operation::Search(_) => vec![message(id, result(5, self.0, ""), &[])],
+            _ => vec![message(id, result(1, 0, ""), &[])],
+        })
+    }
+}
+
+#[test]
+fn what_an_anonymous_user_may_not_read_is_a_matter_of_bind_dn() {
+    // noSuchObject, insufficientAccessRights (389 DS, ApacheDS), inappropriateAuthentication.
+    for code in [32, 50, 48] {
+        let fake = Fake::start(Refusing(code));
+        for more in [json!({}), json!({"schemas": [{"name": "all"}]}), json!({"discover_by": "object_class"})]
+        {
+            let config = json!({"server_url": fake.uri(), "retry_attempts": 0});
+            Run::tap(&crate::support::with(&config, &more)).run().exits(2).reports_setting("bind_dn");
+        }
+        // Whoever is bound needs the right, and not another setting.
+        let bound =
+            json!({"server_url": fake.uri(), "retry_attempts": 0, "bind_dn": "cn=x", "bind_password": "y"});
+        assert_eq!(Run::tap(&bound).run().code, 1, "{code}");
+    }
+}
+
+/// A server of one entry with an attribute whose name is not UTF-8, and with definitions that cannot be read.
+struct Latin1;
+
+impl Role for Latin1 {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        let id = request.id;
+        let done = message(id, result(5, 0, ""), &[]);
+        Some(match &request.operation {
+            Operation::Search(search) => match (search.base.as_str(), search.scope) {
+                ("", Scope::Base) => {
+                    let root = [("namingContexts", BASE), ("subschemaSubentry", "cn=schema")];
+                    vec![message(id, entry("", &texts(&root)), &[]), done]
+                }
+                ("cn=schema", _) => {
+                    let types = ["( 2.5.4.3 NAME 'cn' )", "( 1.2.3.1 NAME 'a", "( 1.2.3.2 NAME )", "1.2.3.3"];
+                    let types = types.iter().map(|text| text.as_bytes().to_vec()).collect();
+                    vec![message(id, entry("cn=schema", &[("attributeTypes".to_owned(), types)]), &[]), done]
+                }
+                (BASE, Scope::Base) => {
+                    vec![
+                        message(
+                            id,
+                            entry(BASE, &texts(&[("objectClass", "domain"), ("dc", "example")])),
+                            &[],
+                        ),
+                        done,
+                    ]
+                }
+                _ => {
+                    let attributes = texts(&[("objectClass", "account"), ("uid", "alice"), ("name-X", "x")]);
+                    let mut octets = message(id, entry(ALICE, &attributes), &[]);
+                    let at = octets.windows(6).position(|six| six == b"name-X").unwrap();
+                    octets[at + 5] = 0xff;
+                    vec![octets, done]
+                }
+            },
+            _ => vec![message(id, result(1, 0, ""), &[])],
+        })
+    }
+}
+
+#[test]
+fn an_attribute_name_that_is_not_utf_8_is_named_with_its_entry() {
+    let fake = Fake::start(Latin1);
+    let config = json!({"server_url": fake.uri(), "retry_attempts": 0, "discovery_sample_size": 0, "page_size": 0,
+        "schemas": [{"name": "all"}]});
+    let output = Run::tap(&config).run().exits(1).reports(&json!({"level": "error", "dn": ALICE}));
+    assert!(output.stderr.contains("name-\\FF"), "{}", output.stderr);
+}
+
+#[test]
+fn every_definition_that_cannot_be_read_is_named() {
+    let fake = Fake::start(Latin1);
+    let output = Run::tap(&json!({"server_url": fake.uri(), "retry_attempts": 0})).arg("--discover").run();
+    let warning =
+        output.stderr.warnings().into_iter().find(|line| line["definitions"] == 3).unwrap().to_string();
+    for oid in ["1.2.3.1", "1.2.3.2", "1.2.3.3"] {
+        assert!(warning.contains(oid), "{oid}: {warning}");
+    }
+}

@@ -5,6 +5,7 @@ mod full_table;
 mod max_shrink;
 mod memory;
 mod non_utf8_dns;
+mod page_limits;
 mod paged_results;
 mod partitions;
 mod streaming_search;

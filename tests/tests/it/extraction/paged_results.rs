@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ldap_tests::cutter::{Cutter, Way};
-use ldap_tests::ds389::{Ds389, Ds389Options};
+use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
 use ldap_tests::fake::{Operation, Request, ber};
 use ldap_tests::relay::Relay;
 use ldap_tests::run::{Output, Run};
@@ -110,5 +110,22 @@ fn without_pages_a_server_is_read_unpaged() {
     assert_eq!(names(&output).len(), 305);
     let lines = output.stderr.entries().iter().cloned();
     let said: Vec<Value> = lines.filter(|line| line["setting"] == "page_size").collect();
-    assert!(!said.is_empty(), "{}", output.stderr);
+    assert_eq!(said.len(), 1, "{}", output.stderr);
+}
+
+/// `nsPagedSizeLimit` is for one page: the server sends that many, and refuses the rest.
+#[test]
+fn a_limit_of_389_for_a_page_is_met_by_smaller_pages() {
+    let server = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &people(150, PEOPLE)));
+    let reader = server.reader_dn();
+    server.ldapmodify(format!(
+        "dn: {reader}\nchangetype: modify\nadd: nsPagedSizeLimit\nnsPagedSizeLimit: 20\n"
+    ));
+    for connections in [4, 1] {
+        let as_reader = json!({"bind_dn": reader, "bind_password": READER_PASSWORD, "connection_pool_size": connections,
+            "schemas": [{"name": "all", "base_dn": PEOPLE}]});
+        let output = Run::tap(&with(&tap_config(&server), &as_reader)).run().succeeds();
+        assert_eq!(names(&output).len(), 151);
+        assert_eq!(output.records(None).len(), 151, "none of them twice");
+    }
 }

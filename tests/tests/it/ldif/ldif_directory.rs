@@ -135,6 +135,40 @@ fn crlf_and_a_last_line_without_its_end_are_read() {
     assert_same("the file", &parse_file(&file), "copy", &copy.dump());
 }
 
+/// Files of several systems that were concatenated.
+#[test]
+fn every_line_end_of_a_file_is_one() {
+    let dir = scratch();
+    let file = dir.path().join("mixed.ldif");
+    let config = json!({"server_url": format!("ldif:{}", file.display())});
+    let classic = "dn: dc=x\robjectClass: domain\rdc: x\rdescription: fold\r ed\r\rdn: cn=a,dc=x\robjectClass: device\rcn: a\r\r";
+    let unix = "dn: cn=b,dc=x\nobjectClass: device\ncn: b\n\n";
+    let windows = unix.replace('\n', "\r\n").replace("cn=b", "cn=c").replace("cn: b", "cn: c");
+    let twice = unix.replace('\n', "\r\r\n").replace("cn=b", "cn=d").replace("cn: b", "cn: d");
+    for (parts, count) in [
+        (vec![classic], 2),
+        (vec![classic, unix], 3),
+        (vec![unix, classic], 3),
+        (vec![classic, &windows], 3),
+        (vec![&windows, classic], 3),
+        (vec![unix, classic, &windows, &twice], 5),
+        (vec![&twice, classic], 3),
+    ] {
+        let text = parts.concat();
+        for text in
+            [text.clone(), text.replace("dn: dc=x\r", &format!("# {}\rdn: dc=x\r", "-".repeat(70_000)))]
+        {
+            std::fs::write(&file, text).unwrap();
+            let output = Run::tap(&config).run().succeeds();
+            assert_eq!(output.records(None).len(), count, "{parts:?}: {}", output.stderr);
+            let domain = output.records(None).into_iter().find(|r| r["dn"] == "dc=x").unwrap();
+            assert_eq!(domain["description"].to_string().trim_matches(['[', ']']), "\"folded\"");
+        }
+    }
+    std::fs::write(&file, classic.to_owned() + "dn: cn=e,dc=x\robjectClass: device\rcn e\r").unwrap();
+    Run::tap(&config).run().reports_line(13);
+}
+
 #[test]
 fn a_file_url_in_a_file_is_refused_and_never_read() {
     let dir = scratch();

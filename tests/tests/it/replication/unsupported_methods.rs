@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::repeated_runs::{Method, Mirror};
 use super::server_kind::{Directory, Kind, line};
-use crate::support::{discover, no_panic, tap_config};
+use crate::support::{discover, no_panic, tap_config, with};
 
 #[track_caller]
 fn is_refused(directory: &Directory, method: Method, instead: &[&str]) {
@@ -47,6 +47,17 @@ fn log_based_where_there_is_no_log() {
     let output = run.run().exits(2).reports_setting("replication_method").says("INCREMENTAL");
     no_panic(&output);
     assert!(output.of_type("RECORD").is_empty());
+}
+
+#[test]
+fn following_without_a_log_is_refused_before_anything_is_read() {
+    let directory = Directory::start(Kind::OpenLdap);
+    for stream in [json!({"name": "all"}), json!({"name": "all", "replication_method": "INCREMENTAL"})] {
+        let config = with(&tap_config(&directory), &json!({"follow": true, "schemas": [stream]}));
+        let output = ldap_tests::run::Run::tap(&config).run().exits(2).reports_setting("follow");
+        no_panic(&output);
+        assert!(output.messages.is_empty(), "{:?}", output.messages);
+    }
 }
 
 #[test]

@@ -256,3 +256,28 @@ fn what_active_directory_works_out_for_one_object_at_a_time_is_read_so() {
     let administrator = records.iter().find(|r| r["sAMAccountName"] == "Administrator").unwrap();
     assert_eq!(administrator["tokenGroups"].as_array().unwrap().len(), groups.len());
 }
+
+/// A domain controller refuses DirSync of them, and gives them as octets to base searches.
+#[test]
+fn what_active_directory_works_out_for_one_object_at_a_time_is_read_by_log_based_too() {
+    const NAMES: [&str; 3] = ["tokenGroups", "tokenGroupsNoGCAcceptable", "tokenGroupsGlobalAndUniversal"];
+    let samba = samba();
+    let users = json!({"name": "users", "base_dn": format!("CN=Users,{}", samba.suffix()),
+        "filter": "(sAMAccountName=Administrator)", "attributes": [NAMES[0], NAMES[1], NAMES[2], "description"],
+        "replication_method": "LOG_BASED"});
+    let config = with(&tap_config(&samba), &json!({"schemas": [users]}));
+    let first = Run::tap(&config).run().succeeds();
+    let record = first.records(Some("users"))[0];
+    for name in NAMES {
+        let groups = record[name].as_array().unwrap_or_else(|| panic!("{name}: {record}"));
+        assert!(groups.iter().any(|sid| sid.as_str().unwrap().starts_with("S-1-5-")), "{name}: {record}");
+    }
+    let state = first.of_type("STATE").last().unwrap()["value"].clone();
+    let dn = format!("CN=Administrator,CN=Users,{}", samba.suffix());
+    samba.ldapmodify(format!("dn: {dn}\nchangetype: modify\nreplace: description\ndescription: changed\n"));
+    let second = Run::tap(&config).file("--state", &state).run().succeeds();
+    let record = second.records(Some("users"))[0];
+    assert_eq!(record["description"].to_string().trim_matches(['[', ']']), "\"changed\"");
+    let third = second.of_type("STATE").last().unwrap()["value"].clone();
+    Run::tap(&config).file("--state", &third).run().succeeds();
+}
