@@ -56,7 +56,7 @@ impl UniqueValues {
         let values = directory.iter().flat_map(|(id, values)| {
             let dn = format!("uid=n{id},dc=x");
             UNIQUE.iter().zip(values).filter_map(move |(name, value)| {
-                Some((((*name).to_owned(), text(value.as_ref()?).into_bytes()), dn.clone()))
+                Some((((*name).to_owned(), text((*value)?).into_bytes()), dn.clone()))
             })
         });
         Self { names_attribute, held: Mutex::new(values.collect()) }
@@ -69,11 +69,11 @@ fn added(change: &Change) -> Vec<(String, Vec<Vec<u8>>, ModificationKind)> {
     match change {
         Change::Add(entry) => {
             let unique = entry.attributes.iter().filter(|a| is_unique(&a.description));
-            unique.map(|a| (a.description.to_string(), a.values.clone(), ModificationKind::Add)).collect()
+            unique.map(|a| (a.description.clone(), a.values.clone(), ModificationKind::Add)).collect()
         }
         Change::Modify { changes, .. } => {
             let unique = changes.iter().filter(|c| is_unique(&c.description));
-            unique.map(|c| (c.description.to_string(), c.values.clone(), c.kind)).collect()
+            unique.map(|c| (c.description.clone(), c.values.clone(), c.kind)).collect()
         }
         _ => Vec::new(),
     }
@@ -126,7 +126,7 @@ impl ChangeGate for UniqueValues {
     }
 }
 
-fn text(value: &u8) -> String {
+fn text(value: u8) -> String {
     format!("v{value}@example.test")
 }
 
@@ -140,7 +140,7 @@ fn write(directory: &BTreeMap<u8, Values>, path: &Path) {
         .unwrap();
         for (name, value) in UNIQUE.iter().zip(values) {
             if let Some(value) = value {
-                writeln!(ldif, "{name}: {}", text(value)).unwrap();
+                writeln!(ldif, "{name}: {}", text(*value)).unwrap();
             }
         }
         ldif.push('\n');
@@ -195,7 +195,7 @@ fn message(line: &Line) -> Value {
             let mut record = record(id);
             for (name, value) in UNIQUE.iter().zip(values) {
                 if let Some(value) = value {
-                    record[*name] = json!(text(value));
+                    record[*name] = json!(text(*value));
                 }
             }
             record
@@ -223,8 +223,10 @@ fn carry_out(
     let string = json!({"type": ["string", "null"]});
     let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"type": "object",
         "properties": {"id": string, "mail": string, "telephoneNumber": string, "_sdc_deleted_at": string}}});
-    let input: String =
-        std::iter::once(schema).chain(lines.iter().map(message)).map(|line| format!("{line}\n")).collect();
+    let mut input = String::new();
+    for line in std::iter::once(schema).chain(lines.iter().map(message)) {
+        writeln!(input, "{line}").unwrap();
+    }
     let place = Place::Ldif(LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap());
     let gate = Arc::new(UniqueValues::new(directory, ways.names_attribute));
     let destination = Destination::new(place.clone()).with_gate(Some(gate));

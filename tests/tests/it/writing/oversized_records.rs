@@ -154,7 +154,8 @@ fn a_group_that_is_rejected_for_its_members_does_not_stay_behind() {
         &json!({"mapping_rules": {"g": rule}, "on_error": "skip", "reject_file": reject_file}),
     );
     let long = "x".repeat(600);
-    let members: Vec<String> = (0..4_000).map(|n| format!("uid=user{n:06},ou={long},dc=example,dc=test")).collect();
+    let members: Vec<String> =
+        (0..4_000).map(|n| format!("uid=user{n:06},ou={long},dc=example,dc=test")).collect();
     let messages = [
         json!({"type": "SCHEMA", "stream": "g", "key_properties": ["id"],
             "schema": {"properties": {"id": {"type": "string"}, "members": {"type": "array"}}}}),
