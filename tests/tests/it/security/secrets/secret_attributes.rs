@@ -216,7 +216,7 @@ fn secrecy_follows_a_value_from_its_property() {
     };
     std::fs::write(&file, base()).unwrap();
     let run = |records: &[Value], args: &[&str]| {
-        let messages = [&[schema.clone()], records].concat();
+        let messages = [std::slice::from_ref(&schema), records].concat();
         let run = args.iter().fold(Run::target(&config).messages(&messages), |run, arg| run.arg(*arg));
         let output = run.arg("--log-level").arg("debug").run();
         hidden(&args.concat(), &output.stdout_text());
