@@ -329,9 +329,15 @@ fn a_run_with_unique_values_ends_and_does_what_is_possible() {
                 prop_assert_eq!((&found, rejected), (&asked, 0), "{:?} onto {:?}", lines, there);
             } else {
                 prop_assert!(rejected > 0, "{:?} onto {:?}", lines, there);
+                // An entry that gave up a value for one that can never be free may have lost it to another record.
+                let of = |all: &BTreeMap<u8, Values>, id: &u8, at: usize| {
+                    all.get(id).and_then(|values| values[at])
+                };
                 for (id, values) in &found {
-                    let is_known = there.get(id) == Some(values) || asked.get(id) == Some(values);
-                    prop_assert!(is_known, "{} in {:?}: {:?} onto {:?}", id, found, lines, there);
+                    for (at, value) in values.iter().enumerate().filter(|(_, value)| value.is_some()) {
+                        let is_known = *value == of(&there, id, at) || *value == of(&asked, id, at);
+                        prop_assert!(is_known, "{} in {:?}: {:?} onto {:?}", id, found, lines, there);
+                    }
                 }
             }
         }
