@@ -6,8 +6,57 @@ use generalized::GeneralizedTime;
 
 pub mod generalized;
 
-/// Parses RFC 3339, a date, or GeneralizedTime, and the forms that databases print: a space instead of `T`, an offset without a
-/// colon or of hours alone, ` UTC`. A time without an offset is in UTC. Returns `None` for every other text.
+/// The time zone of times that do not name one.
+///
+/// ```
+/// use ldap_directory::time::{Zone, read_time_in};
+///
+/// let berlin = Zone::parse("Europe/Berlin").unwrap_or_default();
+/// let time = read_time_in("2026-07-01 12:00", berlin).map(|time| time.to_rfc3339());
+/// assert_eq!(time.as_deref(), Some("2026-07-01T12:00:00+02:00"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Zone {
+    /// UTC.
+    #[default]
+    Utc,
+    /// A fixed offset.
+    Offset(FixedOffset),
+    /// A zone of the IANA time zone database.
+    Named(chrono_tz::Tz),
+}
+
+impl Zone {
+    /// Parses `UTC`, a name of the IANA time zone database (`Europe/Berlin`), or an offset (`+02:00`). `None` for another text.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("UTC") || text == "Z" {
+            return Some(Self::Utc);
+        }
+        if text.starts_with(['+', '-']) {
+            return text.parse().ok().map(Self::Offset);
+        }
+        text.parse().ok().map(Self::Named)
+    }
+
+    /// Returns a local time with its offset. Of two such times the earlier one; for one that clocks skip, as if they had not been
+    /// changed yet. `None`: chrono cannot represent it.
+    pub fn at(self, time: NaiveDateTime) -> Option<DateTime<FixedOffset>> {
+        match self {
+            Self::Utc => Some(time.and_utc().fixed_offset()),
+            Self::Offset(offset) => time.and_local_timezone(offset).single(),
+            Self::Named(zone) => {
+                let at = |time: NaiveDateTime| time.and_local_timezone(zone).earliest();
+                let skipped = || {
+                    let day = chrono::TimeDelta::days(1);
+                    Some(at(time.checked_sub_signed(day)?)?.fixed_offset() + day)
+                };
+                at(time).map(|time| time.fixed_offset()).or_else(skipped)
+            }
+        }
+    }
+}
+
+/// Parses a time as [`read_time_in`], without an offset in UTC.
 ///
 /// ```
 /// use ldap_directory::time::read_time;
@@ -17,21 +66,26 @@ pub mod generalized;
 /// assert_eq!(read_time("soon"), None);
 /// ```
 pub fn read_time(value: &str) -> Option<DateTime<FixedOffset>> {
-    let utc = |time: NaiveDateTime| time.and_utc().fixed_offset();
+    read_time_in(value, Zone::Utc)
+}
+
+/// Parses RFC 3339, a date, or GeneralizedTime, and the forms that databases print: a space instead of `T`, an offset without a
+/// colon or of hours alone, ` UTC`. A time without an offset is in the zone. Returns `None` for every other text.
+pub fn read_time_in(value: &str, zone: Zone) -> Option<DateTime<FixedOffset>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(value) {
         return Some(time);
     }
-    let plain = value.strip_suffix(" UTC").unwrap_or(value);
+    let (plain, zone) = value.strip_suffix(" UTC").map_or((value, zone), |plain| (plain, Zone::Utc));
     for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
         if let Ok(time) = NaiveDateTime::parse_from_str(plain, format) {
-            return Some(utc(time));
+            return zone.at(time);
         }
         if let Ok(time) = DateTime::parse_from_str(value, &format!("{format}%#z")) {
             return Some(time);
         }
     }
     if let Ok(date) = value.parse::<NaiveDate>() {
-        return Some(utc(date.and_hms_opt(0, 0, 0)?));
+        return zone.at(date.and_hms_opt(0, 0, 0)?);
     }
     GeneralizedTime::read(value)?.to_date_time()
 }
@@ -58,5 +112,27 @@ mod tests {
         for text in ["", " ", "0", "null", "false", "soon", "2026", "2026-13-01", "20260131", "1767225600"] {
             assert_eq!(read_time(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_zone_counts_only_where_a_time_has_none() {
+        let berlin = Zone::parse("Europe/Berlin").unwrap();
+        for (text, zone, expected) in [
+            ("2026-01-31 08:00:00", berlin, "2026-01-31T08:00:00+01:00"),
+            ("2026-07-31", berlin, "2026-07-31T00:00:00+02:00"),
+            ("2026-07-31T08:00", Zone::parse("-05:30").unwrap(), "2026-07-31T08:00:00-05:30"),
+            ("2026-07-31 08:00:00 UTC", berlin, "2026-07-31T08:00:00+00:00"),
+            ("2026-07-31T08:00:00+0900", berlin, "2026-07-31T08:00:00+09:00"),
+            ("20260731080000Z", berlin, "2026-07-31T08:00:00+00:00"),
+            // Clocks are put back, and forward.
+            ("2026-10-25 02:30", berlin, "2026-10-25T02:30:00+02:00"),
+            ("2026-03-29 02:30", berlin, "2026-03-29T02:30:00+01:00"),
+        ] {
+            assert_eq!(read_time_in(text, zone).map(|t| t.to_rfc3339()).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["", "Europe", "Berlin", "25:00", "+99"] {
+            assert_eq!(Zone::parse(text), None, "{text}");
+        }
+        assert_eq!(Zone::parse("utc"), Some(Zone::Utc));
     }
 }

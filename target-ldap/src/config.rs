@@ -7,6 +7,7 @@ use std::time::Duration;
 use ldap_directory::dn::SuffixRewrite;
 use ldap_directory::ldif::{LdifFormat, LdifRules};
 use ldap_directory::nearest::nearest;
+use ldap_directory::time::Zone;
 use ldap_directory::{DirectoryConfig, ServerUrl};
 use singer_common::maps::Maps;
 use singer_common::operations::facts::Warning;
@@ -49,6 +50,8 @@ pub struct TargetConfig {
     pub rules: BTreeMap<String, Rule>,
     /// DN suffixes to replace.
     pub dn_rewrite: Vec<SuffixRewrite>,
+    /// The zone of times that do not name one.
+    pub default_timezone: Zone,
     /// What happens to a record that cannot be written.
     pub on_error: OnError,
     /// Whether records are checked against their SCHEMA.

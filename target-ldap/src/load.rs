@@ -7,12 +7,14 @@
 //! 4. [`outcomes`] handles the result. The record is done, refused ([`refusals`], [`rejects`], [`reject_log`]), or waits.
 //! 5. [`ack`] knows which records are done; [`committer`] prints the STATE that covers them.
 //!
-//! A record may wait for a parent, a DN or a value ([`waits`], [`renames`]), for entries that it references
+//! A record may wait for a parent, a DN or a value ([`waits`], [`renames`],
+//! [`exchanges`]), for entries that it references
 //! ([`deferred_references`]), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
 //! records.
 //!
 //! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows. [`prefetch`] reads the entries of a stream at
-//! once. [`requirements`] checks the server before the first record. [`loader`] is the loop; [`counters`] and [`progress`]
+//! once. [`requirements`] checks the server before the first record. [`loader`] is the loop, and [`turns`] checks
+//! that it makes progress; [`counters`] and [`progress`]
 //! report.
 
 pub mod ack;
@@ -23,6 +25,7 @@ mod counters;
 mod deferred_deletions;
 mod deferred_references;
 mod error;
+mod exchanges;
 mod executor;
 pub mod in_file;
 mod input;
@@ -40,6 +43,7 @@ pub mod scheduler;
 mod spill;
 mod stream;
 mod stream_maps;
+mod turns;
 pub mod versions;
 mod waits;
 mod work;

@@ -1,7 +1,8 @@
 //! Stage 1, rules: what the setting `mapping_rules` says, parsed before the first record.
 //!
 //! [`rule_settings`] parses a [`rule`] with its [`template`]s, [`password`] and [`accounts`]. [`policy`], [`encoding`],
-//! [`error`], [`keys`] and [`names`] are small types that later stages use as well.
+//! [`error`], [`keys`] and [`names`] are small types that later stages use as well. [`secrets`] finds the attributes that are made of
+//! secret properties.
 
 pub mod accounts;
 pub mod encoding;
@@ -12,4 +13,5 @@ pub mod password;
 pub mod policy;
 pub mod rule;
 pub(crate) mod rule_settings;
+pub mod secrets;
 pub mod template;

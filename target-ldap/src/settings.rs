@@ -75,6 +75,13 @@ const OWN: &[Setting] = &[
     .basic()
     .or("[]"),
     Setting::new(
+        "default_timezone",
+        Kind::Text,
+        "The time zone of dates and times without one, in mapped properties, `match`, `defaults` and the filter `date` of templates: a name of the IANA time zone database, such as `Europe/Berlin`, or an offset, such as `+02:00`.",
+    )
+    .of(Group::Mapping)
+    .or("\"UTC\""),
+    Setting::new(
         "on_error",
         Kind::Choice(&["fail", "skip"]),
         "What happens to a record that cannot be written. `fail`: the run fails; earlier records are written. `skip`: the record is appended to `reject_file`, the run continues and ends with exit code 4. Only faults of the record are skipped, not failures of the connection or the server.",
@@ -99,7 +106,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "validate_records",
         Kind::Boolean,
-        "Validate each record against its stream's SCHEMA (JSON Schema). Formats are checked for properties that a rule uses; times and URIs may also have other forms, and an empty text is no value.",
+        "Validate each record against its stream's SCHEMA (JSON Schema). `format` is checked only for email addresses that are written to `mail`; an empty text is no value.",
     )
     .of(Group::Rejects)
     .or("true"),

@@ -2,7 +2,8 @@
 //!
 //! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
 //! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
-//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`gate`] is for programs that use this crate as a library.
+//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
+//! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
 
 mod account;
 mod applier;
@@ -12,7 +13,8 @@ pub mod claims;
 pub mod counts;
 mod delete;
 pub mod destination;
-mod exchange;
+mod displaced;
+pub(crate) mod exchange;
 pub mod gate;
 mod groups;
 pub mod guard;

@@ -27,6 +27,8 @@ use target_ldap::write::destination::Destination;
 
 #[path = "model/reference.rs"]
 mod reference;
+#[path = "model/unique_values.rs"]
+mod unique_values;
 
 use reference::{Directory, Entry, Line, Name, Outcome, Rules, SCOPES};
 

@@ -13,6 +13,7 @@ use super::{
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
+use crate::protocol::result_code;
 use crate::schema::{Coverage, Schema, Usage, conformance};
 use crate::secret::Secret;
 
@@ -192,6 +193,15 @@ impl PreviewDirectory {
             return self.changed.apply_with(change, controls);
         }
         let dn = change.dn();
+        if matches!(change, Change::Add(_)) && self.is_outside(dn)? {
+            return Err(DirectoryError::Operation {
+                operation: "add",
+                dn: dn.to_owned(),
+                code: result_code::UNWILLING_TO_PERFORM,
+                matched: String::new(),
+                text: "the DN is in no naming context of the server".to_owned(),
+            });
+        }
         let before = self.changed.read(dn, WHOLE)?;
         let vendor = self.below.root_dse().vendor;
         let mut brought = Vec::new();
@@ -224,6 +234,18 @@ impl PreviewDirectory {
             matched: String::new(),
             text: all.join("; "),
         })
+    }
+
+    /// Whether a DN is in no naming context of the server, and has no parent there either: servers do not list all of them
+    /// (`cn=config`).
+    fn is_outside(&self, dn: &str) -> Result<bool, DirectoryError> {
+        let contexts = &self.below.root_dse().naming_contexts;
+        let key = self.key(dn)?;
+        let is_in = |context: &String| self.key(context).is_ok_and(|context| key.is_within(&context));
+        if contexts.is_empty() || contexts.iter().any(is_in) {
+            return Ok(false);
+        }
+        Ok(self.changed.read(&parent(dn).unwrap_or_default(), &["1.1"])?.is_none())
     }
 
     fn copied(&self) -> Vec<&str> {

@@ -108,13 +108,19 @@ impl DnKey {
         self.0.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
     }
 
-    /// Returns the texts of the ancestors' keys, nearest first, the root's last: for hashing without copies.
-    pub fn above_texts(&self) -> impl Iterator<Item = &str> {
-        fn above(text: &str) -> Option<&str> {
-            let inner = text.strip_suffix(END)?;
-            text.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
-        }
-        std::iter::successors(above(&self.0), |text| above(text))
+    /// Returns the RDNs in their normal form, that below the root first, each with its end.
+    pub fn rdn_texts(&self) -> impl Iterator<Item = &str> {
+        self.0.split_inclusive(END)
+    }
+
+    /// Returns the nearest common ancestor of two DNs, or the DN that is above the other one; the root if they have nothing in
+    /// common.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let same = self.0.bytes().zip(other.0.bytes()).take_while(|(a, b)| a == b).count();
+        // The end of an RDN is a character of its own, so a cut behind it is one of the text.
+        let end = self.0.as_bytes().get(..same).and_then(|same| memchr::memrchr(END as u8, same));
+        Self(self.0.get(..end.map_or(0, |end| end + END.len_utf8())).unwrap_or_default().to_owned())
     }
 
     /// Returns the key as text.

@@ -56,6 +56,11 @@ pub enum Violation {
         /// The expected form; `None` if the attribute is not defined.
         expected: Option<&'static str>,
     },
+    /// The server maintains the attribute (NO-USER-MODIFICATION).
+    Maintained {
+        /// The attribute.
+        attribute: String,
+    },
     /// A single-valued attribute has several values.
     Several {
         /// The attribute.
@@ -74,7 +79,7 @@ impl Violation {
             }
             Violation::Missing { .. } | Violation::NotAllowed { .. } => result_code::OBJECT_CLASS_VIOLATION,
             Violation::UnknownAttribute { .. } => result_code::UNDEFINED_ATTRIBUTE_TYPE,
-            Violation::Several { .. } => result_code::CONSTRAINT_VIOLATION,
+            Violation::Several { .. } | Violation::Maintained { .. } => result_code::CONSTRAINT_VIOLATION,
             Violation::Name { .. } => result_code::INVALID_DN_SYNTAX,
         }
     }
@@ -90,6 +95,7 @@ impl Violation {
             Violation::UnknownAttribute { attribute, .. }
             | Violation::NotAllowed { attribute, .. }
             | Violation::Invalid { attribute, .. }
+            | Violation::Maintained { attribute }
             | Violation::Several { attribute, .. } => Some(attribute),
             Violation::UnknownClass { .. } | Violation::Missing { .. } | Violation::Name { .. } => None,
         }
@@ -160,6 +166,12 @@ impl fmt::Display for Violation {
             Violation::Name { attribute, expected: Some(expected) } => {
                 write!(f, "`{attribute}` in the entry's name wants {expected}")
             }
+            Violation::Maintained { attribute } => {
+                write!(
+                    f,
+                    "`{attribute}` is maintained by the server (NO-USER-MODIFICATION), and cannot be written"
+                )
+            }
             Violation::Invalid { attribute, expected } => write!(f, "`{attribute}` wants {expected}"),
             Violation::Several { attribute, values } => {
                 write!(f, "`{attribute}` may have one value (SINGLE-VALUE), and has {values}")
@@ -209,6 +221,13 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
             continue;
         };
         if schema.is_operational(name) {
+            // The relax rules control allows an entryUUID, which is checked before the first record.
+            if vendor == Vendor::OpenLdap
+                && kind.no_user_modification
+                && !name.eq_ignore_ascii_case("entryUUID")
+            {
+                found.push(Violation::Maintained { attribute: name.to_owned() });
+            }
             continue;
         }
         let usual = schema.canonical_name(name);
@@ -292,6 +311,8 @@ enum Expected {
     NameAndUid {
         known: bool,
     },
+    /// A DN, or `<GUID=…>`, `<SID=…>` or `<WKGUID=…>`, which are specific to Active Directory ([MS-ADTS] 3.1.1.3.1.2.4).
+    NameOrId,
     Country,
     Bits,
     DeliveryMethod,
@@ -313,8 +334,8 @@ fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expect
         // Active Directory also accepts a UTCTime.
         ValueKind::GeneralizedTime if !is_ad => Some(Expected::GeneralizedTime),
         ValueKind::Uuid if syntax != oid::DIRECTORY_STRING => Some(Expected::Uuid),
-        // DN-Binary and `<GUID=…>` are specific to Active Directory.
-        ValueKind::DistinguishedName if !is_ad => Some(Expected::Name { known: vendor == Vendor::OpenLdap }),
+        ValueKind::DistinguishedName if is_ad => Some(Expected::NameOrId),
+        ValueKind::DistinguishedName => Some(Expected::Name { known: vendor == Vendor::OpenLdap }),
         _ if is_ad => None,
         ValueKind::NameAndOptionalUid => Some(Expected::NameAndUid { known: vendor == Vendor::OpenLdap }),
         _ => match syntax {
@@ -343,7 +364,9 @@ impl Expected {
             Expected::Integer => "a whole number",
             Expected::GeneralizedTime => "a time (GeneralizedTime, such as 20260101000000Z)",
             Expected::Uuid => "a UUID, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-            Expected::Name { .. } => "a DN of known attributes, such as cn=name,dc=example,dc=com",
+            Expected::Name { .. } | Expected::NameOrId => {
+                "a DN of known attributes, such as cn=name,dc=example,dc=com"
+            }
             Expected::Text if wrong.is_empty() => "a text that is not empty",
             Expected::Text => "a text in UTF-8",
             Expected::Ascii => "a text of ASCII characters",
@@ -377,6 +400,9 @@ impl Expected {
                 let Ok(dn) = crate::dn::Dn::parse(text) else { return false };
                 let mut parts = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
                 !known || parts.all(|part| schema.attribute_type(&part.attribute).is_some())
+            }
+            Expected::NameOrId => {
+                value.starts_with(b"<") || Expected::Name { known: false }.is_right(schema, value)
             }
             Expected::NameAndUid { known } => {
                 let text = std::str::from_utf8(value).unwrap_or_default();

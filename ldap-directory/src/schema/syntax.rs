@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Schema;
 use crate::entry::base_type;
 use crate::json;
+use crate::time::Zone;
 use crate::time::generalized::plain_to_rfc3339;
 
 mod time;
@@ -288,6 +289,14 @@ impl ValueKind {
     /// # Errors
     /// Fails if the value violates the syntax.
     pub fn parse_json(self, value: &Value) -> Result<Option<Vec<u8>>, InvalidValue> {
+        self.parse_json_in(value, Zone::Utc)
+    }
+
+    /// Returns the octets of a JSON value as [`Self::parse_json`]; a time without an offset is in the zone.
+    ///
+    /// # Errors
+    /// As [`Self::parse_json`].
+    pub fn parse_json_in(self, value: &Value, zone: Zone) -> Result<Option<Vec<u8>>, InvalidValue> {
         let text = match value {
             Value::Null => return Ok(None),
             // The most common case.
@@ -321,9 +330,9 @@ impl ValueKind {
                 }
                 digits.as_bytes().to_vec()
             }
-            ValueKind::GeneralizedTime => time::rfc3339_to_generalized(&text)?.into_bytes(),
-            ValueKind::UtcTime => time::rfc3339_to_utc_time(&text)?.into_bytes(),
-            ValueKind::FileTime => time::rfc3339_to_filetime(&text)?.into_bytes(),
+            ValueKind::GeneralizedTime => time::to_generalized(&text, zone)?.into_bytes(),
+            ValueKind::UtcTime => time::rfc3339_to_utc_time(&text, zone)?.into_bytes(),
+            ValueKind::FileTime => time::rfc3339_to_filetime(&text, zone)?.into_bytes(),
             ValueKind::Uuid => {
                 hyphenated_uuid(text.as_bytes())?;
                 text.into_bytes()

@@ -244,6 +244,7 @@ impl KindRule {
             default_base_dn: Some(self.base_dn.clone()),
             rules: BTreeMap::from([(self.kind.stream().to_owned(), self.rule.clone())]),
             dn_rewrite: Vec::new(),
+            default_timezone: ldap_directory::time::Zone::Utc,
             on_error: OnError::Fail,
             validate_records: false,
             process_activate_version: false,

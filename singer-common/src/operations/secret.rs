@@ -18,6 +18,11 @@ pub fn is_write_only(description: &str) -> bool {
     RULE.read().unwrap_or_else(PoisonError::into_inner).is_write_only(description)
 }
 
+/// Adds attributes to the rule of this run: those that receive the value of a secret property.
+pub fn add(names: &[String]) {
+    RULE.write().unwrap_or_else(PoisonError::into_inner).add(names);
+}
+
 /// Adds a directory's secret attributes to the rule of this run.
 pub fn learn(directory: &Directory) {
     RULE.write().unwrap_or_else(PoisonError::into_inner).extend(directory.secret_attributes());

@@ -130,13 +130,19 @@ pub enum MessageError {
 /// The known types of messages.
 const TYPES: [&str; 5] = ["SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH"];
 
+/// Returns the reason why JSON is not valid. A message is one line, so only the column is named: the number of the input's line is
+/// another one.
+pub fn json_reason(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
 /// Returns the beginning of a line that is not a JSON object. Text that begins as one may contain a record, and is not shown.
 fn beginning(line: &[u8], error: &serde_json::Error) -> String {
     const SHOWN: usize = 20;
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
-        return error.to_string();
+        return json_reason(error);
     }
     let more = if text.chars().count() > SHOWN { "…" } else { "" };
     format!("it begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
@@ -175,7 +181,7 @@ impl Message {
         }
         fn typed<'a, T: Deserialize<'a>>(kind: &str, line: &'a [u8]) -> Result<T, MessageError> {
             serde_json::from_slice(line)
-                .map_err(|e| MessageError::Malformed { kind: kind.to_owned(), reason: e.to_string() })
+                .map_err(|e| MessageError::Malformed { kind: kind.to_owned(), reason: json_reason(&e) })
         }
 
         if let Some(record) = RecordMessage::in_one_pass(line) {
@@ -183,6 +189,10 @@ impl Message {
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             return Err(MessageError::Blank);
+        }
+        // serde reads a list as an object without names.
+        if line.trim_ascii_start().starts_with(b"[") {
+            return Err(MessageError::NotJson("it is a list".to_owned()));
         }
         let envelope: Envelope =
             serde_json::from_slice(line).map_err(|e| MessageError::NotJson(beginning(line, &e)))?;
@@ -239,25 +249,73 @@ impl Flaw {
 /// Returns the line and the worst of its flaws; `None` if it has none.
 pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
     let text = String::from_utf8_lossy(line);
-    let mut worst = matches!(text, std::borrow::Cow::Owned(_)).then_some(Flaw::NotUtf8);
+    let flaw = matches!(text, std::borrow::Cow::Owned(_)).then_some(Flaw::NotUtf8);
+    let (text, worst) = repair(&text, |_| "\\ufffd".to_owned());
+    worst.max(flaw).map(|flaw| (text.into_bytes(), flaw))
+}
+
+/// The marks before and after the code unit of half of a character: noncharacters, which texts do not have.
+const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
+
+/// Repairs a line as [`repaired`] does, but keeps what is invalid: the code unit of half of a character between marks, and an invalid
+/// octet as Python's `surrogateescape` writes it (`\udcff`). [`unmarked`] returns the JSON with escapes in their place.
+pub fn marked(line: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(line.len());
+    for chunk in line.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|octet| format!("\\udc{octet:02x}")));
+    }
+    let (text, _) = repair(&text, |unit| format!("{}{unit:04x}{}", MARKS[0], MARKS[1]));
+    text.into_bytes()
+}
+
+/// Returns JSON with the escapes of half characters in place of the marks of [`marked`].
+pub fn unmarked(json: String) -> String {
+    let [before, after] = MARKS;
+    if !json.contains(before) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some((head, tail)) = rest.split_once(before) {
+        out.push_str(head);
+        match tail.split_once(after) {
+            Some((unit, after)) if unit.len() == 4 && unit.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                out.push_str("\\u");
+                out.push_str(unit);
+                rest = after;
+            }
+            _ => {
+                out.push(before);
+                rest = tail;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Replaces what is not JSON. `half`: what replaces half of a character, by its code unit.
+fn repair(text: &str, half: impl Fn(u16) -> String) -> (String, Option<Flaw>) {
+    let mut worst = None;
     let mut out = String::with_capacity(text.len());
-    let mut rest = &*text;
+    let mut rest = text;
     let mut in_text = false;
     let unit =
         |text: &str| -> Option<u16> { u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok() };
     while let Some(c) = rest.chars().next() {
         let mut length = c.len_utf8();
-        let mut put = rest.get(..length).unwrap_or_default();
+        let mut put = std::borrow::Cow::Borrowed(rest.get(..length).unwrap_or_default());
         if in_text && c == '\\' {
             length = rest.chars().nth(1).map_or(1, |next| 1 + next.len_utf8());
-            put = rest.get(..length).unwrap_or_default();
+            put = rest.get(..length).unwrap_or_default().into();
             if let Some(first) = unit(rest) {
                 let second = rest.get(6..).and_then(unit);
                 let is_pair = matches!(first, 0xd800..0xdc00) && matches!(second, Some(0xdc00..0xe000));
                 length = if is_pair { 12 } else { 6 };
-                put = rest.get(..length).unwrap_or_default();
+                put = rest.get(..length).unwrap_or_default().into();
                 if !is_pair && matches!(first, 0xd800..0xe000) {
-                    put = "\\ufffd";
+                    put = half(first).into();
                     worst = worst.max(Some(Flaw::HalfCharacter));
                 }
             }
@@ -266,13 +324,13 @@ pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
         } else if !in_text
             && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|word| rest.starts_with(**word))
         {
-            (length, put) = (word.len(), "null");
+            (length, put) = (word.len(), "null".into());
             worst = worst.max(Some(Flaw::NoNumber));
         }
-        out.push_str(put);
+        out.push_str(&put);
         rest = rest.get(length..).unwrap_or_default();
     }
-    worst.map(|flaw| (out.into_bytes(), flaw))
+    (out, worst)
 }
 
 /// Whether a line's `record` is an object or missing.
@@ -307,6 +365,15 @@ mod tests {
             );
         }
         assert_eq!(repaired(b"{\"a\": \"\xff\"}").unwrap().1, Flaw::NotUtf8);
+        for (line, kept) in [
+            (&br#"{"a": "x\ud83d", "n": NaN}"#[..], r#"{"a":"x\ud83d","n":null}"#),
+            (b"{\"a\": \"\xffy\"}", r#"{"a":"\udcffy"}"#),
+        ] {
+            let marked: Value = serde_json::from_slice(&marked(line)).unwrap();
+            let again = unmarked(marked.to_string());
+            assert_eq!(again, kept);
+            assert!(serde_json::from_str::<Value>(&again).is_err(), "it is as invalid as it was");
+        }
     }
 
     #[test]

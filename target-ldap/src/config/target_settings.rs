@@ -8,6 +8,7 @@ use ldap_directory::ServerUrl;
 use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
 use ldap_directory::ldif::LdifFormat;
 use ldap_directory::schema::Schema;
+use ldap_directory::time::Zone;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::maps::Maps;
@@ -28,6 +29,7 @@ struct TargetSettings {
     default_base_dn: Option<String>,
     mapping_rules: Map<String, Value>,
     dn_rewrite: Vec<RewriteSettings>,
+    default_timezone: String,
     on_error: String,
     reject_file: Option<PathBuf>,
     max_rejects: Option<u64>,
@@ -84,6 +86,7 @@ impl TargetConfig {
         }
         let dn_rewrite = raw.dn_rewrite()?;
         raw.check_default_base()?;
+        let default_timezone = raw.default_timezone()?;
         let on_error = raw.on_error(warnings)?;
         if raw.undo_file.is_none() && raw.undo_keep.is_some() {
             warnings.push(Warning::of_setting("undo_keep", "undo_keep is not used: undo_file is not set"));
@@ -104,6 +107,7 @@ impl TargetConfig {
             default_base_dn: raw.default_base_dn,
             rules,
             dn_rewrite,
+            default_timezone,
             on_error,
             validate_records: raw.validate_records,
             create_parents: raw.create_parents.unwrap_or(!is_file),
@@ -133,6 +137,15 @@ impl TargetSettings {
             })
         };
         self.dn_rewrite.iter().enumerate().map(rewrite).collect()
+    }
+
+    fn default_timezone(&self) -> Result<Zone, SettingsError> {
+        Zone::parse(&self.default_timezone).ok_or_else(|| {
+            let expected =
+                "a name of the IANA time zone database, such as Europe/Berlin, or an offset, such as +02:00";
+            let problem = format!("`{}` is not a time zone", self.default_timezone);
+            SettingsError::value("default_timezone", problem, expected)
+        })
     }
 
     fn check_default_base(&self) -> Result<(), SettingsError> {

@@ -181,6 +181,9 @@ impl<W: Write> Load<'_, W> {
     /// Decides the announced versions. `has_ended`: at the end of the input.
     pub(super) fn decide(&mut self, has_ended: bool) {
         let has_unknown = self.activations.versions.has_unknown();
+        if self.activations.has_announced() {
+            self.executor.turns.advance();
+        }
         for activation in std::mem::take(&mut self.activations.announced) {
             let Activation { stream, line, .. } = &activation;
             if has_unknown {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use singer_common::singer::message::{BatchMessage, Flaw, repaired};
+use singer_common::singer::message::{BatchMessage, Flaw, json_reason, marked, repaired};
 use singer_common::singer::reader::LineReader;
 use singer_common::singer::record::Record;
 
@@ -73,6 +73,8 @@ pub(super) struct InBatch {
     pub(super) record: Record,
     /// The flaw of its line, which is JSON only after a repair.
     pub(super) flaw: Option<Flaw>,
+    /// Then the record with what is invalid, for the reject file.
+    pub(super) kept: Option<Record>,
     /// Whether reading the next record may block.
     pub(super) is_last_here: bool,
 }
@@ -105,7 +107,7 @@ fn record(place: &InFile, text: &[u8]) -> Result<(Record, Option<Flaw>), BatchEr
     read.map_err(|error| {
         match text.trim_ascii_start().first() {
             None => bad("the line is empty".to_owned()),
-            Some(b'{') => bad(format!("not a JSON object: {error}")),
+            Some(b'{') => bad(format!("not a JSON object: {}", json_reason(&error))),
             // The message of serde would show the value.
             Some(_) => bad("not a JSON object".to_owned()),
         }
@@ -166,7 +168,9 @@ fn read(files: &[[PathBuf; 2]], gzip: bool, take: &mut dyn FnMut(InBatch) -> boo
             match lines.next_line() {
                 Ok(Some((_, text))) => {
                     let ((record, flaw), octets) = (record(&place, text)?, text.len());
-                    if !take(InBatch { place, octets, record, flaw, is_last_here: !lines.has_line() }) {
+                    let kept = flaw.and_then(|_| serde_json::from_slice(&marked(text)).ok());
+                    let is_last_here = !lines.has_line();
+                    if !take(InBatch { place, octets, record, flaw, kept, is_last_here }) {
                         return Ok(());
                     }
                 }

@@ -9,10 +9,13 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::JoinSet;
 
+use super::turns::Turns;
 use super::work::{Finished, Work};
 use super::{Load, LoadError};
 use crate::map::Task;
 use crate::write::change_label::CHANGE_LABEL;
+use crate::write::counts::RecordOutcome;
+use crate::write::ldap_result::is_records_fault;
 
 /// The most tasks that are started before the input, results and signals are handled again.
 const STARTS: usize = 256;
@@ -40,6 +43,10 @@ pub(super) struct Executor {
     pub(super) ended_at_last_try: Option<u64>,
     /// Whether no further entry will be added.
     pub(super) is_last_try: bool,
+    /// Whether nothing frees a value any more: a record whose value is taken is refused.
+    pub(super) is_final_try: bool,
+    /// Whether the loop makes progress.
+    pub(super) turns: Turns,
 }
 
 impl<W: Write> Load<'_, W> {
@@ -124,12 +131,25 @@ impl<W: Write> Load<'_, W> {
         work.context.digest_cache =
             self.input.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
         let applier = self.applier.clone();
+        // If the deferred values of a new entry are refused, the record is: its entry does not stay without them.
+        let is_rejected_whole = work.is_deferred_part
+            && work.recorded == Some(RecordOutcome::Added)
+            && (self.executor.is_last_try || !work.is_last_try)
+            && self.rejects.file.is_some();
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
             let claimant = (!work.by_version).then(|| work.claimant());
-            let result = CHANGE_LABEL
-                .scope(work.label(), applier.apply(claimant.as_ref(), task, &work.key, &work.context))
-                .await;
+            let attempt = async {
+                let result = applier.apply(claimant.as_ref(), task, &work.key, &work.context).await;
+                if let (Err(error), Some(dn)) = (&result, task.dn())
+                    && is_rejected_whole
+                    && is_records_fault(error)
+                {
+                    applier.remove_added(&work.claimant(), dn, &work.key).await;
+                }
+                result
+            };
+            let result = CHANGE_LABEL.scope(work.label(), attempt).await;
             (work, result)
         })
     }

@@ -15,9 +15,10 @@ use singer_common::maps::Maps;
 use singer_common::operations::facts::Warning;
 use singer_common::singer::deletion;
 use singer_common::singer::message::{
-    BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
+    BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, marked, repaired,
 };
 use singer_common::singer::reader::LineReader;
+use singer_common::singer::record::Record;
 use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};
@@ -144,7 +145,12 @@ impl LineMapper {
         if self.retry_rejects
             && let Some(retried) = rejects::read_line(text)
         {
-            return out.push(number, text.len(), self.retried(number, retried));
+            let line = match (&retried, repaired(text)) {
+                (Err(_), Some((octets, flaw))) => self.flawed_reject(number, text, &octets, flaw),
+                _ => None,
+            };
+            let line = line.unwrap_or_else(|| self.retried(number, retried));
+            return out.push(number, text.len(), line);
         }
         let line = match Message::parse(text) {
             Ok(Message::Record(record)) if self.is_mapped(&record.stream) => {
@@ -170,24 +176,32 @@ impl LineMapper {
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
                 InputLine::Failed(LoadError::Reject { line: number })
             }
-            Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, octets, flaw)) {
-                Some(Repaired::Mapped(line)) => line,
-                Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
-                None => InputLine::Failed(LoadError::Message { line: number, error }),
-            },
+            Err(error) => {
+                match repaired(text).and_then(|(octets, flaw)| self.flawed(number, text, octets, flaw)) {
+                    Some(Repaired::Mapped(line)) => line,
+                    Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
+                    None => InputLine::Failed(LoadError::Message { line: number, error }),
+                }
+            }
         };
         out.push(number, text.len(), line)
     }
 
     /// Handles a line that is JSON except for a flaw. NaN and infinities become null, with one warning; another flaw is an
     /// error of the record. `None`: it is not a record.
-    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Repaired> {
+    fn flawed(&mut self, line: u64, text: &[u8], octets: Vec<u8>, flaw: Flaw) -> Option<Repaired> {
         let message = Message::parse(&octets).ok()?;
         if self.is_passable(&format!("line {line}"), flaw) {
             return Some(Repaired::Json(octets));
         }
         match message {
-            Message::Record(record) => self.faulty(line, record, None, flaw).map(Repaired::Mapped),
+            Message::Record(record) => {
+                let kept = Message::parse(&marked(text)).ok().and_then(|message| match message {
+                    Message::Record(record) => Some(record.record),
+                    _ => None,
+                });
+                self.faulty(line, record, kept, None, flaw).map(Repaired::Mapped)
+            }
             // In a description, half of a character does not matter.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
@@ -195,6 +209,12 @@ impl LineMapper {
             }
             _ => None,
         }
+    }
+
+    /// Handles a line of a reject file whose record still has the flaw that it was rejected for.
+    fn flawed_reject(&self, line: u64, text: &[u8], octets: &[u8], flaw: Flaw) -> Option<InputLine> {
+        let record = |octets: &[u8]| rejects::read_line(octets)?.ok()?.message;
+        self.faulty(line, record(octets)?, record(&marked(text)).map(|kept| kept.record), None, flaw)
     }
 
     /// Whether the only flaw is NaN or an infinity, of which a warning is logged once.
@@ -205,18 +225,22 @@ impl LineMapper {
         flaw == Flaw::NoNumber
     }
 
-    /// Returns a record whose line has a flaw; `None` for an unknown stream.
+    /// Returns a record whose line has a flaw; `None` for an unknown stream. `kept`: the record with what is invalid, for the reject
+    /// file.
     fn faulty(
         &self,
         line: u64,
         record: RecordMessage,
+        kept: Option<Record>,
         in_file: Option<InFile>,
         flaw: Flaw,
     ) -> Option<InputLine> {
         let RecordMessage { stream, record, version } = record;
         let plan = self.streams.get(&stream)?;
         let outcome = Err(LoadError::record(line, &stream, flaw.text().to_owned()));
-        Some(InputLine::Record(Box::new(plan.planned(line, record, version, in_file, outcome))))
+        let mut planned = plan.planned(line, record, version, in_file, outcome);
+        planned.record = kept.map(Record::into_value).or(planned.record);
+        Some(InputLine::Record(Box::new(planned)))
     }
 
     fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> InputLine {
@@ -251,11 +275,11 @@ impl LineMapper {
         let BatchMessage { stream, version, .. } = message;
         let is_mapped = self.is_mapped(stream);
         let read = if is_mapped || self.streams.contains_key(stream) {
-            read_batch(message, &mut |InBatch { place, octets, record, flaw, is_last_here }| {
+            read_batch(message, &mut |InBatch { place, octets, record, flaw, kept, is_last_here }| {
                 let record = RecordMessage { stream: stream.clone(), record, version: *version };
                 let fault = flaw.filter(|flaw| !self.is_passable(&place.to_string(), *flaw));
                 let is_wanted = if let Some(flaw) = fault {
-                    let planned = self.faulty(line, record, Some(place), flaw);
+                    let planned = self.faulty(line, record, kept, Some(place), flaw);
                     out.push(line, octets, planned.unwrap_or(InputLine::Nothing))
                 } else if is_mapped {
                     self.mapped_records(line, record, Some(&place), octets, out)
@@ -314,7 +338,7 @@ impl LineMapper {
             guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
         let validator = if self.config.validate_records {
             let used = match &mapping {
-                Ok(Ok(mapping)) => mapping.used_properties(),
+                Ok(Ok(mapping)) => mapping.mail_properties(&self.schema),
                 _ => BTreeSet::new(),
             };
             let validator =

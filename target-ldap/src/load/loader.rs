@@ -156,14 +156,7 @@ impl<'a, W: Write> Load<'a, W> {
             open &= !given_up;
             let nothing_left = self.scheduler.is_empty() && self.waiting.references.is_empty();
             if !open && idle && self.activations.absent.is_empty() {
-                if given_up {
-                    break;
-                }
-                if !self.waiting.deletions.is_empty() {
-                    self.release_deletions();
-                } else if nothing_left && self.activations.has_announced() {
-                    self.decide(true);
-                } else if nothing_left || !self.try_again() {
+                if given_up || !self.conclude(nothing_left).await {
                     break;
                 }
                 continue;
@@ -207,6 +200,9 @@ impl<'a, W: Write> Load<'a, W> {
         }
         self.restore_names().await;
         if stopped.is_none() && self.failure.is_none() {
+            self.place_displaced().await;
+        }
+        if stopped.is_none() && self.failure.is_none() {
             self.check_scopes().await;
             self.warn_of_missing_versions();
             self.warn_of_an_empty_input();
@@ -220,6 +216,28 @@ impl<'a, W: Write> Load<'a, W> {
             Some((_, failure)) => Err(failure),
             None => Ok(stopped),
         }
+    }
+
+    /// Takes the next step at the end of the input, while no task runs. `nothing_left`: no record waits. Returns `false` if nothing is
+    /// left to do.
+    async fn conclude(&mut self, nothing_left: bool) -> bool {
+        if let Err(error) = self.check_progress() {
+            self.fail(0, error);
+            return true;
+        }
+        if !self.waiting.deletions.is_empty() {
+            self.release_deletions();
+            return true;
+        }
+        if nothing_left {
+            self.place_displaced().await;
+            let is_open = self.activations.has_announced();
+            if is_open {
+                self.decide(true);
+            }
+            return is_open;
+        }
+        self.try_again()
     }
 
     /// Whether no more input is read. Logs once what a stop waits for.
@@ -279,31 +297,40 @@ impl<'a, W: Write> Load<'a, W> {
     /// `false`: nothing is left to try.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.executor.ended_at_last_try != Some(self.executor.ended);
+        let is_exchanging = self.continue_exchange(leads_anywhere)
+            || !leads_anywhere && (self.ask_to_give_up() || self.end_exchange());
+        if is_exchanging {
+            return true;
+        }
         if !leads_anywhere && self.executor.is_last_try && self.activations.has_announced() {
             // A record that no deletion can help is refused before anything is deleted.
             self.refuse_parked(Self::is_hopeless);
             // Records may wait for the deletions of a version.
             if self.failure.is_none() && !self.scheduler.has_ready() {
                 self.decide(true);
+                self.may_ask_again();
                 self.executor.ended_at_last_try = None;
             }
             return true;
         }
-        if !leads_anywhere && self.executor.is_last_try {
+        if !leads_anywhere && self.executor.is_final_try {
             self.refuse_parked(|_, _| true);
             // Records behind a refused one can start.
             return self.scheduler.has_ready();
         }
-        if !leads_anywhere && self.ask_to_give_up() {
-            return true;
-        }
         if !leads_anywhere {
-            self.executor.is_last_try = true;
-            self.report_missing();
+            self.executor.turns.advance();
+            self.executor.is_final_try = self.executor.is_last_try;
+            if !std::mem::replace(&mut self.executor.is_last_try, true) {
+                self.report_missing();
+            }
         }
         self.executor.ended_at_last_try = Some(self.executor.ended);
-        // Even if entries without parents are accepted, parents come first.
-        if self.executor.is_last_try && self.directory.ldif_rules().is_some() {
+        // Even if entries without parents are accepted, parents come first. A record may rename an entry to the DN of a parent that
+        // would be created for others.
+        let parents_first = self.directory.ldif_rules().is_some()
+            || self.applier.awaits_parents() && !self.executor.is_final_try;
+        if self.executor.is_last_try && parents_first {
             self.scheduler.unpark_topmost();
         } else {
             self.scheduler.unpark_all();

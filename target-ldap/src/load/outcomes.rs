@@ -53,6 +53,7 @@ impl<W: Write> Load<'_, W> {
             self.update_claims(&work, recorded, &was);
         }
         self.wake(&work, recorded, &was);
+        self.wake_who_gave_up(work.number);
         self.count_outcome(&mut work, recorded);
         if work.by_version {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
@@ -110,6 +111,11 @@ impl<W: Write> Load<'_, W> {
                 return ControlFlow::Break(());
             }
             WriteOutcome::NotGivenUp => {
+                self.gave_up(work, String::new(), Vec::new());
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::TookBack => {
+                work.gave_up = None;
                 self.gave_up(work, String::new(), Vec::new());
                 return ControlFlow::Break(());
             }

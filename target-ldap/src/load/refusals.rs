@@ -46,6 +46,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn refuse_parked(&mut self, is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool) {
         while let Some((mut work, error)) = self.first_refused(&is_meant) {
             self.scheduler.ended(work.number);
+            self.executor.turns.advance();
             if self.restore(&mut work) {
                 self.refused(&work, error);
             }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use singer_common::operations::file;
 use singer_common::operations::secret::is_secret_attribute;
 use singer_common::operations::signals;
-use singer_common::singer::message::{MessageError, RecordMessage, SchemaMessage};
+use singer_common::singer::message::{MessageError, RecordMessage, SchemaMessage, json_reason, unmarked};
 
 use super::in_file::InFile;
 use crate::write::ldap_result::{LdapResult, attribute_named};
@@ -105,7 +105,7 @@ impl Reject<'_> {
         if let Some(line) = line.as_object_mut().filter(|_| self.is_unmapped) {
             line.insert("unmapped".to_owned(), Value::Bool(true));
         }
-        line.to_string()
+        unmarked(line.to_string())
     }
 }
 
@@ -169,7 +169,7 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
         return None;
     }
     let read: Result<Line, _> = serde_json::from_slice(line);
-    Some(read.map_err(|e| MessageError::Malformed { kind: KIND.into(), reason: e.to_string() }).map(
+    Some(read.map_err(|e| MessageError::Malformed { kind: KIND.into(), reason: json_reason(&e) }).map(
         |mut read| {
             let mut still_masked = Vec::new();
             for property in read.masked {

@@ -2,14 +2,12 @@
 
 use std::io::Write;
 
-use ldap_directory::change::{Change, Modification};
+use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 
 use super::Load;
 use super::work::Work;
-use crate::load::scheduler::Parked;
 use crate::map::Task;
-use crate::write::Exchange;
 use crate::write::change_label::CHANGE_LABEL;
 
 /// How often a record's entry may have yet another DN.
@@ -44,9 +42,10 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn name_taken(&mut self, mut work: Box<Work>, by: String) {
         work.taken_by = by;
         Self::note_wait(&mut work);
-        let (number, key) = (work.number, work.key.clone());
+        let (number, key, has_left) = (work.number, work.key.clone(), work.left.is_some());
         self.park_for_name(work, key);
-        if self.scheduler.is_in_cycle(number) {
+        // A record whose entry has left its DN does not hold one that another record waits for.
+        if !has_left && self.scheduler.is_in_cycle(number) {
             self.scheduler.change(number, |work| work.context.steps_aside = true);
             self.scheduler.try_parked(number);
         }
@@ -102,43 +101,16 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Asks one of the records that wait for each other's values to give up its own, each once. Returns whether there is one.
-    pub(super) fn ask_to_give_up(&mut self) -> bool {
-        let waits = |parked: &Parked<'_, Box<Work>>| parked.payload.waits_for_value;
-        let names = |work: &Work| work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
-        let waiting: Vec<(u64, bool, DnKey, DnKey)> = self
-            .scheduler
-            .parked_items()
-            .filter(waits)
-            .map(|Parked { id, payload: work, .. }| {
-                let key = work.key.clone();
-                (id, work.gave_up.is_some(), names(work).unwrap_or_else(|| key.clone()), key)
-            })
-            .collect();
-        let Some(id) = waiting.iter().find(|(_, was_asked, ..)| !was_asked).map(|(id, ..)| *id) else {
-            return false;
-        };
-        // An exchange needs two.
-        if waiting.len() < 2 {
-            return false;
+    /// Moves entries to the DNs of their records, after a renamed ancestor has taken them along.
+    pub(super) async fn place_displaced(&mut self) {
+        match self.applier.place_displaced().await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                entries,
+                "{entries} entries are back at the DNs of their records: an entry above them was renamed in this run"
+            ),
+            Err(error) => self.fail(u64::MAX - 1, error.into()),
         }
-        let others = waiting.into_iter().filter(|(other, ..)| *other != id);
-        let waiting: Vec<DnKey> = others.flat_map(|(.., found, key)| [found, key]).collect();
-        self.scheduler.change(id, |work| {
-            let refused_with = work.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
-            work.context.gives_up = Some(Exchange { refused_with, waiting });
-        });
-        self.scheduler.try_parked(id);
-        true
-    }
-
-    /// An entry gave up values, or could not: its record waits again.
-    pub(super) fn gave_up(&mut self, mut work: Box<Work>, dn: String, back: Vec<Modification>) {
-        work.context.gives_up = None;
-        work.gave_up = Some((dn, back));
-        work.waits_for_value = true;
-        self.executor.ended_at_last_try = None;
-        self.park(work);
     }
 
     /// Restores the DNs and values that entries gave up in vain.

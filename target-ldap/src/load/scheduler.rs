@@ -76,6 +76,8 @@ pub struct Scheduler<T> {
     by_identity: HashMap<String, Vec<TaskId>>,
     /// The tasks that wait for a task.
     dependents: HashMap<TaskId, Vec<TaskId>>,
+    /// The tasks that wait for the next try of a task, not for its end.
+    held: HashMap<TaskId, Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
     parked: BTreeSet<TaskId>,
     /// Tasks that are parked until a DN is free.
@@ -91,6 +93,7 @@ impl<T> Default for Scheduler<T> {
             by_key: BTreeMap::new(),
             by_identity: HashMap::new(),
             dependents: HashMap::new(),
+            held: HashMap::new(),
             ready: BTreeSet::new(),
             parked: BTreeSet::new(),
             by_awaited_name: BTreeMap::new(),
@@ -137,15 +140,28 @@ impl<T> Scheduler<T> {
     fn related_ids(&self, lock: &DnLock) -> Vec<TaskId> {
         let mut ids = BTreeSet::new();
         for key in &lock.keys {
-            for above in std::iter::successors(key.parent(), DnKey::parent) {
-                ids.extend(self.by_key.get(&above).into_iter().flatten());
-            }
+            self.add_ids_above(key, &mut ids);
             ids.extend(self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids));
         }
         if let Some(identity) = &lock.identity {
             ids.extend(self.by_identity.get(identity).into_iter().flatten());
         }
         ids.into_iter().collect()
+    }
+
+    /// Adds the tasks on the ancestors of an entry. Only ancestors with a task are visited: a DN may have thousands.
+    fn add_ids_above(&self, key: &DnKey, ids: &mut BTreeSet<TaskId>) {
+        let mut at = key.parent();
+        while let Some(above) = at {
+            let Some((found, there)) = self.by_key.range(..=&above).next_back() else { return };
+            at = if above.is_within(found) {
+                ids.extend(there);
+                found.parent()
+            } else {
+                // Keys sort by their RDNs from the root on: there is no task between what both have in common and this ancestor.
+                Some(above.common(found))
+            };
+        }
     }
 
     /// Whether a task may pass an earlier one that is parked, or waits for a parked one, and needs the later one first. A
@@ -247,6 +263,7 @@ impl<T> Scheduler<T> {
         for dependent in self.dependents.remove(&id).unwrap_or_default() {
             self.release(dependent);
         }
+        self.release_held(id);
     }
 
     fn release(&mut self, id: TaskId) {

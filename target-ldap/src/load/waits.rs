@@ -1,6 +1,7 @@
 //! Records that wait for others: for a parent, for children to be deleted, for a DN or a value. After a long time they are
 //! logged and tried again.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::deferred_references::DeferredReferences;
 use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
+use crate::write::exchange::wanted_values;
 use crate::write::ldap_result::{LdapResult, is_taken_value};
 
 /// After this time a wait is logged, and the record tried again: the cause may have ended unseen.
@@ -28,9 +30,39 @@ pub(super) struct Waiting {
     pub(super) deletions: DeferredDeletions,
     /// Rejected records whose entries gave up a DN or a value in vain: they get it back at the end of the run.
     pub(super) set_aside: Vec<Work>,
+    /// The attributes that the server has refused for a taken value.
+    pub(super) unique_attributes: UniqueAttributes,
+    /// The rounds of tries since an entry gave up values; `None`: no entry is without its values.
+    pub(super) exchange: Option<u32>,
+    /// The values that an entry gave up last, as hashes.
+    pub(super) freed: HashSet<u64>,
     /// The time of the last poll.
     polled: Instant,
     is_shown: bool,
+}
+
+/// Attributes of unique values, as far as the server's refusals name them. In lower case.
+#[derive(Debug, Default)]
+pub(super) struct UniqueAttributes(BTreeSet<String>);
+
+impl UniqueAttributes {
+    /// Notes the attributes of a record that its refusal names.
+    fn note(&mut self, work: &Work) {
+        let (Task::Upsert { wanted, .. }, Some(answer)) = (&work.task, &work.answer) else { return };
+        let text = answer.text.to_ascii_lowercase();
+        let words: BTreeSet<&str> =
+            text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | ';')).collect();
+        let names = wanted.attributes.iter().map(|a| a.description.to_ascii_lowercase());
+        self.0.extend(names.filter(|name| words.contains(name.as_str())));
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl Default for Waiting {
@@ -39,6 +71,9 @@ impl Default for Waiting {
             references: DeferredReferences::default(),
             deletions: DeferredDeletions::default(),
             set_aside: Vec::new(),
+            unique_attributes: UniqueAttributes::default(),
+            exchange: None,
+            freed: HashSet::new(),
             polled: Instant::now(),
             is_shown: false,
         }
@@ -57,7 +92,7 @@ impl<W: Write> Load<'_, W> {
     /// deletion.
     pub(super) fn may_become_free(&self, work: &Work, error: &DirectoryError) -> bool {
         let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_deferred_part;
-        let is_open = !work.context.is_last_try || self.activations.has_announced();
+        let is_open = !work.is_last_try && !self.executor.is_final_try || self.activations.has_announced();
         is_upsert && is_open && is_taken_value(error)
     }
 
@@ -65,6 +100,13 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn park_for_value(&mut self, mut work: Box<Work>, error: &DirectoryError) {
         work.answer = LdapResult::of(error);
         work.waits_for_value = true;
+        work.is_addition = matches!(error, DirectoryError::Operation { operation: "add", .. });
+        // It was asked, and its entry could not be changed.
+        work.context.exchange = None;
+        self.waiting.unique_attributes.note(&work);
+        if let Task::Upsert { wanted, .. } = &work.task {
+            work.wants = wanted_values(wanted, self.directory.schema());
+        }
         Self::note_wait(&mut work);
         self.park(work);
     }
@@ -73,7 +115,9 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn is_hopeless(&self, parked: &Parked<'_, Box<Work>>) -> bool {
         match (parked.kind, parked.name) {
             (TaskKind::Delete, _) => false,
-            (TaskKind::Upsert, None) => !parked.payload.waits_for_value,
+            (TaskKind::Upsert, None) => {
+                !parked.payload.waits_for_value && !self.scheduler.is_below_parked(parked.id)
+            }
             (TaskKind::Upsert, Some(name)) => !self.is_in_an_extent(name),
         }
     }

@@ -70,6 +70,12 @@ pub(super) struct Work {
     pub(super) taken_by: String,
     /// Whether it waits for a unique value that another entry has.
     pub(super) waits_for_value: bool,
+    /// Whether its entry is still to be added: it has no value to give up.
+    pub(super) is_addition: bool,
+    /// The values that it is to write, as hashes, while it waits for one.
+    pub(super) wants: Vec<u64>,
+    /// The number of unique attributes known when it was last asked to give up its values; `None`: not asked yet.
+    pub(super) asked_with: Option<usize>,
     /// Since when it waits, and when it was last tried.
     pub(super) waits_since: Option<Instant>,
     pub(super) tried: Option<Instant>,
@@ -125,6 +131,9 @@ impl Work {
             was_renamed: false,
             taken_by: String::new(),
             waits_for_value: false,
+            is_addition: false,
+            wants: Vec::new(),
+            asked_with: None,
             waits_since: None,
             tried: None,
             is_wait_logged: false,

@@ -9,6 +9,7 @@ use ldap_directory::filter::Filter;
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::syntax::{ValueKind, number_text};
 use ldap_directory::schema::{AttributeType, Schema, Usage};
+use ldap_directory::time::Zone;
 use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
@@ -38,6 +39,8 @@ pub(super) struct Target {
     pub(super) kind: ValueKind,
     pub(super) policy: Policy,
     pub(super) compare: Compare,
+    /// The zone of times that do not name one.
+    pub(super) zone: Zone,
 }
 
 /// Returns the values that `on_delete` sets. Object classes are added, so that attributes of other classes stay.
@@ -46,9 +49,10 @@ pub(super) fn set_on_delete(
     name: &str,
     value: &Value,
     schema: &Schema,
+    zone: Zone,
 ) -> Result<Wanted, SettingsError> {
     let at = format!("mapping_rules.{stream}.on_delete.set.{name}");
-    let target = target(schema, name);
+    let target = Target { zone, ..target(schema, name) };
     let values = target.fixed(&at, value)?;
     if is_secret_attribute(&target.description) && !values.is_empty() {
         return Err(SettingsError::value(at, "a password for everybody", "null, which takes it away"));
@@ -62,7 +66,7 @@ impl Target {
     /// Returns the values that the configuration sets.
     pub(super) fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
         let octets = texts(value).and_then(|values| {
-            values.iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+            values.iter().map(|v| self.kind.parse_json_in(v, self.zone).ok()).collect::<Option<Vec<_>>>()
         });
         let Some(octets) = octets else {
             return Err(SettingsError::value(
@@ -125,7 +129,8 @@ impl Target {
                     octets.ok_or_else(|| fail(&format!("expected {}", column.encoding.name())))?
                 }
                 element => {
-                    let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
+                    let octets =
+                        kind.parse_json_in(element, self.zone).map_err(|_| fail(expectation(kind)))?;
                     let Some(octets) = octets else { continue };
                     octets
                 }
@@ -147,16 +152,16 @@ pub(super) fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell_for_transfer(name);
     let kind = ValueKind::of(schema, &description);
     let compare = Compare::usual(&description);
-    Target { description, kind, policy: Policy::default(), compare }
+    Target { description, kind, policy: Policy::default(), compare, zone: Zone::Utc }
 }
 
 /// Converts the assertion values of a filter to the syntaxes of their attributes: a UUID to Active Directory's octets, `true`
 /// to TRUE.
-pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingError> {
-    fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MappingError> {
+pub(super) fn asserted(filter: &str, schema: &Schema, zone: Zone) -> Result<String, MappingError> {
+    fn assert(filter: &mut Filter, schema: &Schema, zone: Zone) -> Result<(), MappingError> {
         match filter {
-            Filter::And(all) | Filter::Or(all) => all.iter_mut().try_for_each(|f| assert(f, schema)),
-            Filter::Not(inner) => assert(inner, schema),
+            Filter::And(all) | Filter::Or(all) => all.iter_mut().try_for_each(|f| assert(f, schema, zone)),
+            Filter::Not(inner) => assert(inner, schema, zone),
             Filter::Equality { attribute, value } => {
                 let kind = ValueKind::of(schema, attribute);
                 // A binary value may be written in any way: it is used as it is.
@@ -164,7 +169,7 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingE
                     return Ok(());
                 }
                 let Ok(text) = std::str::from_utf8(value) else { return Ok(()) };
-                match kind.parse_json(&Value::from(text)) {
+                match kind.parse_json_in(&Value::from(text), zone) {
                     Ok(octets) => *value = octets.unwrap_or_default(),
                     // A time may be written in LDAP's syntax.
                     Err(_) if matches!(kind, ValueKind::GeneralizedTime | ValueKind::UtcTime) => {}
@@ -183,7 +188,7 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingE
     }
     let mut parsed = Filter::parse(filter)
         .map_err(|e| MappingError::Name(format!("match makes no search filter: {e}")))?;
-    assert(&mut parsed, schema)?;
+    assert(&mut parsed, schema, zone)?;
     Ok(parsed.to_string())
 }
 
@@ -270,6 +275,7 @@ pub(super) fn pass_through(
                 kind: unknown_kind(&shape),
                 policy: Policy::default(),
                 compare: Compare::usual(property),
+                zone: Zone::Utc,
             },
             // If the rule has templates, other properties may be their input.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,

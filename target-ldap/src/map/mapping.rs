@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ldap_directory::Directory;
 use ldap_directory::dn::SuffixRewrite;
 use ldap_directory::schema::Schema;
+use ldap_directory::time::Zone;
 use singer_common::operations::facts::Warning;
 use singer_common::operations::secret::is_secret_attribute;
 use singer_common::plugin::settings::SettingsError;
@@ -38,6 +39,8 @@ pub struct Mapping {
     pub(super) account: AccountMapping,
     /// Whether no two properties are written to one attribute.
     pub(super) is_distinct: bool,
+    /// The zone of times that do not name one.
+    pub(super) zone: Zone,
 }
 
 /// A search for all entries of a stream.
@@ -142,6 +145,14 @@ impl Mapping {
         names.extend(self.rule.values.iter().flat_map(|(_, template)| template.names()).map(str::to_owned));
         names.extend(self.rule.own_properties().into_iter().map(str::to_owned));
         names
+    }
+
+    /// Returns the properties that are written to `mail` as they are: the values whose `format` matters. Other attributes accept any
+    /// text, and a template may use a part of it.
+    pub fn mail_properties(&self, schema: &Schema) -> BTreeSet<&str> {
+        let is_mail = |target: &Target| schema.same_description(&target.description, "mail");
+        let mapped = self.columns.iter().filter(|column| column.attributes.iter().any(is_mail));
+        mapped.map(|column| column.property.as_str()).collect()
     }
 
     /// Returns the properties that are written to secret attributes, directly or by a template.

@@ -7,6 +7,7 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::time::Zone;
 use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
@@ -63,6 +64,7 @@ impl Mapping {
         let shapes = Shapes::new(&message.schema);
         let has = |name: &str| properties.keys().any(|p| p.eq_ignore_ascii_case(name));
         let mut rule = rule_of(stream, config, has("dn") && has("objectClass"))?;
+        set_zone(&mut rule, config.default_timezone);
         let mut columns = match &rule.attribute_mapping {
             Some(mapping) => mapping
                 .iter()
@@ -81,6 +83,7 @@ impl Mapping {
         }
         let made = values.iter_mut().map(|(_, target)| target);
         for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(made) {
+            target.zone = config.default_timezone;
             target.policy = rule.policy(&target.description, schema).unwrap_or_default();
             target.compare = rule.compare(&target.description, schema).unwrap_or(target.compare);
             // An entry keeps its entryUUID for life.
@@ -93,12 +96,12 @@ impl Mapping {
         template_names::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
         warn_of_unused_policies(stream, &rule, &columns, &values, schema, warnings);
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
-        let defaults = defaults(stream, &rule, schema)?;
+        let defaults = defaults(stream, &rule, schema, config.default_timezone)?;
         let made = values.iter().map(|(_, target)| target);
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
         let account = AccountMapping::new(stream, &rule, &shapes, written.chain(defaulted))?;
-        let action = Arc::new(delete_action(stream, &rule, schema)?);
+        let action = Arc::new(delete_action(stream, &rule, schema, config.default_timezone)?);
         let write_policy = Arc::new(WritePolicy {
             operations: rule.operations,
             delete_old_rdn: rule.delete_old_rdn,
@@ -123,6 +126,7 @@ impl Mapping {
             rewrites,
             account,
             is_distinct,
+            zone: config.default_timezone,
         })
     }
 }
@@ -139,6 +143,13 @@ fn rule_of(stream: &str, config: &TargetConfig, can_be_mirrored: bool) -> Result
         )
         .near(nearest(stream, config.rules.keys().map(String::as_str)))),
     }
+}
+
+/// Sets the zone of times that do not name one in the templates of a rule.
+fn set_zone(rule: &mut Rule, zone: Zone) {
+    rule.values.iter_mut().for_each(|(_, template)| template.set_zone(zone));
+    rule.dn_template.iter_mut().for_each(|template| template.set_zone(zone));
+    rule.matching.iter_mut().for_each(|template| template.set_zone(zone));
 }
 
 /// Returns the templates of the rule's `values`, for the syntaxes of their attributes.
@@ -179,10 +190,10 @@ fn warn_of_unused_policies(
 }
 
 /// Returns the values of the rule's `defaults`. They never overwrite, whatever else the rule says of the attribute.
-fn defaults(stream: &str, rule: &Rule, schema: &Schema) -> Result<Vec<Wanted>, SettingsError> {
+fn defaults(stream: &str, rule: &Rule, schema: &Schema, zone: Zone) -> Result<Vec<Wanted>, SettingsError> {
     let mut defaults = Vec::new();
     for (name, value) in &rule.defaults {
-        let target = target(schema, name);
+        let target = Target { zone, ..target(schema, name) };
         if target.kind == ValueKind::Binary && is_password(&target.description) {
             return Err(SettingsError::value(
                 format!("mapping_rules.{stream}.defaults.{name}"),
@@ -201,7 +212,12 @@ fn defaults(stream: &str, rule: &Rule, schema: &Schema) -> Result<Vec<Wanted>, S
 }
 
 /// Returns what `on_delete` does.
-fn delete_action(stream: &str, rule: &Rule, schema: &Schema) -> Result<DeleteAction, SettingsError> {
+fn delete_action(
+    stream: &str,
+    rule: &Rule,
+    schema: &Schema,
+    zone: Zone,
+) -> Result<DeleteAction, SettingsError> {
     Ok(match &rule.on_delete {
         OnDelete::Delete => DeleteAction::Delete,
         OnDelete::Tree => DeleteAction::Tree,
@@ -210,7 +226,7 @@ fn delete_action(stream: &str, rule: &Rule, schema: &Schema) -> Result<DeleteAct
         OnDelete::Set(attributes) => DeleteAction::Set(
             attributes
                 .iter()
-                .map(|(name, value)| set_on_delete(stream, name, value, schema))
+                .map(|(name, value)| set_on_delete(stream, name, value, schema, zone))
                 .collect::<Result<_, _>>()?,
         ),
     })

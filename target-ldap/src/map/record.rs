@@ -84,7 +84,7 @@ impl Mapping {
         let filter = self.rule.matching.as_ref().map(|template| {
             let filter = template.render(&given);
             let filter = filter.map_err(|error| MappingError::Template { part: "match".into(), error })?;
-            asserted(&filter, schema)
+            asserted(&filter, schema, self.zone)
         });
         let filter = filter.transpose()?;
         let named = |name: &str| -> Option<Vec<String>> {

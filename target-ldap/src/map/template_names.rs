@@ -54,6 +54,26 @@ impl StreamProperties<'_> {
     }
 }
 
+/// Whether one name is most likely another one, misspelled. Short names are similar by chance, and numbers are chosen on purpose
+/// (`phone1`, `phone2`).
+fn is_misspelled(name: &str, meant: &str) -> bool {
+    const SHORT: usize = 3;
+    let letters = |text: &str| text.chars().filter(|c| !c.is_numeric()).collect::<String>();
+    let is_short = name.chars().count() <= SHORT || meant.chars().count() <= SHORT;
+    !is_short && letters(name) != letters(meant)
+}
+
+/// Returns the names that a rule uses, of properties or attributes.
+fn used_names(rule: &Rule) -> BTreeSet<&str> {
+    let mut used: BTreeSet<&str> =
+        rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
+    used.extend(rule.values.iter().flat_map(|(_, template)| template.names()));
+    used.extend(rule.dn_template.iter().flat_map(DnTemplate::needs).map(|(name, _)| name));
+    used.extend(rule.matching.iter().flat_map(FilterTemplate::needs).map(|(name, _)| name));
+    used.extend(rule.own_properties());
+    used
+}
+
 /// Checks every name in a rule. `is_own`: the rule is this stream's, not `*`. A DN or `match` that no record can fill is an
 /// error; other names give one warning each.
 pub(super) fn check(
@@ -81,10 +101,12 @@ pub(super) fn check(
     };
     let mapped: BTreeSet<&str> =
         rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
+    let used = used_names(rule);
     for property in mapped.iter().copied().filter(|property| !known.has(property)) {
         // A similar property that the rule does not use is the one that was meant. A rule for all streams, or an open SCHEMA,
         // can still be right.
-        let meant = known.nearest(property).filter(|near| !mapped.contains(near));
+        let meant =
+            known.nearest(property).filter(|near| !used.contains(near) && is_misspelled(property, near));
         if meant.is_some() && is_own && !shapes.is_open() {
             let expected = "a property of the stream";
             let error = SettingsError::value(at("attribute_mapping"), known.lacks(property), expected);

@@ -92,7 +92,7 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl RecordValidator {
-    /// Compiles a SCHEMA. Only formats of addresses are asserted ([`dialect::ASSERTED_FORMATS`]), for properties that a rule uses. An
+    /// Compiles a SCHEMA. Only formats of addresses are asserted ([`dialect::ASSERTED_FORMATS`]), for properties that are written to `mail`. An
     /// empty text is no value. Warnings are for the log.
     ///
     /// The draft is 7 without `$schema`, or the nearest known one. A SCHEMA that is not valid in its draft, but in draft 4 or

@@ -17,6 +17,7 @@ mod syntax;
 pub use dn_template::DnTemplate;
 pub use filter_template::FilterTemplate;
 use filters::{Filter, Wrong};
+use ldap_directory::time::Zone;
 pub use syntax::{Syntax, ValueTemplate};
 
 /// A template that is not valid: a configuration error.
@@ -183,6 +184,19 @@ impl Template {
             pieces.push(Piece::Literal(literal));
         }
         Ok(Self { text: text.into(), pieces })
+    }
+
+    /// Sets the zone of times that do not name one.
+    pub(crate) fn set_zone(&mut self, zone: Zone) {
+        let placeholders = self.pieces.iter_mut().filter_map(|piece| match piece {
+            Piece::Placeholder(placeholder) => Some(placeholder),
+            Piece::Literal(_) => None,
+        });
+        for filter in placeholders.flat_map(|placeholder| &mut placeholder.filters) {
+            if let Filter::Date(_, there) = filter {
+                *there = zone;
+            }
+        }
     }
 
     /// Returns the names, from left to right, with repetitions.

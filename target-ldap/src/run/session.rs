@@ -24,6 +24,7 @@ use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
 use crate::load::rejects::RejectFile;
 use crate::load::{Load, LoadProgress, requirements};
+use crate::rules::secrets;
 use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, GuardError, LimitUse, Tally};
@@ -93,6 +94,7 @@ impl<'a> Session<'a> {
         }
         let directory =
             directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
+        secrets::follow(config.rules.values(), directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.

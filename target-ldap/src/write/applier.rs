@@ -7,6 +7,7 @@ use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use super::claims::EntryClaims;
 use super::destination::Destination;
+use super::displaced::Displaced;
 use super::locate::UnreadMatch;
 use super::nearest::Nearest;
 use super::parents::ParentsMade;
@@ -42,6 +43,8 @@ pub struct Applier {
     /// entry, or is known to match several. The lock is fair.
     pub(super) match_lock: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
+    /// Entries of records whose ancestors were renamed.
+    pub(super) displaced: Displaced,
 }
 
 impl Applier {
@@ -65,6 +68,7 @@ impl Applier {
             unread: Arc::default(),
             match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
+            displaced: Displaced::default(),
         }
     }
 

@@ -126,6 +126,31 @@ impl Applier {
         Ok(outcome.into())
     }
 
+    /// Deletes an entry that a record added and is rejected for all the same. An entry that cannot be deleted stays, which is logged.
+    pub async fn remove_added(&self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) {
+        let removed = match self.permit(Some(claimant), dn, key, false).await {
+            Ok(Ok(permit)) => self.directory.delete(&permit).await.map_err(|e| e.to_string()),
+            Ok(Err(DeleteDenied::Error(reason) | DeleteDenied::Kept(reason))) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        };
+        match removed {
+            Ok(()) => {
+                self.present.remove(key);
+                self.digest_caches.forget(key, true);
+                tracing::info!(
+                    dn,
+                    "`{dn}` is removed again: its record is rejected for a part of its values"
+                );
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    dn,
+                    "`{dn}` stays without the values that its record is rejected for: {reason}"
+                );
+            }
+        }
+    }
+
     /// Adds or changes an entry. The digest cache answers first: an entry that does not differ needs no search.
     async fn write_entry(
         &self,
@@ -174,6 +199,9 @@ impl Applier {
             WriteOutcome::Added | WriteOutcome::Modified | WriteOutcome::Renamed | WriteOutcome::Unchanged
         ) {
             self.note_present(key);
+        }
+        if self.awaits_parents() {
+            self.displaced.placed(key);
         }
         if attempt.outcome == WriteOutcome::Added && !self.directory.is_written_at_once() {
             self.added.insert(key);

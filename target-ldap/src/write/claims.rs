@@ -64,10 +64,32 @@ fn folded(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
 }
 
-fn hash_text(text: &str) -> u64 {
+/// Returns the hash of a DN.
+fn hash_key(key: &DnKey) -> u64 {
+    key.rdn_texts().fold(0, hash_of_child)
+}
+
+/// Returns the hash of an entry below another one, by the hash of that and its RDN. So the hashes of all ancestors are known
+/// together, whatever their number.
+fn hash_of_child(parent: u64, rdn: &str) -> u64 {
     let mut hasher = FxHasher::default();
-    hasher.write(text.as_bytes());
+    hasher.write_u64(parent);
+    hasher.write(rdn.as_bytes());
     hasher.finish()
+}
+
+/// Returns the hashes of the ancestors of a DN, nearest first, that of the root last.
+fn hashes_above(key: &DnKey) -> Vec<u64> {
+    let mut hashes = vec![0];
+    let mut at = 0;
+    for rdn in key.rdn_texts() {
+        at = hash_of_child(at, rdn);
+        hashes.push(at);
+    }
+    // The entry itself.
+    hashes.pop();
+    hashes.reverse();
+    hashes
 }
 
 /// The permission to delete one entry, or to do what `on_delete` says instead.
@@ -145,6 +167,16 @@ impl EntryClaims {
     pub fn protects(&self, key: &DnKey) -> bool {
         let inner = self.lock();
         inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
+    }
+
+    /// Whether entries of records are below this one.
+    pub fn has_below(&self, key: &DnKey) -> bool {
+        self.lock().has_below(key)
+    }
+
+    /// Whether a record wrote the entry with this DN. Not by a former DN.
+    pub fn is_written(&self, key: &DnKey) -> bool {
+        self.lock().entries.contains_key(&hash_key(key))
     }
 
     /// Returns the record that an entry belongs to, for messages.

@@ -11,6 +11,7 @@ use ldap_directory::entry::{Attribute, CompactEntry, Entry};
 use ldap_directory::filter::Filter;
 use ldap_directory::ldif::writer::LdifWriteError;
 use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
 use singer_common::operations::signals;
@@ -199,6 +200,7 @@ impl Destination {
     }
 
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let change = &*self.in_the_servers_form(change);
         // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
         let controls = &*self.admitted(change, controls)?;
@@ -215,6 +217,49 @@ impl Destination {
         };
         told(undo, announced, &result, id.as_ref());
         result
+    }
+
+    /// Returns a change with its times as Active Directory writes them, with a fraction (`20300101100000.0Z`): Samba accepts no other
+    /// form ([MS-ADTS] 3.1.1.2.2.2.11 has it as well).
+    fn in_the_servers_form<'c>(&self, change: &'c Change) -> Cow<'c, Change> {
+        if self.directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Cow::Borrowed(change);
+        }
+        let schema = self.directory.schema();
+        let is_time = |name: &str| ValueKind::of(schema, name) == ValueKind::GeneralizedTime;
+        let has_times = match change {
+            Change::Add(entry) => entry.attributes.iter().map(|a| &*a.description).any(is_time),
+            Change::Modify { changes, .. } => changes.iter().any(|m| is_time(&m.description)),
+            Change::Delete { .. } | Change::Rename { .. } => false,
+        };
+        if !has_times {
+            return Cow::Borrowed(change);
+        }
+        let with_fraction = |values: &mut Vec<Vec<u8>>| {
+            for value in values {
+                if let Some(seconds) = value.strip_suffix(b"Z")
+                    && seconds.len() == 14
+                    && seconds.iter().all(u8::is_ascii_digit)
+                {
+                    *value = [seconds, b".0Z"].concat();
+                }
+            }
+        };
+        let mut change = change.clone();
+        match &mut change {
+            Change::Add(entry) => {
+                for attribute in entry.attributes.iter_mut().filter(|a| is_time(&a.description)) {
+                    with_fraction(&mut attribute.values);
+                }
+            }
+            Change::Modify { changes, .. } => {
+                for modification in changes.iter_mut().filter(|m| is_time(&m.description)) {
+                    with_fraction(&mut modification.values);
+                }
+            }
+            Change::Delete { .. } | Change::Rename { .. } => {}
+        }
+        Cow::Owned(change)
     }
 
     /// Asks the gate about a change, and returns its controls.
@@ -266,14 +311,15 @@ impl Destination {
         key: &DnKey,
         entry: impl FnOnce() -> CompactEntry,
     ) -> Option<Result<(), DirectoryError>> {
-        let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
+        let is_noted =
+            self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some();
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
     }
 
     /// Deletes an entry and its subtree in one operation. `false`: the server does not offer it, or each deletion must be
     /// noted.
     pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
-        if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
+        if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some() {
             return Ok(false);
         }
         let _permit = self.writes.acquire().await;

@@ -1,4 +1,8 @@
-//! Unique values that records of a run exchange: one entry gives up its value for the time being.
+//! Unique values that records of a run exchange: one entry gives up its values for the time being.
+
+use std::collections::HashSet;
+use std::hash::Hasher as _;
+use std::sync::Arc;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{Dn, DnKey};
@@ -7,25 +11,58 @@ use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use rustc_hash::FxHasher;
 
 use super::{Applier, Attempt, WriteOutcome};
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
 
-/// Why an entry must give up values.
+/// What an entry does with values that others wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exchange {
-    /// The server's diagnostic message when the entry was to get its new values; it may name the attribute.
-    pub refused_with: String,
-    /// The other entries that wait for values.
-    pub waiting: Vec<DnKey>,
+pub enum Exchange {
+    /// It gives them up.
+    GiveUp {
+        /// The attributes that the server has refused for a taken value in this run, in lower case; empty: it names none.
+        unique: Vec<String>,
+        /// The other entries that wait for values.
+        waiting: Vec<DnKey>,
+        /// The values that these are to have, as [`wanted_values`] returns them.
+        wanted: Arc<HashSet<u64>>,
+    },
+    /// It takes them back, because the exchange is not possible.
+    TakeBack(Vec<Modification>),
+}
+
+/// Returns hashes of the values that a record is to write, to be compared with those that another entry has.
+pub(crate) fn wanted_values(wanted: &WantedEntry, schema: &Schema) -> Vec<u64> {
+    let exchangeable = wanted.attributes.iter().filter(|attribute| is_exchangeable(attribute, schema));
+    let hashes =
+        |a: &Wanted| a.values.iter().map(|v| value_hash(&a.description, v, schema)).collect::<Vec<_>>();
+    exchangeable.flat_map(hashes).collect()
+}
+
+/// Returns the hash of a value of an attribute.
+pub(crate) fn value_hash(description: &str, value: &[u8], schema: &Schema) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(schema.normal_description(description).as_bytes());
+    hasher.write_u8(0);
+    hasher.write(&schema.equality(description).normalize(value, schema));
+    hasher.finish()
+}
+
+/// Whether the values of an attribute may be unique, and may be given up.
+fn is_exchangeable(attribute: &Wanted, schema: &Schema) -> bool {
+    let name = &attribute.description;
+    attribute.policy == Policy::Force
+        && schema.has_equality(name)
+        && ValueKind::of(schema, name) != ValueKind::Binary
 }
 
 impl Applier {
-    /// Removes values that other entries may be waiting for, if one of those has a value that this one wants. A value that the
-    /// entry must have is replaced by another.
-    pub(super) async fn give_up(
+    /// Removes values that other entries are waiting for, if one of those has a value that this one wants. A value that the entry
+    /// must have is replaced by another. Or restores what was removed.
+    pub(super) async fn exchange(
         &self,
         dn: &str,
         wanted: &WantedEntry,
@@ -33,30 +70,27 @@ impl Applier {
         exchange: &Exchange,
     ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
-        let contested = contested(wanted, current, dn, &exchange.refused_with, schema);
-        if !self.is_held_by_waiting(&contested, current, &exchange.waiting).await? {
-            return Ok(WriteOutcome::NotGivenUp.into());
-        }
-        let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();
-        let classes: Vec<String> =
-            classes.values("objectClass").iter().filter_map(|v| String::from_utf8(v.clone()).ok()).collect();
-        let (must, _) = schema.must_may(classes.iter().map(String::as_str));
-        let is_needed = |name: &str| {
-            must.iter().any(|m| schema.same_description(m, name))
-                || self.directory.root_dse().vendor == Vendor::ActiveDirectory
-                    && name.eq_ignore_ascii_case("sAMAccountName")
+        let (unique, waiting, others) = match exchange {
+            Exchange::GiveUp { unique, waiting, wanted } => (unique, waiting, wanted),
+            Exchange::TakeBack(changes) => {
+                let change = Change::Modify { dn: dn.to_owned(), changes: changes.clone() };
+                self.directory.apply(&change).await?;
+                return Ok(WriteOutcome::TookBack.into());
+            }
         };
+        let contested = contested(wanted, dn, unique, schema);
         let (mut changes, mut back) = (Vec::new(), Vec::new());
-        for attribute in contested {
+        let must = self.required(dn).await?;
+        for attribute in &contested {
             let name = attribute.description.as_str();
             let there = schema.values_of(current, name);
-            let kept =
-                |value: &&Vec<u8>| attribute.values.iter().any(|w| schema.values_match(name, w, value));
-            let lost: Vec<Vec<u8>> = there.iter().filter(|value| !kept(value)).cloned().collect();
-            if lost.is_empty() {
+            let is_kept =
+                |value: &Vec<u8>| attribute.values.iter().any(|w| schema.values_match(name, w, value));
+            let lost: Vec<Vec<u8>> = there.iter().filter(|value| !is_kept(value)).cloned().collect();
+            if !lost.iter().any(|value| others.contains(&value_hash(name, value, schema))) {
                 continue;
             }
-            if is_needed(name) {
+            if must.iter().any(|m| schema.same_description(m, name)) {
                 let stand_in = format!("tmp{:012x}", hash(&dn) & 0xffff_ffff_ffff).into_bytes();
                 changes.push(Modification::new(ModificationKind::Replace, name, vec![stand_in]));
                 back.push(Modification::new(ModificationKind::Replace, name, there.to_vec()));
@@ -65,13 +99,26 @@ impl Applier {
                 back.push(Modification::new(ModificationKind::Add, name, lost));
             }
         }
-        if changes.is_empty() {
+        if changes.is_empty() || !self.is_held_by_waiting(&contested, current, waiting).await? {
             return Ok(WriteOutcome::NotGivenUp.into());
         }
         let names: Vec<&str> = changes.iter().map(|c| c.description.as_str()).collect();
         tracing::info!("`{dn}` is without its {} until its new value is free", names.join(", "));
         self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes }).await?;
         Ok(WriteOutcome::GaveUp { dn: dn.to_owned(), back }.into())
+    }
+
+    /// Returns the attributes that an entry must have.
+    async fn required(&self, dn: &str) -> Result<Vec<String>, DirectoryError> {
+        let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();
+        let classes: Vec<String> =
+            classes.values("objectClass").iter().filter_map(|v| String::from_utf8(v.clone()).ok()).collect();
+        let (must, _) = self.directory.schema().must_may(classes.iter().map(String::as_str));
+        let mut must: Vec<String> = must.into_iter().map(str::to_owned).collect();
+        if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            must.push("sAMAccountName".to_owned());
+        }
+        Ok(must)
     }
 
     /// Whether a waiting entry has one of the values.
@@ -109,30 +156,15 @@ impl Applier {
     }
 }
 
-/// Returns the differing attributes that the server may have refused: those that it names, or all.
-fn contested<'w>(
-    wanted: &'w WantedEntry,
-    current: &Entry,
-    dn: &str,
-    refused_with: &str,
-    schema: &Schema,
-) -> Vec<&'w Wanted> {
+/// Returns the attributes whose values the entry may exchange: those that the server has named, or all.
+fn contested<'w>(wanted: &'w WantedEntry, dn: &str, unique: &[String], schema: &Schema) -> Vec<&'w Wanted> {
     let rdn = Dn::parse(dn).ok().and_then(|name| name.rdn().cloned());
-    let differs = |attribute: &&Wanted| {
+    let is_meant = |attribute: &&Wanted| {
         let name = &attribute.description;
-        let there = schema.values_of(current, name);
         let is_naming =
             rdn.iter().flat_map(|rdn| &rdn.avas).any(|ava| schema.same_description(&ava.attribute, name));
-        attribute.policy == Policy::Force
-            && !is_naming
-            && !there.is_empty()
-            && schema.has_equality(name)
-            && ValueKind::of(schema, name) != ValueKind::Binary
-            && attribute.values.iter().any(|v| !there.iter().any(|t| schema.values_match(name, t, v)))
+        let is_unique = unique.is_empty() || unique.contains(&name.to_ascii_lowercase());
+        is_unique && !is_naming && is_exchangeable(attribute, schema)
     };
-    let all: Vec<&Wanted> = wanted.attributes.iter().filter(differs).collect();
-    let text = refused_with.to_ascii_lowercase();
-    let named: Vec<&Wanted> =
-        all.iter().copied().filter(|a| text.contains(&a.description.to_ascii_lowercase())).collect();
-    if named.is_empty() { all } else { named }
+    wanted.attributes.iter().filter(is_meant).collect()
 }

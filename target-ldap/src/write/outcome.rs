@@ -51,6 +51,8 @@ pub enum WriteOutcome {
     },
     /// Not done yet: no entry waits for the values that this one would give up.
     NotGivenUp,
+    /// Not done yet: the entry has the values again that it gave up in vain.
+    TookBack,
     /// Refused, not by the directory.
     Refused(String),
     /// Refused: the record's filter matches these entries.
@@ -92,7 +94,8 @@ impl Attempt {
             | WriteOutcome::NameTaken(_)
             | WriteOutcome::SteppedAside(_)
             | WriteOutcome::GaveUp { .. }
-            | WriteOutcome::NotGivenUp => false,
+            | WriteOutcome::NotGivenUp
+            | WriteOutcome::TookBack => false,
         };
         is_final && self.deferred.is_empty()
     }
@@ -111,8 +114,8 @@ pub struct AttemptContext {
     pub found: Option<String>,
     /// Whether the entry must give up its DN to another entry, which gives up the one that this entry wants.
     pub steps_aside: bool,
-    /// Why the entry must give up values that others wait for.
-    pub gives_up: Option<Exchange>,
+    /// What the entry does with values that others wait for, instead of what its record asks for.
+    pub exchange: Option<Exchange>,
     /// Whether no further entry will be added that it could wait for.
     pub is_last_try: bool,
     /// The entries of the stream, as they were read in advance.

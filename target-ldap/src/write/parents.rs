@@ -32,6 +32,11 @@ impl Applier {
         rules.is_some()
     }
 
+    /// Whether missing parents are created only once no further record can give an entry their DN.
+    pub fn awaits_parents(&self) -> bool {
+        self.parents_made == ParentsMade::Last
+    }
+
     /// Whether missing parents are created in this attempt.
     pub(super) fn creates(&self, context: &AttemptContext) -> bool {
         match self.parents_made {

@@ -53,6 +53,7 @@ impl Applier {
             Err(e) => return Err(e),
         }
         self.present.remove(&key(&entry.dn));
+        self.note_displaced(&entry.dn, dn).await?;
         Ok(Rename::Done(renamed(entry, dn, delete_old_rdn, schema)))
     }
 
@@ -73,6 +74,7 @@ impl Applier {
                 Change::Rename { dn: dn.to_owned(), new_rdn, delete_old_rdn: true, new_superior: None };
             match self.directory.apply(&change).await {
                 Ok(()) => {
+                    self.note_displaced(dn, &aside).await?;
                     tracing::info!("`{old_rdn},{above}` is `{aside}` until its new name is free");
                     return Ok(WriteOutcome::SteppedAside(aside).into());
                 }

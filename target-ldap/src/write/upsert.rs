@@ -287,8 +287,8 @@ impl<'a> Upsert<'a> {
         deferred: Vec<DeferredReference>,
     ) -> Result<TryEnd, DirectoryError> {
         let applier = self.applier;
-        if let Some(exchange) = &self.context.gives_up {
-            return Ok(TryEnd::Done(applier.give_up(dn, wanted, current, exchange).await?));
+        if let Some(exchange) = &self.context.exchange {
+            return Ok(TryEnd::Done(applier.exchange(dn, wanted, current, exchange).await?));
         }
         let mut planned = applier.planned(wanted, current).await?;
         planned.exop = planned.exop.filter(|_| !self.is_password_set);

@@ -7,6 +7,7 @@ use chrono::{
 };
 
 use super::InvalidValue;
+use crate::time::Zone;
 use crate::time::generalized::GeneralizedTime;
 
 /// 100 ns steps from 1601-01-01 to 1970-01-01.
@@ -60,10 +61,11 @@ pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidV
 }
 
 /// Parses an RFC 3339 text (or a date, or a GeneralizedTime), in UTC, with its fraction as text.
-fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
+fn parse(text: &str, zone: Zone) -> Result<(DateTime<Utc>, String), InvalidValue> {
     let text = text.trim();
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Ok((date.and_time(NaiveTime::MIN).and_utc(), String::new()));
+        let time = zone.at(date.and_time(NaiveTime::MIN)).ok_or(InvalidValue)?;
+        return Ok((time.with_timezone(&Utc), String::new()));
     }
     let normal = if text.bytes().take(8).all(|b| b.is_ascii_digit()) {
         generalized_to_rfc3339(text)?
@@ -71,9 +73,9 @@ fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
         text.replacen(' ', "T", 1)
     };
     let time: DateTime<FixedOffset> = DateTime::parse_from_rfc3339(&normal)
-        .or_else(|_| DateTime::parse_from_rfc3339(&format!("{normal}Z")))
         .ok()
-        .or_else(|| crate::time::read_time(text))
+        .or_else(|| zone.at(DateTime::parse_from_rfc3339(&format!("{normal}Z")).ok()?.naive_utc()))
+        .or_else(|| crate::time::read_time_in(text, zone))
         .ok_or(InvalidValue)?;
     let fraction = normal
         .split_once('.')
@@ -87,7 +89,12 @@ fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
 /// # Errors
 /// Fails if the text is not a time, or its year in UTC is not in 1 to 9999.
 pub fn rfc3339_to_generalized(text: &str) -> Result<String, InvalidValue> {
-    let (time, fraction) = parse(text)?;
+    to_generalized(text, Zone::Utc)
+}
+
+/// The same; a time without an offset is in the zone.
+pub(super) fn to_generalized(text: &str, zone: Zone) -> Result<String, InvalidValue> {
+    let (time, fraction) = parse(text, zone)?;
     // The offset may move it out of the valid years.
     if !has_year(time.naive_utc()) {
         return Err(InvalidValue);
@@ -104,8 +111,8 @@ pub fn rfc3339_to_generalized(text: &str) -> Result<String, InvalidValue> {
     Ok(out)
 }
 
-pub(super) fn rfc3339_to_utc_time(text: &str) -> Result<String, InvalidValue> {
-    let (time, _) = parse(text)?;
+pub(super) fn rfc3339_to_utc_time(text: &str, zone: Zone) -> Result<String, InvalidValue> {
+    let (time, _) = parse(text, zone)?;
     let four_digits = time.format("%Y").to_string();
     if !("1950".."2050").contains(&four_digits.as_str()) {
         return Err(InvalidValue);
@@ -116,12 +123,12 @@ pub(super) fn rfc3339_to_utc_time(text: &str) -> Result<String, InvalidValue> {
 /// The numbers by which Active Directory represents "never" or "no time".
 pub(super) const NO_FILETIME: [&str; 2] = ["0", "9223372036854775807"];
 
-pub(super) fn rfc3339_to_filetime(text: &str) -> Result<String, InvalidValue> {
+pub(super) fn rfc3339_to_filetime(text: &str, zone: Zone) -> Result<String, InvalidValue> {
     // -1 is "now" (`pwdLastSet`).
     if NO_FILETIME.contains(&text) || text == "-1" {
         return Ok(text.to_owned());
     }
-    let (time, _) = parse(text)?;
+    let (time, _) = parse(text, zone)?;
     let steps = time
         .timestamp()
         .checked_mul(STEPS_PER_SECOND)

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::operations::file;
 use crate::operations::settings_error::{SettingsError, typed};
 
 mod export;
@@ -77,6 +78,13 @@ impl Config {
             return Err(SettingsError::value("metrics_file", format!("`{}`", file.display()), expected));
         }
         let wanted = raw.enable_metrics;
+        if let Some(file) = raw.metrics_file.as_ref().filter(|_| wanted) {
+            let folder = file::folder(file);
+            if !folder.is_dir() {
+                let problem = format!("the folder `{}` does not exist", folder.display());
+                return Err(SettingsError::value("metrics_file", problem, "a file in an existing folder"));
+            }
+        }
         Ok(Config {
             is_metering: wanted,
             file: raw.metrics_file.filter(|_| wanted),

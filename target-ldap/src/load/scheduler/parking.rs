@@ -39,6 +39,29 @@ impl<T> Scheduler<T> {
                 self.release(dependent);
             }
         }
+        self.release_held(id);
+    }
+
+    /// Wakes a parked task, and makes the tasks that wait for `ended` wait for its next try as well.
+    pub fn try_before_dependents(&mut self, id: TaskId, ended: TaskId) {
+        let dependents = self.dependents.get(&ended).cloned().unwrap_or_default();
+        if !self.parked.contains(&id) {
+            return;
+        }
+        for dependent in dependents {
+            if let Some(item) = self.items.get_mut(&dependent).filter(|_| dependent > id) {
+                item.waits_for += 1;
+                self.held.entry(id).or_default().push(dependent);
+            }
+        }
+        self.unpark(id);
+    }
+
+    /// Releases the tasks that waited for a try of this one.
+    pub(super) fn release_held(&mut self, id: TaskId) {
+        for dependent in self.held.remove(&id).unwrap_or_default() {
+            self.release(dependent);
+        }
     }
 
     /// Wakes parked tasks on an entry and below it. Not those that wait for a DN: its holder may be giving it up right now, and
@@ -156,23 +179,25 @@ impl<T> Scheduler<T> {
 
     /// Wakes parked tasks, except additions below other parked ones: their parents come first.
     pub fn unpark_topmost(&mut self) {
-        let is_upsert = |id: &TaskId| {
-            self.items
-                .get(id)
-                .is_some_and(|item| item.kind == TaskKind::Upsert && item.waits_for_name.is_none())
-        };
-        let waits = |key: &DnKey| {
-            self.by_key.get(key).into_iter().flatten().any(|id| self.parked.contains(id) && is_upsert(id))
-        };
-        let is_below_one = |id: &TaskId| {
-            let keys = self.items.get(id).map(|item| item.lock.keys.as_slice()).unwrap_or_default();
-            keys.iter()
-                .any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
-        };
-        let topmost = self.parked.iter().copied().filter(|id| !is_upsert(id) || !is_below_one(id));
+        let is_upsert = |id: &TaskId| self.items.get(id).is_some_and(|item| item.kind == TaskKind::Upsert);
+        let topmost = self.parked.iter().copied().filter(|id| !is_upsert(id) || !self.is_below_parked(*id));
         for id in topmost.collect::<Vec<_>>() {
             self.unpark(id);
         }
+    }
+
+    /// Whether a task is on an entry below that of a parked addition or change, which does not wait for a DN.
+    pub fn is_below_parked(&self, id: TaskId) -> bool {
+        let is_meant = |id: &TaskId| {
+            self.parked.contains(id)
+                && self
+                    .items
+                    .get(id)
+                    .is_some_and(|item| item.kind == TaskKind::Upsert && item.waits_for_name.is_none())
+        };
+        let waits = |key: &DnKey| self.by_key.get(key).into_iter().flatten().any(is_meant);
+        let keys = self.items.get(&id).map(|item| item.lock.keys.as_slice()).unwrap_or_default();
+        keys.iter().any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
     }
 
     /// Wakes a parked task.

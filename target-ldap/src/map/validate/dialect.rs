@@ -89,7 +89,7 @@ pub(super) fn prepared(schema: &Value) -> Value {
 /// server checks URIs and addresses.
 pub(super) const ASSERTED_FORMATS: [&str; 2] = ["email", "idn-email"];
 
-/// Removes formats that do not matter to what is written: of properties that no rule uses, and those that the mapping reads in
+/// Removes formats that do not matter to what is written: of properties that no rule writes to `mail`, and those that the mapping reads in
 /// other forms.
 pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool) {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {

@@ -1,6 +1,7 @@
 //! The template of a DN (`dn_template`).
 
 use ldap_directory::dn;
+use ldap_directory::time::Zone;
 
 use super::{Lookup, RenderError, Syntax, Template, TemplateError, skeleton, syntax};
 
@@ -15,6 +16,11 @@ impl DnTemplate {
         let template = Template::parse(text)?;
         skeleton::check_dn(&template)?;
         Ok(Self(template))
+    }
+
+    /// Sets the zone of times that do not name one.
+    pub(crate) fn set_zone(&mut self, zone: Zone) {
+        self.0.set_zone(zone);
     }
 
     /// Returns the names, from left to right, with repetitions.

@@ -2,6 +2,7 @@
 
 use ldap_directory::filter;
 use ldap_directory::schema::Schema;
+use ldap_directory::time::Zone;
 
 use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton, syntax};
 
@@ -19,6 +20,11 @@ impl FilterTemplate {
         let template = Template::parse(text)?;
         skeleton::check_filter(&template)?;
         Ok(Self { template, places: Vec::new() })
+    }
+
+    /// Sets the zone of times that do not name one.
+    pub(crate) fn set_zone(&mut self, zone: Zone) {
+        self.template.set_zone(zone);
     }
 
     /// Returns the names, from left to right, with repetitions.

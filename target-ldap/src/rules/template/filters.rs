@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::format::{Item, StrftimeItems};
 use ldap_directory::dn::escape_value;
 use ldap_directory::nearest::nearest;
-use ldap_directory::time::read_time;
+use ldap_directory::time::{Zone, read_time_in};
 
 /// The known filters, for messages.
 const KNOWN: &str = "`lower`, `upper`, `trim`, `ascii`, `slug`, `first`, `default:text`, `prefix:text`, `suffix:text`, \
@@ -31,8 +31,8 @@ pub(super) enum Filter {
     Suffix(String),
     /// Escapes for a DN (RFC 4514 section 2.4).
     EscapeDn,
-    /// A strftime format of chrono. A time keeps its UTC offset.
-    Date(String),
+    /// A strftime format of chrono. A time keeps its UTC offset; without one it is in the zone.
+    Date(String, Zone),
 }
 
 /// The problem with a placeholder.
@@ -90,7 +90,7 @@ impl Filter {
                     )
                     .into());
                 }
-                return Ok(Self::Date(format.into()));
+                return Ok(Self::Date(format.into(), Zone::Utc));
             }
             _ => {
                 let known = KNOWN.split('`').skip(1).step_by(2).filter_map(|known| known.split(':').next());
@@ -136,9 +136,9 @@ impl Filter {
                 }
                 return Ok(());
             }
-            Self::Date(format) => {
+            Self::Date(format, zone) => {
                 for value in values.iter_mut().filter(|value| !is_empty(value)) {
-                    *value = date(value, format).ok_or(NoDate)?;
+                    *value = date(value, format, *zone).ok_or(NoDate)?;
                 }
                 return Ok(());
             }
@@ -150,8 +150,8 @@ impl Filter {
     }
 }
 
-fn date(value: &str, format: &str) -> Option<String> {
-    let time = read_time(value.trim())?;
+fn date(value: &str, format: &str, zone: Zone) -> Option<String> {
+    let time = read_time_in(value.trim(), zone)?;
     let mut out = String::new();
     // `to_string` would panic if a format cannot be rendered; `write!` returns an error.
     write!(out, "{}", time.format(format)).ok()?;

@@ -7,7 +7,7 @@ use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
 
 use super::spool::{TextPosition, TextSpool};
-use super::{Claimant, DeleteDenied, KeyKind, hash_text};
+use super::{Claimant, DeleteDenied, KeyKind, hash_key, hashes_above};
 
 type Table<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
 
@@ -72,11 +72,11 @@ impl ClaimIndex {
     /// Returns the hashes that an entry may be indexed by: that of its DN, and of the former ones before an ancestor was
     /// renamed.
     pub(super) fn candidates(&self, key: &DnKey) -> Vec<u64> {
-        let mut hashes = vec![hash_text(key.text())];
+        let mut hashes = vec![hash_key(key)];
         let mut at = key.clone();
         for (from, to) in self.renamed.iter().rev() {
             if let Some(before) = at.rebased(to, from).filter(|_| to.is_ancestor_of(&at)) {
-                hashes.push(hash_text(before.text()));
+                hashes.push(hash_key(&before));
                 at = before;
             }
         }
@@ -100,8 +100,7 @@ impl ClaimIndex {
 
     /// Counts a DN that becomes known, or an ancestor of a known one.
     fn link(&mut self, key: &DnKey) {
-        for above in key.above_texts() {
-            let hash = hash_text(above);
+        for hash in hashes_above(key) {
             let count = self.below.entry(hash).or_default();
             *count += 1;
             // After renames the counts may be those of a former DN: in doubt an entry is kept.
@@ -123,8 +122,7 @@ impl ClaimIndex {
         if !self.renamed.is_empty() {
             return;
         }
-        for above in key.above_texts() {
-            let hash = hash_text(above);
+        for hash in hashes_above(key) {
             let Some(count) = self.below.get_mut(&hash) else { return };
             *count -= 1;
             if *count > 0 {
@@ -177,7 +175,7 @@ impl ClaimIndex {
     }
 
     pub(super) fn may_write(&mut self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
-        let mut owned = self.entries.get(&hash_text(key.text())).copied();
+        let mut owned = self.entries.get(&hash_key(key)).copied();
         if owned.is_none() && !self.renamed.is_empty() {
             // By the former DN, before an ancestor was renamed.
             owned = self.candidates(key).iter().find_map(|former| self.entries.get(former)).copied();
@@ -214,7 +212,7 @@ impl ClaimIndex {
     }
 
     pub(super) fn claim(&mut self, claimant: &Claimant<'_>, key: &DnKey) {
-        let hash = hash_text(key.text());
+        let hash = hash_key(key);
         let me = claimant.hash();
         if let Some(owned) = self.entries.get(&hash).copied() {
             if !self.renamed.is_empty() {
@@ -244,7 +242,7 @@ impl ClaimIndex {
         if key.is_root() {
             return;
         }
-        let hash = hash_text(key.text());
+        let hash = hash_key(key);
         let me = claimant.hash();
         let period = self.period;
         let is_there =
@@ -273,7 +271,7 @@ impl ClaimIndex {
     }
 
     pub(super) fn rename(&mut self, from: &DnKey, to: &DnKey) {
-        let (old, new) = (hash_text(from.text()), hash_text(to.text()));
+        let (old, new) = (hash_key(from), hash_key(to));
         let mut moved = None;
         let mut others = Vec::new();
         for (n, hash) in self.candidates(from).into_iter().enumerate() {

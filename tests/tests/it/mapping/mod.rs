@@ -10,9 +10,11 @@ use crate::support::{target_config, with};
 
 mod deletions;
 mod input_errors;
+mod near_names;
 mod parents;
 mod rule_selection;
 mod state;
+mod time_zones;
 mod values;
 
 const SUFFIX: &str = "dc=company,dc=com";

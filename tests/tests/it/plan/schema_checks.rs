@@ -238,3 +238,47 @@ fn no_parent_is_planned_for_an_entry_that_is_refused() {
         assert_eq!(plan.stdout_text().matches("changetype: add").count(), changes, "{}", plan.stdout_text());
     }
 }
+
+/// What the server maintains, and a DN in none of its naming contexts.
+#[test]
+fn a_plan_refuses_what_openldap_maintains_and_what_is_in_no_naming_context() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let text = json!({"type": ["null", "string"]});
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"],
+        "schema": {"properties": {"id": text, "name": text, "made": text}}});
+    let record = json!({"type": "RECORD", "stream": "p", "record": {"id": "a", "name": "A", "made": "2020-01-01T00:00:00Z"}});
+    let inside = format!("uid={{id}},ou=people,{}", slapd.suffix());
+    for (template, attribute) in [
+        (inside.as_str(), "createTimestamp"),
+        ("uid={id},dc=elsewhere", "description"),
+        ("uid={id},ou=new,dc=else,dc=where", "description"),
+        ("dc={id}", "description"),
+    ] {
+        let rule = json!({"dn_template": template, "object_classes": ["inetOrgPerson"],
+            "attribute_mapping": {"id": "uid", "name": ["cn", "sn"], "made": attribute}});
+        let config = with(&target_config(&slapd), &json!({"mapping_rules": {"p": rule}}));
+        let run = || Run::target(&config).messages(&[schema.clone(), record.clone()]);
+        run().arg("--dry-run").run().exits(1);
+        run().run().exits(1);
+    }
+}
+
+/// A value that is no DN, where the attribute wants one. DNs in Active Directory's own forms pass.
+#[test]
+fn a_plan_refuses_what_is_no_dn_on_active_directory() {
+    let samba = Samba::start("");
+    let text = json!({"type": ["null", "string"]});
+    let rule = json!({"dn_template": format!("CN={{id}},CN=Users,{}", samba.suffix()), "object_classes": ["user"],
+        "attribute_mapping": {"id": "description", "boss": "manager"}});
+    let config = with(&target_config(&samba), &json!({"tls_verify": false, "mapping_rules": {"p": rule}}));
+    let run = |boss: &str| {
+        Run::target(&config).messages(&[
+            json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"properties": {"id": text, "boss": text}}}),
+            json!({"type": "RECORD", "stream": "p", "record": {"id": "who", "boss": boss}}),
+        ])
+    };
+    run("1001").arg("--dry-run").run().exits(1);
+    run("1001").run().exits(1);
+    run(&format!("CN=Administrator,CN=Users,{}", samba.suffix())).arg("--dry-run").run().exits(0);
+    run("<SID=S-1-5-32-544>").arg("--dry-run").run().exits(0);
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{lines, no_panic, target_config, unit, with};
 
-const BASE: &str = "dc=example,dc=test";
+pub(super) const BASE: &str = "dc=example,dc=test";
 
 fn people(entries: &[(&str, &str, &str)]) -> String {
     let mut text: String = ["x", "y"].iter().map(|ou| unit(&format!("ou={ou},{BASE}"))).collect();
@@ -44,26 +44,26 @@ fn rule(ou: &str, more: &Value) -> Value {
     )
 }
 
-fn schema(stream: &str) -> Value {
+pub(super) fn schema(stream: &str) -> Value {
     let text = json!({"type": ["string", "null"]});
     json!({"type": "SCHEMA", "stream": stream, "key_properties": ["id"], "schema": {"type": "object", "properties": {
         "id": text, "uid": text, "name": text, "mail": text, "boss": text, "_sdc_deleted_at": text}}})
 }
 
-fn record(stream: &str, id: &str, uid: &str, more: &Value) -> Value {
+pub(super) fn record(stream: &str, id: &str, uid: &str, more: &Value) -> Value {
     let record = with(&json!({"id": id, "uid": uid, "name": uid}), more);
     json!({"type": "RECORD", "stream": stream, "version": 5, "record": record})
 }
 
-fn gone(stream: &str, id: &str) -> Value {
+pub(super) fn gone(stream: &str, id: &str) -> Value {
     json!({"type": "RECORD", "stream": stream, "record": {"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
 }
 
-fn activate(stream: &str) -> Value {
+pub(super) fn activate(stream: &str) -> Value {
     json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": 5})
 }
 
-fn state() -> Value {
+pub(super) fn state() -> Value {
     json!({"type": "STATE", "value": {"n": 1}})
 }
 
@@ -75,7 +75,7 @@ fn run(config: &Value, messages: &[Value]) -> Output {
 
 /// The one person of this number.
 #[track_caller]
-fn of_number(tree: &Tree, number: &str) -> (String, Attributes) {
+pub(super) fn of_number(tree: &Tree, number: &str) -> (String, Attributes) {
     let is_it = |(_, a): &(&String, &Attributes)| {
         a.get("employeenumber").is_some_and(|v| v.contains(number.as_bytes()))
     };

@@ -140,3 +140,32 @@ fn a_network_that_cuts_large_requests_rejects_nothing() {
     run(&cuts, "always").exits(1).says("the connection to the server was lost");
     assert_eq!(there(&slapd), ["once"]);
 }
+
+/// A new group of members that do not exist yet: the group is added first, and its members are too large for one request.
+#[test]
+fn a_group_that_is_rejected_for_its_members_does_not_stay_behind() {
+    let server = Ds389::start(&Ds389Options::default().seed(unit(USERS)));
+    let folder = scratch();
+    let reject_file = folder.path().join("rejects.jsonl");
+    let rule = json!({"dn_template": format!("cn={{id}},{USERS}"), "object_classes": ["groupOfNames"],
+        "attribute_mapping": {"id": "cn", "members": "member"}});
+    let config = with(
+        &target_config(&server),
+        &json!({"mapping_rules": {"g": rule}, "on_error": "skip", "reject_file": reject_file}),
+    );
+    let long = "x".repeat(600);
+    let members: Vec<String> =
+        (0..4_000).map(|n| format!("uid=user{n:06},ou={long},dc=example,dc=test")).collect();
+    let messages = [
+        json!({"type": "SCHEMA", "stream": "g", "key_properties": ["id"],
+            "schema": {"properties": {"id": {"type": "string"}, "members": {"type": "array"}}}}),
+        json!({"type": "RECORD", "stream": "g", "record": {"id": "big", "members": members}}),
+        json!({"type": "RECORD", "stream": "g", "record": {"id": "small", "members": ["uid=nobody,dc=example,dc=test"]}}),
+    ];
+    let output = Run::target(&config).stdin(lines(&messages)).run().exits(4);
+    output.stderr.counts(&[("added", 1)]);
+    let tree = server.dump();
+    assert!(!tree.contains_key(&format!("cn=big,{USERS}")));
+    assert!(tree.contains_key(&format!("cn=small,{USERS}")));
+    assert_eq!(read_text(&reject_file).lines().filter(|l| l.contains("\"REJECT\"")).count(), 1);
+}

@@ -188,3 +188,49 @@ fn a_secret_that_is_the_key_of_its_stream_is_masked_wherever_a_record_is_named()
     let rejects = std::fs::read_to_string(path("rejects.jsonl")).unwrap();
     assert!(!output.stderr.to_string().contains("SSN-12345") && !rejects.contains("SSN-12345"), "{rejects}");
 }
+
+/// The value of a secret property is secret in each attribute that is made of it, by a mapping or a template.
+#[test]
+fn secrecy_follows_a_value_from_its_property() {
+    let folder = scratch();
+    let text = json!({"type": ["null", "string"]});
+    let number = "KwNumber7300";
+    let word = "KwFirst7301";
+    let rule = json!({"dn_template": "cn={id},dc=example,dc=test", "object_classes": ["inetOrgPerson"], "match": "(employeeNumber={ssn})",
+        "attribute_mapping": {"id": "cn", "name": "sn", "ssn": "employeeNumber"}, "password": {"from": "start", "mode": "hash:ssha512"},
+        "values": {"description": "no {ssn}", "title": "{employeeNumber|lower}", "initials": "{start}"}});
+    let file = folder.path().join("tree.ldif");
+    let rejects = folder.path().join("rejects.jsonl");
+    let undo = folder.path().join("undo.ldif");
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "on_error": "skip", "reject_file": rejects,
+        "undo_file": undo, "mapping_rules": {"p": rule}, "secret_attributes": ["ssn"]});
+    let properties = json!({"id": text, "name": text, "ssn": text, "start": text});
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"properties": properties}});
+    let record = |id: &str, ssn: &str| json!({"type": "RECORD", "stream": "p", "record": {"id": id, "name": "N", "ssn": ssn, "start": word}});
+    let hidden = |what: &str, text: &str| {
+        let text = text.to_lowercase();
+        assert!(
+            !text.contains(&number.to_lowercase()) && !text.contains(&word.to_lowercase()),
+            "{what}: {text}"
+        );
+    };
+    std::fs::write(&file, base()).unwrap();
+    let run = |records: &[Value], args: &[&str]| {
+        let messages = [std::slice::from_ref(&schema), records].concat();
+        let run = args.iter().fold(Run::target(&config).messages(&messages), |run, arg| run.arg(*arg));
+        let output = run.arg("--log-level").arg("debug").run();
+        hidden(&args.concat(), &output.stdout_text());
+        hidden(&args.concat(), output.stderr.raw());
+        output
+    };
+    for format in ["ldif", "diff", "json", "html"] {
+        run(&[record("a", number)], &["--dry-run", "--plan-format", format]).exits(0);
+    }
+    run(&[record("a", number)], &[]).exits(0);
+    // The DN is that of the entry with the number.
+    run(&[record("a", "other")], &[]).exits(4);
+    hidden("rejects", &std::fs::read_to_string(&rejects).unwrap());
+    let preview = Run::target(&config).arg("undo").arg(undo.to_str().unwrap()).arg("--dry-run").run();
+    hidden("undo", &preview.stdout_text());
+    hidden("undo", preview.stderr.raw());
+}
