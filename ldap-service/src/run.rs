@@ -216,9 +216,9 @@ async fn reload(
         hangups.next().await;
         match next_generation(&app, acceptor.as_ref(), &sources).await {
             Ok(service) => {
-                let router = routes::router(&service.config, app.clone());
+                let table = routes::router(&service.config, app.clone());
                 app.replace(service);
-                routes.store(Arc::new(router));
+                routes.store(Arc::new(table));
                 tracing::info!("the configuration was read again");
             }
             Err(error) => error.facts().error(&format!("{error}; the earlier configuration stays")),
@@ -278,7 +278,7 @@ impl Hangups {
         if self.signal.recv().await.is_some() {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -34,23 +34,22 @@ pub(super) struct Signer {
 
 impl Signer {
     pub(super) fn new(kid: &'static str, algorithm: Algorithm) -> Self {
-        let kind = match algorithm {
+        let curve = match algorithm {
             Algorithm::ES256 => &PKCS_ECDSA_P256_SHA256,
             Algorithm::ES384 => &PKCS_ECDSA_P384_SHA384,
             _ => &PKCS_ED25519,
         };
-        Self { kid, pair: KeyPair::generate_for(kind).unwrap(), algorithm }
+        Self { kid, pair: KeyPair::generate_for(curve).unwrap(), algorithm }
     }
 
     pub(super) fn jwk(&self) -> Value {
         let raw = self.pair.public_key_raw();
-        let mut jwk = match self.algorithm {
-            Algorithm::EdDSA => json!({"kty": "OKP", "crv": "Ed25519", "x": b64(raw)}),
-            _ => {
-                let curve = if self.algorithm == Algorithm::ES256 { "P-256" } else { "P-384" };
-                let (x, y) = raw[1..].split_at((raw.len() - 1) / 2);
-                json!({"kty": "EC", "crv": curve, "x": b64(x), "y": b64(y)})
-            }
+        let mut jwk = if self.algorithm == Algorithm::EdDSA {
+            json!({"kty": "OKP", "crv": "Ed25519", "x": b64(raw)})
+        } else {
+            let curve = if self.algorithm == Algorithm::ES256 { "P-256" } else { "P-384" };
+            let (x, y) = raw[1..].split_at((raw.len() - 1) / 2);
+            json!({"kty": "EC", "crv": curve, "x": b64(x), "y": b64(y)})
         };
         jwk["kid"] = self.kid.into();
         jwk
