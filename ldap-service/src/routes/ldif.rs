@@ -115,7 +115,7 @@ fn body(pieces: Pieces, permit: Option<SemaphorePermit<'static>>) -> Body {
 #[utoipa::path(post, path = "/api/v1/ldap/import", tag = "ldif", params(ImportQuery),
     request_body(content = String, content_type = "text/ldif", description = "LDIF (RFC 2849)"),
     security(("bearer" = ["ldif.write"])), responses(
-    (status = 200, description = "Numbers of records by outcome, rejects with lines and reasons, and the undo file; or the plan", body = Value),
+    (status = 200, description = "Numbers of records by outcome, rejects with lines and reasons, and the undo file; or the plan", content((Value = "application/json"), (String = "text/ldif"), (String = "text/html"))),
     (status = 400, description = "The body is not LDIF, or was cut off", body = Value, content_type = "application/problem+json"),
     (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
     (status = 403, description = "The caller has no scope `ldif.write`, writes are disabled, or more would be deleted than `write.max_deletes`", body = Value, content_type = "application/problem+json"),
