@@ -35,6 +35,7 @@ mod plan;
 mod reference;
 mod refusal;
 pub mod rules;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod upsert;

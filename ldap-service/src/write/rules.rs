@@ -185,6 +185,8 @@ pub(crate) struct KindRule {
     pub(crate) rule: Rule,
     /// The attribute that names an entry for people, whose values are unique.
     pub(crate) naming: String,
+    /// The attributes whose values people log in with.
+    pub(crate) logins: Vec<String>,
     /// The attribute of members.
     pub(crate) members: String,
     pub(crate) base_dn: String,
@@ -213,6 +215,7 @@ impl KindRule {
             kind,
             rule,
             naming: config.naming(kind, vendor),
+            logins: config.logins.clone(),
             members: config.members(),
             base_dn: config.base_dn.clone(),
             completes: !config.rule.contains_key("object_classes"),

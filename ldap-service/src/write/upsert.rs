@@ -22,7 +22,7 @@ use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, refusal,
+    WriteOutcome, Writer, entries, refusal, spelling,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -74,6 +74,8 @@ pub(super) async fn upsert(
     let Task::Upsert { mut wanted, filter: own_filter, write_policy } = task else {
         return Err(refusal::of_settings(&"a record that is no upsert"));
     };
+    spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
+    spelling::keep(&mut wanted, &rule, schema);
     let territory = writer.territory(directory).await?;
     if options.placement == Placement::SameParent
         && let Subject::Existing(entry) = &subject
@@ -110,8 +112,13 @@ pub(super) async fn upsert(
         }
     };
     let base = Some(rule.base_dn.clone());
-    let write_policy =
-        Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
+    let write_policy = Arc::new(WritePolicy {
+        operations,
+        match_attributes,
+        base,
+        exact_rdn: true,
+        ..(*write_policy).clone()
+    });
     let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
     let base = rule.base_dn;

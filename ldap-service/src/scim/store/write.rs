@@ -90,7 +90,8 @@ impl Store<'_> {
         note(resource, &ignored);
         if kind.mapping.members.is_some() {
             let ids = wanted.get("members").map(patch::ids).transpose()?.unwrap_or_default();
-            let says_members = body.as_object().is_some_and(|b| record::get(b, "members").is_some());
+            let says_members =
+                body.as_object().and_then(|b| record::get(b, "members")).is_some_and(|m| !m.is_null());
             self.guard_emptying(&found, ids.is_empty() && !says_members)?;
             self.set_members(kind, &found, &ids, &mut changes).await?;
         }
