@@ -214,12 +214,14 @@ def inherits_nothing(services, directory, restores=True):
     assert groups_of(directory, f"cn=bosses,ou=groups,{suffix}") == set()
 
 
-def test_groups_that_name_members_by_uid_follow(services, openldap):
+def test_groups_that_name_members_by_uid_follow(services, openldaps):
     """posixGroup (RFC 2307): also when the uid is not the RDN."""
+    openldap = openldaps(schemas=["/etc/ldap/schema/nis.schema"])
     text = people.entry(people.group_dn("unix"), objectClass="posixGroup", cn="unix", gidNumber="7", memberUid=["jane", "ada", "eve"])
     openldap.client("ldapadd", input=text.encode(), stdout=subprocess.DEVNULL)
-    scim = start(services, openldap)
+    scim = start(services, openldap, groups={"base_dn": f"ou=groups,{people.SUFFIX}"})
     scim.patch(f"/Users/{scim.user('jane')}", {"op": "replace", "path": "userName", "value": "janet"})
+    assert scim.user("janet")
     scim.patch(f"/Users/{scim.user('ada')}", {"op": "replace", "path": "userName", "value": "augusta"})
     scim.patch(f"/Users/{scim.user('eve')}", {"op": "replace", "path": "title", "value": "x"})
     assert sorted(openldap.values(people.group_dn("unix"), "memberUid")["memberUid"]) == [b"augusta", b"eve", b"janet"]
@@ -232,7 +234,7 @@ def test_a_new_user_who_is_a_member_already_is_logged(services, openldap):
     scim = start(services, openldap)
     openldap.modify(f"dn: {people.group_dn('admins')}\nchangetype: modify\nadd: member\nmember: uid=ghost,ou=people,{people.SUFFIX}\n")
     scim.new_user("ghost")
-    assert [line["group"] for line in scim.service.log(dn=f"uid=ghost,ou=people,{people.SUFFIX}", level="WARN")] == [people.group_dn("admins")]
+    assert [line["group"] for line in scim.service.log(dn=f"uid=ghost,ou=people,{people.SUFFIX}") if "group" in line] == [people.group_dn("admins")]
 
 
 def test_a_new_user_inherits_nothing_of_a_former_one(services, openldap):

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use ldap_directory::protocol::result_code;
 
 use crate::error::ApiError;
 
@@ -150,7 +151,7 @@ impl From<WriteError> for ApiError {
             answer = answer.with("attribute", attribute.into());
         }
         if let Some(code) = error.result_code {
-            answer = answer.with("result_code", code.into());
+            answer = answer.with("result_code", result_code::name(code).into());
         }
         if let Some(undo_file) = error.undo_file {
             answer = answer.with("undo_file", undo_file.into());

@@ -70,6 +70,22 @@ impl Memberships<'_> {
         self.directory.root_dse().vendor == Vendor::ActiveDirectory || self.writer.group_bases().is_empty()
     }
 
+    /// Returns the bases, without those within others.
+    fn bases(&self) -> Vec<&(String, Scope)> {
+        let key = |dn: &str| DnKey::parse(dn, self.directory.schema()).unwrap_or_default();
+        let all = self.writer.group_bases();
+        let is_covered = |at: usize, dn: &str| {
+            let own = key(dn);
+            all.iter().enumerate().any(|(n, (base, scope))| {
+                let base = key(base);
+                n != at
+                    && if *scope == Scope::Subtree { own.is_within(&base) } else { own == base }
+                    && (own != base || n < at)
+            })
+        };
+        all.iter().enumerate().filter(|(at, (dn, _))| !is_covered(*at, dn)).map(|(_, base)| base).collect()
+    }
+
     /// Returns the attributes of members that hold DNs.
     fn by_dn(&self) -> Vec<String> {
         let schema = self.directory.schema();
@@ -196,7 +212,7 @@ impl Memberships<'_> {
     }
 
     async fn replace(&self, reference: &Reference, destination: &Destination) -> Result<(), DirectoryError> {
-        for (base, scope) in self.writer.group_bases() {
+        for (base, scope) in self.bases() {
             for _ in 0..ROUNDS {
                 let filter = Filter::equality(reference.attribute.clone(), reference.old.clone());
                 let groups = entries::find(self.directory, base, *scope, filter, &["1.1"], AT_ONCE).await?;
@@ -272,7 +288,7 @@ impl Memberships<'_> {
         }
         let names = self.by_dn().into_iter().map(|name| Filter::equality(name, dn.as_bytes()));
         let filter = Filter::Or(names.collect());
-        for (base, scope) in self.writer.group_bases() {
+        for (base, scope) in self.bases() {
             let found = entries::find(self.directory, base, *scope, filter.clone(), &["1.1"], AT_ONCE).await;
             for group in found.into_iter().flatten() {
                 tracing::warn!(

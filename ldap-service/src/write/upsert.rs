@@ -80,6 +80,10 @@ pub(super) async fn upsert(
     };
     let place = current.as_deref().filter(|_| options.placement == Placement::SameParent).map(parent);
     below(&mut wanted, place.as_deref());
+    // Not the DN of the rule: its attribute would count as the name, and would not be written.
+    if let (Placement::Same, Some(dn)) = (options.placement, &current) {
+        wanted.dn.clone_from(dn);
+    }
     // A namesake has the name.
     if rule.has_common_names && options.placement != Placement::Same {
         let own = current.as_deref().map(|dn| territory.key(dn)).transpose()?;
