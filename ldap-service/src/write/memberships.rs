@@ -37,7 +37,7 @@ pub(super) fn bases(config: &Config) -> Vec<(String, Scope)> {
         match &rule.role {
             RoleName::Below { below, .. } => bases.push((below.clone(), Scope::Subtree)),
             RoleName::Groups { groups, .. } => {
-                bases.extend(groups.iter().map(|dn| (dn.clone(), Scope::Base)))
+                bases.extend(groups.iter().map(|dn| (dn.clone(), Scope::Base)));
             }
         }
     }

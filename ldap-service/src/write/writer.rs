@@ -212,7 +212,10 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        let work = async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await };
+        let work =
+            Box::pin(
+                async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
+            );
         reference::note(self.detached(work).await)
     }
 
@@ -228,7 +231,7 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        let work = async move { upsert::delete(&writer, &directory, kind, &entry, options).await };
+        let work = Box::pin(async move { upsert::delete(&writer, &directory, kind, &entry, options).await });
         reference::note(self.detached(work).await)
     }
 
