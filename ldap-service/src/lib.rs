@@ -9,12 +9,13 @@
 //! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`] verifies
 //!    the JWTs of an identity provider; [`search`] answers searches, and keeps those that are open between two pages.
 //! 6. [`service`] is all that a request needs, and is replaced as a whole at a reload; [`caller`] says who calls.
-//! 7. [`scim`] is SCIM without HTTP, and [`ldif`] reads and writes LDIF.
+//! 7. [`scim`] is SCIM without HTTP, and [`ldif`] reads and writes LDIF; [`check`] compares the configuration with the directory.
 //! 8. [`routes`] is the table of routes, and [`server`] the listener.
 //!
 //! [`run`] is the command line, and [`init`] its questions.
 
 pub mod caller;
+pub mod check;
 pub mod config;
 pub mod directory;
 pub mod error;

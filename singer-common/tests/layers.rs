@@ -55,6 +55,7 @@ const ORDERS: [(&str, &[&str]); 4] = [
             "caller",
             "scim",
             "ldif",
+            "check",
             "routes",
             "server",
             "init",

@@ -97,6 +97,19 @@ impl Writer {
         Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound: OnceCell::new() })))
     }
 
+    /// Checks the rules against a server.
+    ///
+    /// # Errors
+    /// One does not fit.
+    pub(crate) fn check(config: &Config, directory: &Directory) -> Result<(), SettingsError> {
+        for kind in [ResourceKind::Users, ResourceKind::Groups] {
+            if let Some(of_kind) = KindConfig::of(config, kind) {
+                KindRule::new(kind, &of_kind, directory, &config.directory)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the state, for the writer after a reload.
     pub fn state(&self) -> Arc<WriteState> {
         self.0.state.clone()
