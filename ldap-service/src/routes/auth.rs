@@ -148,10 +148,7 @@ pub(super) async fn me(
     client: Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let user = match proven(&service, &client, &headers).await? {
-        Some(user) => user,
-        None => return Err(ApiError::unauthorized()),
-    };
+    let user = proven(&service, &client, &headers).await?.ok_or_else(ApiError::unauthorized)?;
     Ok(Json(UserAnswer { user }).into_response())
 }
 

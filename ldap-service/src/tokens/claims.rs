@@ -109,7 +109,9 @@ impl Expected<'_> {
             return Err("not an access token, as its claim typ says");
         }
         time(claims, "iat")?;
-        text(claims, "jti")?;
+        for name in ["jti", "sub", "client_id", "azp"] {
+            text(claims, name)?;
+        }
         self.check_binding(claims)?;
         if let Some(username) = text(claims, self.username_claim)? {
             return Ok(Claims { subject: Subject::User(name(username)?), scopes: scopes(claims, false)? });
