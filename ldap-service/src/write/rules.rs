@@ -185,11 +185,17 @@ pub(crate) struct KindRule {
     pub(crate) rule: Rule,
     /// The attribute that names an entry for people, whose values are unique.
     pub(crate) naming: String,
+    /// The attributes whose values people log in with.
+    pub(crate) logins: Vec<String>,
     /// The attribute of members.
     pub(crate) members: String,
     pub(crate) base_dn: String,
     /// Whether the object classes are the defaults: then what they require is completed.
     completes: bool,
+    /// Whether the DN of a user is the default of Active Directory: named by `cn`, which is not unique.
+    pub(crate) has_common_names: bool,
+    /// Whether a new user with a password is enabled: the server would add it disabled, unlike others.
+    enables: bool,
     directory: DirectoryConfig,
 }
 
@@ -209,13 +215,17 @@ impl KindRule {
         value.extend(config.rule.clone());
         let rule = Rule::parse(&path, Value::Object(value), Some(&config.base_dn))?;
         let vendor = directory.root_dse().vendor;
+        let is_ad_user = vendor == Vendor::ActiveDirectory && kind == ResourceKind::Users;
         let this = KindRule {
             kind,
             rule,
             naming: config.naming(kind, vendor),
+            logins: config.logins.clone(),
             members: config.members(),
             base_dn: config.base_dn.clone(),
             completes: !config.rule.contains_key("object_classes"),
+            has_common_names: is_ad_user && !config.rule.contains_key("dn_template"),
+            enables: is_ad_user && !config.rule.contains_key("accounts"),
             directory: connection.clone(),
         };
         let target = this.target_config();
@@ -282,6 +292,10 @@ impl KindRule {
 
     /// Completes a record by what the default object classes require: a text that is missing, or null, is the entry's name.
     pub(crate) fn complete(&self, record: &mut Map<String, Value>, schema: &Schema, is_new: bool) {
+        let has_password = record.get(PASSWORD).is_some_and(|password| !password.is_null());
+        if self.enables && is_new && has_password && record.get(ACTIVE).is_none_or(Value::is_null) {
+            record.insert(ACTIVE.to_owned(), true.into());
+        }
         if !self.completes {
             return;
         }

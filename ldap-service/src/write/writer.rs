@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
-use ldap_directory::{Directory, DirectoryConfig};
+use ldap_directory::{Directory, DirectoryConfig, Scope};
 use serde_json::{Map, Value};
 use singer_common::operations::file;
 use singer_common::plugin::settings::SettingsError;
@@ -18,7 +18,7 @@ use super::locks::EntryLocks;
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, entries, reference, refusal, upsert, values,
+    WriteOutcome, entries, memberships, reference, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -64,6 +64,7 @@ struct Inner {
     guard: DeleteGuard,
     state: Arc<WriteState>,
     bound: OnceCell<Option<DnKey>>,
+    group_bases: Vec<(String, Scope)>,
 }
 
 impl Writer {
@@ -94,7 +95,8 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound: OnceCell::new() })))
+        let (bound, group_bases) = (OnceCell::new(), memberships::bases(config));
+        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound, group_bases })))
     }
 
     /// Checks the rules against a server.
@@ -124,6 +126,11 @@ impl Writer {
             let detail = "the service has no setting `write`: it changes nothing";
             WriteError::new(WriteErrorKind::Disabled, detail)
         })
+    }
+
+    /// Returns where groups are whose members have rights.
+    pub(super) fn group_bases(&self) -> &[(String, Scope)] {
+        &self.0.group_bases
     }
 
     pub(crate) fn guard(&self) -> &DeleteGuard {
