@@ -1,7 +1,13 @@
-//! The attributes that a caller may write.
+//! The attributes that a change touches, and those that a caller may write.
+
+use std::sync::Arc;
 
 use ldap_directory::Directory;
+use ldap_directory::change::Change;
+use ldap_directory::dn::{DnError, first_rdn};
 use ldap_directory::entry::base_type;
+use ldap_directory::schema::Schema;
+use ldap_directory::secret::SecretAttributes;
 
 use super::{WriteError, WriteErrorKind};
 
@@ -24,20 +30,7 @@ pub(crate) enum Guarded {
 impl Guarded {
     /// Returns why an attribute is not written; `None`: it may be.
     pub(crate) fn of(description: &str, directory: &Directory) -> Option<Guarded> {
-        let schema = directory.schema();
-        if directory.secret_attributes().contains(description) {
-            return Some(Guarded::Secret);
-        }
-        if KEPT.iter().any(|kept| schema.same_description(kept, base_type(description))) {
-            return Some(Guarded::Kept);
-        }
-        match schema.attribute_type(description) {
-            None => (!directory.takes_unknown_attributes()).then_some(Guarded::Unknown),
-            // Active Directory marks objectClass as maintained, and still requires it.
-            Some(_) if schema.same_description(description, "objectClass") => None,
-            Some(known) if known.no_user_modification => Some(Guarded::Kept),
-            Some(_) => schema.is_operational(description).then_some(Guarded::Operational),
-        }
+        AttributeGuard::of(directory).guarded(description)
     }
 
     /// Returns the reason for people.
@@ -55,4 +48,104 @@ impl Guarded {
     pub(crate) fn error(self, description: &str) -> WriteError {
         WriteError::new(WriteErrorKind::Mutability, self.reason(description)).of_attribute(description)
     }
+}
+
+/// What is known of a directory's attributes.
+#[derive(Debug, Clone)]
+pub(crate) struct AttributeGuard {
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) secrets: SecretAttributes,
+    pub(crate) takes_unknown: bool,
+}
+
+impl AttributeGuard {
+    pub(crate) fn of(directory: &Directory) -> AttributeGuard {
+        AttributeGuard {
+            schema: directory.schema().clone(),
+            secrets: directory.secret_attributes().clone(),
+            takes_unknown: directory.takes_unknown_attributes(),
+        }
+    }
+
+    /// Returns why an attribute is not written; `None`: it may be.
+    pub(crate) fn guarded(&self, description: &str) -> Option<Guarded> {
+        let schema = &self.schema;
+        if self.secrets.contains(description) || self.secrets.contains(schema.canonical_name(description)) {
+            return Some(Guarded::Secret);
+        }
+        if KEPT.iter().any(|kept| schema.same_description(kept, base_type(description))) {
+            return Some(Guarded::Kept);
+        }
+        match schema.attribute_type(description) {
+            None => (!self.takes_unknown).then_some(Guarded::Unknown),
+            // Active Directory marks objectClass as maintained, and still requires it.
+            Some(_) if schema.same_description(description, "objectClass") => None,
+            Some(known) if known.no_user_modification => Some(Guarded::Kept),
+            Some(_) => schema.is_operational(description).then_some(Guarded::Operational),
+        }
+    }
+
+    /// Checks all attributes that a change touches. `own`: those that the service's rule writes; they name no entry.
+    ///
+    /// # Errors
+    /// It touches one that is not written for a caller.
+    pub(crate) fn check(&self, change: &Change, own: &[String]) -> Result<(), WriteError> {
+        let touched = touched(change).map_err(|e| {
+            WriteError::new(WriteErrorKind::Invalid, format!("`{}` is not a valid DN: {e}", change.dn()))
+        })?;
+        for Touched { description, place } in touched {
+            let is_own =
+                || own.iter().any(|o| self.schema.same_description(base_type(o), base_type(&description)));
+            match self.guarded(&description) {
+                None => {}
+                Some(_) if place == Place::Value && is_own() => {}
+                // 389 Directory Server names entries in conflict by nsUniqueId: a rename ends that.
+                Some(Guarded::Kept) if place == Place::OldRdn => {}
+                Some(guarded) => return Err(guarded.error(&description)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a change touches an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Value,
+    /// The RDN that the entry gets.
+    Rdn,
+    /// The RDN whose values it loses.
+    OldRdn,
+}
+
+/// An attribute that a change touches.
+struct Touched {
+    description: String,
+    place: Place,
+}
+
+/// Returns all attributes that a change touches: of a new entry and a modification, and those of RDNs, whose values are added and
+/// removed with a name (RFC 4511 sections 4.7 and 4.9).
+fn touched(change: &Change) -> Result<Vec<Touched>, DnError> {
+    let value = |description: &String| Touched { description: description.clone(), place: Place::Value };
+    let of_rdn = |dn: &str, place| -> Result<Vec<Touched>, DnError> {
+        let avas = first_rdn(dn)?.into_iter().flat_map(|rdn| rdn.avas);
+        Ok(avas.map(|ava| Touched { description: ava.attribute, place }).collect())
+    };
+    Ok(match change {
+        Change::Delete { .. } => Vec::new(),
+        Change::Modify { changes, .. } => changes.iter().map(|step| value(&step.description)).collect(),
+        Change::Add(entry) => {
+            let mut all = of_rdn(&entry.dn, Place::Rdn)?;
+            all.extend(entry.attributes.iter().map(|attribute| value(&attribute.description)));
+            all
+        }
+        Change::Rename { dn, new_rdn, delete_old_rdn, .. } => {
+            let mut all = of_rdn(new_rdn, Place::Rdn)?;
+            if *delete_old_rdn {
+                all.extend(of_rdn(dn, Place::OldRdn)?);
+            }
+            all
+        }
+    })
 }

@@ -36,6 +36,8 @@ pub enum WriteErrorKind {
     DeletesUsedUp,
     /// The undo file cannot be written: nothing was changed. 507 `undo_unavailable`.
     Undo,
+    /// The server refused the change for a reason of its own, which [`WriteError::detail`] has. 502 `directory_refused`.
+    Refused,
     /// The directory is down, or cannot now. 503 `directory_unavailable`.
     Unavailable,
     /// It is not known whether the change was made. 503 `outcome_unknown`. It must not be sent again before the entry was read.
@@ -59,6 +61,7 @@ impl WriteErrorKind {
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
             WriteErrorKind::Internal => 500,
+            WriteErrorKind::Refused => 502,
             WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown => 503,
             WriteErrorKind::Undo => 507,
         }
@@ -79,6 +82,7 @@ impl WriteErrorKind {
             WriteErrorKind::Disabled => "writes_disabled",
             WriteErrorKind::TooManyDeletes | WriteErrorKind::DeletesUsedUp => "max_deletes",
             WriteErrorKind::Undo => "undo_unavailable",
+            WriteErrorKind::Refused => "directory_refused",
             WriteErrorKind::Unavailable => "directory_unavailable",
             WriteErrorKind::OutcomeUnknown => "outcome_unknown",
             WriteErrorKind::Internal => "internal",

@@ -19,6 +19,14 @@ const CONFIDENTIALITY_REQUIRED: u32 = 13;
 /// The pause after which a write that the directory could not make now may succeed, in seconds.
 const SOON: u64 = 5;
 
+/// Whether a result is about the state of the server, which passes: timeLimitExceeded, adminLimitExceeded, busy, unavailable,
+/// unwillingToPerform (read only), and answers about the connection.
+fn may_be_retried(code: u32, error: &DirectoryError) -> bool {
+    const OF_STATE: [u32; 7] = [1, 3, 11, 51, 52, 53, 85];
+    OF_STATE.contains(&code)
+        || LdapResult::of(error).is_some_and(|answer| result_code::may_be_retried(code, &answer.text))
+}
+
 fn kind_of(error: &DirectoryError) -> WriteErrorKind {
     if error.is_outcome_unknown() {
         return WriteErrorKind::OutcomeUnknown;
@@ -41,6 +49,8 @@ fn kind_of(error: &DirectoryError) -> WriteErrorKind {
             WriteErrorKind::Unavailable
         }
         _ if is_records_fault(error) => WriteErrorKind::Invalid,
+        // The server answered: it is there, and does not want this change (`other`: a name that is too long for its database).
+        Some(code) if !may_be_retried(code, error) => WriteErrorKind::Refused,
         _ => WriteErrorKind::Unavailable,
     }
 }
@@ -174,7 +184,9 @@ mod tests {
 
     #[test]
     fn results_of_servers_are_told_apart() {
-        use WriteErrorKind::{Invalid, NotAllowed, NotEmpty, NotFound, Precondition, Taken, Unavailable};
+        use WriteErrorKind::{
+            Invalid, NotAllowed, NotEmpty, NotFound, Precondition, Refused, Taken, Unavailable,
+        };
         for (code, text, kind, attribute) in [
             (68, "", Taken, None),
             (19, "some attributes not unique", Taken, None),
@@ -195,6 +207,8 @@ mod tests {
             (51, "", Unavailable, None),
             (52, "", Unavailable, None),
             (53, "operation restricted", Unavailable, None),
+            (80, "index generation failed", Refused, None),
+            (2, "", Refused, None),
         ] {
             let error = refused("modify", code, text);
             assert_eq!((error.kind, error.result_code), (kind, Some(code)), "{code} {text}");
