@@ -16,6 +16,9 @@ use crate::error::ApiError;
 /// The deepest nesting of a filter.
 const MOST_DEPTH: usize = 32;
 
+/// Active Directory compares it with a set of attributes of its own choice ([MS-ADTS] 3.1.1.3.1.3.4), which may be secret here.
+const ANR: [&str; 3] = ["anr", "1.2.840.113556.1.4.1208", "oid.1.2.840.113556.1.4.1208"];
+
 /// A filter that compares no secret, except for what the configuration itself asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafeFilter(Filter);
@@ -89,7 +92,8 @@ fn check(filter: &Filter, schema: &Schema, secrets: &SecretAttributes) -> Result
 /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
 fn compares_secret(name: &str, schema: &Schema, secrets: &SecretAttributes) -> bool {
     let is_secret = |t: &&AttributeType| t.names.iter().chain([&t.oid]).any(|name| secrets.contains(name));
-    secrets.contains(name)
+    ANR.iter().any(|anr| base_type(name).eq_ignore_ascii_case(anr))
+        || secrets.contains(name)
         || secrets.contains(schema.canonical_name(name))
         || schema.attribute_types().iter().filter(is_secret).any(|t| schema.is_subtype(&t.oid, name))
 }
@@ -194,6 +198,7 @@ mod tests {
             "(oldBadge=1)",
             "(1.2.3.2=1)",
             "(tag=1)",
+            "(ANR=TOP)",
             "(:2.5.13.17:=ada-pw)",
             "(:dn:caseIgnoreMatch:=x)",
             "(:caseIgnoreMatch:=x)",

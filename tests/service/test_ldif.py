@@ -322,6 +322,23 @@ def test_no_name_carries_a_protected_attribute(directory, writing):
     assert answer.status_code == 401, answer.text
 
 
+def test_nobody_leaves_their_base_or_gets_a_name_with_control_characters(directory, writing):
+    """A move from users to groups is a deletion that no guard counts; 389 stores a NUL in a name as another name."""
+    service = writing(directory)
+    suffix, before = directory.suffix, content(directory)
+    carries = ("objectClass: inetOrgPerson", "cn: Z", "sn: Z")
+    bob = people.BOB.dn(suffix)
+    result = report(send(
+        service,
+        change(bob, "changetype: modrdn", "newrdn: uid=bob", "deleteoldrdn: 1", f"newsuperior: ou=groups,{suffix}")
+        + change(f"uid=zzt\\00x,ou=people,{suffix}", *carries)
+        + change(f"uid=a\\0d\\0ab,ou=people,{suffix}", "changetype: add", *carries)
+        + change(bob, "changetype: modrdn", "newrdn: uid=bob\\00x", "deleteoldrdn: 1"),
+    ))
+    assert [r["code"] for r in result["rejects"]] == ["out_of_scope"] + ["invalid_value"] * 3, result
+    assert content(directory) == before and result["undo_file"] is None
+
+
 def test_the_services_own_entry_is_protected(openldap, services, tmp_path):
     own = f"uid=own,ou=staff,ou=people,{people.SUFFIX}"
     text = people.entry(f"ou=staff,ou=people,{people.SUFFIX}", objectClass="organizationalUnit", ou="staff")

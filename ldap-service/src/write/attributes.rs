@@ -14,6 +14,17 @@ use super::{WriteError, WriteErrorKind};
 /// Attributes that servers keep themselves, though their schema does not say so.
 const KEPT: [&str; 1] = ["memberOf"];
 
+/// Attributes of Active Directory that grant rights over an entry, or let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]).
+const RIGHTS: [&str; 7] = [
+    "nTSecurityDescriptor",
+    "sIDHistory",
+    "adminCount",
+    "altSecurityIdentities",
+    "msDS-AllowedToDelegateTo",
+    "msDS-AllowedToActOnBehalfOfOtherIdentity",
+    "msDS-KeyCredentialLink",
+];
+
 /// Why an attribute is not written for a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guarded {
@@ -23,6 +34,8 @@ pub(crate) enum Guarded {
     Secret,
     /// It is operational: locks, access rules, policies.
     Operational,
+    /// It grants rights.
+    Rights,
     /// The server maintains it.
     Kept,
 }
@@ -39,6 +52,7 @@ impl Guarded {
             Guarded::Unknown => "the directory's schema does not know it",
             Guarded::Secret => "it holds a secret; passwords are set by the property `password`",
             Guarded::Operational => "it is an operational attribute",
+            Guarded::Rights => "it grants rights",
             Guarded::Kept => "the directory maintains it",
         };
         format!("`{description}` cannot be written: {why}")
@@ -73,7 +87,12 @@ impl AttributeGuard {
         if self.secrets.contains(description) || self.secrets.contains(schema.canonical_name(description)) {
             return Some(Guarded::Secret);
         }
-        if KEPT.iter().any(|kept| schema.same_description(kept, base_type(description))) {
+        let is_of =
+            |names: &[&str]| names.iter().any(|name| schema.same_description(name, base_type(description)));
+        if is_of(&RIGHTS) {
+            return Some(Guarded::Rights);
+        }
+        if is_of(&KEPT) {
             return Some(Guarded::Kept);
         }
         match schema.attribute_type(description) {
@@ -93,7 +112,12 @@ impl AttributeGuard {
         let touched = touched(change).map_err(|e| {
             WriteError::new(WriteErrorKind::Invalid, format!("`{}` is not a valid DN: {e}", change.dn()))
         })?;
-        for Touched { description, place } in touched {
+        for Touched { description, place, is_unprintable } in touched {
+            // 389 Directory Server stores such a name as another one, which no undo finds.
+            if is_unprintable {
+                let detail = format!("`{description}`: a name with a control character is not written");
+                return Err(WriteError::new(WriteErrorKind::Invalid, detail).of_attribute(description));
+            }
             let is_own =
                 || own.iter().any(|o| self.schema.same_description(base_type(o), base_type(&description)));
             match self.guarded(&description) {
@@ -122,15 +146,25 @@ enum Place {
 struct Touched {
     description: String,
     place: Place,
+    /// Whether it is of a new name, and has a control character.
+    is_unprintable: bool,
 }
 
 /// Returns all attributes that a change touches: of a new entry and a modification, and those of RDNs, whose values are added and
 /// removed with a name (RFC 4511 sections 4.7 and 4.9).
 fn touched(change: &Change) -> Result<Vec<Touched>, DnError> {
-    let value = |description: &String| Touched { description: description.clone(), place: Place::Value };
+    let value = |description: &String| {
+        let (description, place) = (description.clone(), Place::Value);
+        Touched { description, place, is_unprintable: false }
+    };
+    let has_control = |value: &[u8]| String::from_utf8_lossy(value).chars().any(char::is_control);
     let of_rdn = |dn: &str, place| -> Result<Vec<Touched>, DnError> {
         let avas = first_rdn(dn)?.into_iter().flat_map(|rdn| rdn.avas);
-        Ok(avas.map(|ava| Touched { description: ava.attribute, place }).collect())
+        let touched = avas.map(|ava| {
+            let is_unprintable = place == Place::Rdn && has_control(&ava.value);
+            Touched { description: ava.attribute, place, is_unprintable }
+        });
+        Ok(touched.collect())
     };
     Ok(match change {
         Change::Delete { .. } => Vec::new(),

@@ -82,7 +82,14 @@ impl Territory {
         if let Change::Rename { new_rdn, new_superior, .. } = change {
             let above = new_superior.clone().unwrap_or_else(|| parent(dn));
             let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
-            self.inside(&new, &self.key(&new)?, kind)?;
+            let new_key = self.key(&new)?;
+            self.inside(&new, &new_key, kind)?;
+            // A user below groups.base_dn is no user any more: that is a deletion which no guard counts.
+            let before = self.kinds_of(&key);
+            if !self.kinds_of(&new_key).iter().any(|kind| before.contains(kind)) {
+                let detail = format!("`{dn}` would leave its base: users stay users, and groups stay groups");
+                return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
+            }
         }
         self.attributes.check(change, own)
     }
@@ -237,6 +244,10 @@ mod tests {
             (rename(ada, "uid=ida", None), Some(Users), None),
             (rename(ada, "uid=ada", Some("ou=gone,dc=x")), Some(Users), Some(OutOfScope)),
             (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), None, Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=staff,ou=people,dc=x")), None, None),
+            (rename(ada, "uid=a\\00b", None), None, Some(Invalid)),
+            (add("uid=a\\0d\\0ab,ou=people,dc=x"), None, Some(Invalid)),
         ] {
             let found = territory.check(&change, kind, &[]).err().map(|e| e.kind);
             assert_eq!(found, expected, "{change:?} as {kind:?}");
@@ -258,6 +269,7 @@ mod tests {
             "creatorsName",
             "entryUUID",
             "memberOf",
+            "nTSecurityDescriptor",
             "1.2.3.4.5",
             "nobodyKnowsIt",
         ];

@@ -22,7 +22,7 @@ const SOON: u64 = 5;
 /// Whether a result is about the state of the server, which passes: timeLimitExceeded, adminLimitExceeded, busy, unavailable,
 /// unwillingToPerform (read only), and answers about the connection.
 fn may_be_retried(code: u32, error: &DirectoryError) -> bool {
-    const OF_STATE: [u32; 7] = [1, 3, 11, 51, 52, 53, 85];
+    const OF_STATE: [u32; 6] = [3, 11, 51, 52, 53, 85];
     OF_STATE.contains(&code)
         || LdapResult::of(error).is_some_and(|answer| result_code::may_be_retried(code, &answer.text))
 }
@@ -208,6 +208,7 @@ mod tests {
             (52, "", Unavailable, None),
             (53, "operation restricted", Unavailable, None),
             (80, "index generation failed", Refused, None),
+            (1, "", Refused, None),
             (2, "", Refused, None),
         ] {
             let error = refused("modify", code, text);
