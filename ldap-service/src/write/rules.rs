@@ -19,8 +19,8 @@ use target_ldap::config::limits::Guards;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::requirements;
 use target_ldap::map::Mapping;
-use target_ldap::rules::accounts::AccountLock;
-use target_ldap::rules::rule::Rule;
+use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
+use target_ldap::rules::rule::{OnDelete, Rule};
 
 use super::ResourceKind;
 use crate::config::Config;
@@ -270,6 +270,27 @@ impl KindRule {
             assert_unchanged: false,
             preserve_uuid: false,
         }
+    }
+
+    /// Returns the attributes that the rule itself writes, though a caller may not: passwords, locks, and what the configuration names.
+    pub(crate) fn own_attributes(&self, directory: &Directory) -> Vec<String> {
+        let rule = &self.rule;
+        let mut own: Vec<String> = Vec::new();
+        if rule.password.is_some() {
+            own.extend(["userPassword", "unicodePwd"].map(str::to_owned));
+        }
+        if rule.accounts.is_some() {
+            let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
+            own.extend(lock.map(|lock| lock.attribute().to_owned()));
+            own.push(PWD_LAST_SET.to_owned());
+        }
+        own.extend(rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names.clone()));
+        own.extend(rule.values.iter().map(|(name, _)| name.clone()));
+        own.extend(rule.defaults.iter().map(|(name, _)| name.clone()));
+        if let OnDelete::Set(values) = &rule.on_delete {
+            own.extend(values.iter().map(|(name, _)| name.clone()));
+        }
+        own
     }
 
     /// Returns the mapping for records with these properties.

@@ -45,6 +45,8 @@ struct Job<'a> {
     /// A value that no other entry may have, with its attribute.
     unique: Option<(String, Vec<u8>)>,
     base: String,
+    /// Protected attributes that the rule writes.
+    own: Vec<String>,
     locks: BTreeSet<LockKey>,
     /// The identifier of the existing entry, as a filter.
     identity: Option<Filter>,
@@ -138,10 +140,26 @@ pub(super) async fn upsert(
     });
     let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
+    let own = rule.own_attributes(directory);
     let base = rule.base_dn;
-    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
-        .run()
-        .await
+    Job {
+        writer,
+        directory,
+        kind,
+        territory,
+        task,
+        dn,
+        key,
+        found,
+        unique,
+        base,
+        own,
+        locks,
+        identity,
+        options,
+    }
+    .run()
+    .await
 }
 
 /// Does to an entry what the rule's `on_delete` says.
@@ -165,10 +183,26 @@ pub(super) async fn delete(
     }
     let locks = BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
     let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
+    let own = rule.own_attributes(directory);
     let (unique, base) = (None, rule.base_dn);
-    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
-        .run()
-        .await
+    Job {
+        writer,
+        directory,
+        kind,
+        territory,
+        task,
+        dn,
+        key,
+        found,
+        unique,
+        base,
+        own,
+        locks,
+        identity,
+        options,
+    }
+    .run()
+    .await
 }
 
 /// Puts a wanted entry below another one, with its own RDN.
@@ -274,12 +308,16 @@ impl Job<'_> {
         refused.unwrap_or_else(|| refusal::of_directory(error, self.directory.schema()))
     }
 
+    fn fence(&self) -> Fence {
+        Fence::new(self.territory.clone(), Some(self.kind)).with_own(self.own.clone())
+    }
+
     async fn try_once(&self) -> Result<TryEnd, WriteError> {
         let _held = self.writer.state().locks.lock(&self.locks).await;
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
-        let planning = Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
+        let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
@@ -310,7 +348,7 @@ impl Job<'_> {
             }
         };
         let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
-        let fence = Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition);
+        let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))
