@@ -46,6 +46,7 @@ const ORDERS: [(&str, &[&str]); 4] = [
             "metrics",
             "gate",
             "directory",
+            "filter",
             "write",
             "login",
             "sessions",

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
-use ldap_directory::{Directory, DirectoryConfig};
+use ldap_directory::{Directory, DirectoryConfig, Scope};
 use serde_json::{Map, Value};
 use singer_common::operations::file;
 use singer_common::plugin::settings::SettingsError;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
+use super::attributes::AttributeGuard;
 use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
 use super::guard::DeleteGuard;
@@ -18,7 +19,7 @@ use super::locks::EntryLocks;
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, entries, reference, refusal, upsert, values,
+    WriteOutcome, entries, memberships, reference, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -64,6 +65,7 @@ struct Inner {
     guard: DeleteGuard,
     state: Arc<WriteState>,
     bound: OnceCell<Option<DnKey>>,
+    group_bases: Vec<(String, Scope)>,
 }
 
 impl Writer {
@@ -94,7 +96,8 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound: OnceCell::new() })))
+        let (bound, group_bases) = (OnceCell::new(), memberships::bases(config));
+        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound, group_bases })))
     }
 
     /// Checks the rules against a server.
@@ -126,6 +129,11 @@ impl Writer {
         })
     }
 
+    /// Returns where groups are whose members have rights.
+    pub(super) fn group_bases(&self) -> &[(String, Scope)] {
+        &self.0.group_bases
+    }
+
     pub(crate) fn guard(&self) -> &DeleteGuard {
         &self.0.guard
     }
@@ -135,8 +143,8 @@ impl Writer {
     /// # Errors
     /// A base is not a DN.
     pub(crate) async fn territory(&self, directory: &Directory) -> Result<Arc<Territory>, WriteError> {
-        let schema = directory.schema().clone();
-        let key = |dn: &str| DnKey::parse(dn, &schema).map_err(|e| refusal::of_settings(&e));
+        let attributes = AttributeGuard::of(directory);
+        let key = |dn: &str| DnKey::parse(dn, &attributes.schema).map_err(|e| refusal::of_settings(&e));
         let mut bases = Vec::new();
         for (kind, config) in &self.0.kinds {
             bases.push((*kind, key(&config.base_dn)?));
@@ -144,7 +152,7 @@ impl Writer {
         let bound = self.0.bound.get_or_init(|| entries::bound_user(directory, &self.0.connection)).await;
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
         protected.extend(bound.clone());
-        Ok(Arc::new(Territory { schema, bases, protected }))
+        Ok(Arc::new(Territory { attributes, bases, protected }))
     }
 
     /// Returns the rule of a kind.
