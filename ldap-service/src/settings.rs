@@ -110,6 +110,6 @@ const OWN: &[Setting] = &[
         Kind::Object,
         "Bounds of a request: `count` (1000) entries in an answer, `request_bytes` (1048576), `request_seconds` (10), `concurrent` (64) requests at work, `connections` (1024), `filter_terms` (64), `header_bytes` (4096) of a header that the service makes, `import_bytes` (1 GiB).",
     )
-    .of(Group::Limits)
+    .of(Group::Listener)
     .or("{}"),
 ];
