@@ -63,7 +63,7 @@ pub(super) fn failures() -> Vec<Failure> {
         tap("referrals' hosts that are not used", json!({"referral_hosts": ["a"]})).exits(0).setting("referral_hosts"),
         tap("start_tls over ldaps", json!({"server_url": "ldaps://127.0.0.1:1", "start_tls": true})).exits(3).setting("start_tls"),
         tap("metrics that nobody would read", json!({"metrics_file": "{dir}/m.txt"})).setting("metrics_file"),
-        tap("metrics into no folder", json!({"metrics_file": "{dir}/none/m.prom"})).exits(0).setting("metrics_file"),
+        tap("metrics into no folder", json!({"metrics_file": "{dir}/none/m.prom"})).setting("metrics_file"),
         tap("an address that is none", json!({"metrics_listen": "here"})).setting("metrics_listen"),
         tap("an endpoint that is none", json!({"otlp_endpoint": "not a url"})).setting("otlp_endpoint"),
         tap("secrets that nothing has", json!({"secret_attributes": ["badgeNumbr"]})).exits(0).setting("secret_attributes"),
