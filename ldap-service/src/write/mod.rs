@@ -31,6 +31,7 @@ pub mod error;
 mod fence;
 mod guard;
 mod locks;
+mod memberships;
 mod plan;
 mod reference;
 mod refusal;
@@ -52,6 +53,7 @@ pub(crate) use self::{
     fence::{Fence, Territory},
     guard::Reservation,
     locks::of_dn,
+    memberships::{GivenNames, Memberships},
     refusal::of_directory,
 };
 

@@ -15,6 +15,7 @@ use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
 use super::guard::DeleteGuard;
 use super::locks::EntryLocks;
+use super::memberships::Places;
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
@@ -62,6 +63,7 @@ struct Inner {
     /// `None`: nothing is written.
     undo_dir: Option<PathBuf>,
     guard: DeleteGuard,
+    places: Places,
     state: Arc<WriteState>,
     bound: OnceCell<Option<DnKey>>,
 }
@@ -94,7 +96,8 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound: OnceCell::new() })))
+        let (places, bound) = (Places::of(config), OnceCell::new());
+        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, places, state, bound })))
     }
 
     /// Returns the state, for the writer after a reload.
@@ -111,6 +114,10 @@ impl Writer {
             let detail = "the service has no setting `write`: it changes nothing";
             WriteError::new(WriteErrorKind::Disabled, detail)
         })
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.0.places
     }
 
     pub(crate) fn guard(&self) -> &DeleteGuard {

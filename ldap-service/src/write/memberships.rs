@@ -1,0 +1,582 @@
+//! Names in groups follow their entries, where the server does not see to it (referential integrity).
+//!
+//! A rename or deletion leaves the old name in groups. The next entry with that name would inherit the rights. So after each change the
+//! groups get the new name in place of the old one, or lose it, by changes of single values in the same change set. And a name that a
+//! group has is not given to an entry: nobody has given it the rights.
+//!
+//! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{DnKey, first_rdn, parent, split_first};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use target_ldap::write::destination::Destination;
+use target_ldap::write::gate::ChangeGate;
+
+use super::{WriteError, WriteErrorKind, Writer, entries, refusal};
+use crate::config::{Config, RoleName};
+
+/// The attributes with names of members.
+const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
+/// The attribute with user names of members (RFC 2307).
+const MEMBER_UID: &str = "memberUid";
+const UID: &str = "uid";
+/// The most groups of one name.
+const MOST_GROUPS: usize = 10_000;
+/// The most groups that are read without pages.
+const FEW: u32 = 100;
+/// The most entries that are renamed with one above them.
+const MOST_BELOW: u32 = 1_000;
+/// The names in one filter.
+const AT_ONCE: usize = 25;
+/// The most names of an import's own groups that are remembered, of 16 octets each.
+const MOST_GIVEN: usize = 4_000_000;
+
+/// Where groups are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    bases: Vec<(String, Scope)>,
+    users: String,
+}
+
+impl Places {
+    pub(crate) fn of(config: &Config) -> Places {
+        let mut bases: Vec<(String, Scope)> = Vec::new();
+        bases.extend(config.groups.iter().map(|groups| (groups.base_dn.clone(), Scope::Subtree)));
+        for rule in &config.roles {
+            match &rule.role {
+                RoleName::Below { below, .. } => bases.push((below.clone(), Scope::Subtree)),
+                RoleName::Groups { groups, .. } => {
+                    bases.extend(groups.iter().map(|dn| (dn.clone(), Scope::Base)));
+                }
+            }
+        }
+        Places { bases, users: config.users.base_dn.clone() }
+    }
+
+    /// Returns the places of which none is within another.
+    fn apart(&self, directory: &Directory) -> Vec<(String, Scope)> {
+        let key = |dn: &str| DnKey::parse(dn, directory.schema()).unwrap_or_default();
+        let mut kept: Vec<(DnKey, String, Scope)> = Vec::new();
+        for (dn, scope) in &self.bases {
+            let own = key(dn);
+            let covers = |(other, _, of): &(DnKey, String, Scope)| {
+                *other == own && of == scope || *of == Scope::Subtree && own.is_within(other)
+            };
+            if !kept.iter().any(covers) {
+                kept.push((own, dn.clone(), *scope));
+            }
+        }
+        kept.into_iter().map(|(_, dn, scope)| (dn, scope)).collect()
+    }
+}
+
+/// Names that a change set itself gives to groups.
+#[derive(Debug, Default)]
+pub(crate) struct GivenNames(HashSet<u64>);
+
+impl GivenNames {
+    /// Notes the members that an entry or a change names.
+    pub(crate) fn note(&mut self, description: &str, values: &[Vec<u8>], directory: &Directory) {
+        let schema = directory.schema();
+        let is = |name: &str| schema.same_description(description, name);
+        let room = MOST_GIVEN.saturating_sub(self.0.len());
+        for value in values.iter().take(room) {
+            if is(MEMBER_UID) {
+                self.0.insert(hash(MEMBER_UID, value));
+            } else if MEMBERS.iter().any(|name| is(name))
+                && let Ok(key) = DnKey::parse(&String::from_utf8_lossy(value), schema)
+            {
+                self.0.insert(hash("", key.as_octets()));
+            }
+        }
+    }
+}
+
+fn hash(kind: &str, value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind, value).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An entry whose name, or user name, goes.
+#[derive(Debug)]
+struct Leaving {
+    old: String,
+    key: DnKey,
+    /// `None`: it is deleted.
+    new: Option<String>,
+    /// Its user names before.
+    uids: Vec<Vec<u8>>,
+}
+
+/// A name that an entry gets: a DN, or a user name.
+#[derive(Debug)]
+struct Arriving {
+    dn: String,
+    key: Option<DnKey>,
+    uids: Vec<Vec<u8>>,
+}
+
+/// The names that a change takes away.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Vec<Leaving>);
+
+/// Notes the changes of groups.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<Change>>);
+
+impl ChangeGate for Notes {
+    fn admit(&self, _: &Change) -> Result<Option<Filter>, DirectoryError> {
+        Ok(None)
+    }
+
+    fn made(&self, change: &Change, result: &Result<(), DirectoryError>) {
+        if result.as_ref().map_or_else(DirectoryError::is_outcome_unknown, |()| true) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(change.clone());
+        }
+    }
+}
+
+/// The memberships of a directory.
+#[derive(Debug)]
+pub(crate) struct Memberships {
+    bases: Vec<(String, Scope)>,
+    users: String,
+    placeholder: Option<String>,
+    has_member_uid: bool,
+    given: GivenNames,
+}
+
+fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
+    Modification::new(kind, name, vec![value.to_vec()])
+}
+
+/// Returns the DN after a rename.
+fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&String>) -> String {
+    let above = new_superior.cloned().unwrap_or_else(|| parent(dn));
+    if above.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{above}") }
+}
+
+/// Returns the DN of an entry below another one that was renamed.
+fn moved(dn: &str, levels: usize, new_above: &str) -> Option<String> {
+    let (mut rest, mut own) = (dn.to_owned(), Vec::new());
+    for _ in 0..levels {
+        own.push(split_first(&rest).ok()?.0.to_owned());
+        rest = parent(&rest);
+    }
+    own.push(new_above.to_owned());
+    Some(own.join(","))
+}
+
+fn uids(entry: Option<&Entry>) -> Vec<Vec<u8>> {
+    entry.map(|entry| entry.values(UID).to_vec()).unwrap_or_default()
+}
+
+fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
+    let names: Vec<String> = groups.values().take(10).map(|group| format!("`{}`", group.dn)).collect();
+    names.join(", ")
+}
+
+impl Memberships {
+    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
+    pub(crate) fn new(
+        writer: &Writer,
+        directory: &Directory,
+        given: GivenNames,
+    ) -> Result<Memberships, WriteError> {
+        let places = writer.places();
+        // Active Directory follows its links itself, and has none to an entry that is not there.
+        let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
+        let bases = if follows { Vec::new() } else { places.apart(directory) };
+        let placeholder = if bases.is_empty() { None } else { writer.placeholder(directory)? };
+        let has_member_uid = directory.schema().attribute_type(MEMBER_UID).is_some();
+        Ok(Memberships { bases, users: places.users.clone(), placeholder, has_member_uid, given })
+    }
+
+    /// Checks the names that changes give, and notes those that they take away. Nothing is changed yet. `may_exist`: entries that would
+    /// be added may be there already.
+    ///
+    /// # Errors
+    /// A group has a name that an entry would get, a group would lose its last member, or a search fails.
+    pub(crate) async fn watch(
+        &self,
+        directory: &Directory,
+        changes: &[Change],
+        may_exist: bool,
+    ) -> Result<Watch, WriteError> {
+        if self.bases.is_empty() {
+            return Ok(Watch::default());
+        }
+        let (mut leaving, mut arriving) = (Vec::new(), Vec::new());
+        for change in changes {
+            self.names_of(directory, change, &mut leaving, &mut arriving).await?;
+        }
+        for some in arriving.chunks(AT_ONCE) {
+            self.check_arriving(directory, some, may_exist).await?;
+        }
+        if self.placeholder.is_none() {
+            self.check_last(directory, &leaving).await?;
+        }
+        Ok(Watch(leaving))
+    }
+
+    async fn names_of(
+        &self,
+        directory: &Directory,
+        change: &Change,
+        leaving: &mut Vec<Leaving>,
+        arriving: &mut Vec<Arriving>,
+    ) -> Result<(), WriteError> {
+        let schema = directory.schema();
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
+        let key = |dn: &str| {
+            DnKey::parse(dn, schema).map_err(|e| {
+                WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}"))
+            })
+        };
+        let is_uid = |name: &str| self.has_member_uid && schema.same_description(name, UID);
+        let rdn_uids = |dn: &str| -> Vec<Vec<u8>> {
+            let avas = first_rdn(dn).ok().flatten().into_iter().flat_map(|rdn| rdn.avas);
+            avas.filter(|ava| is_uid(&ava.attribute)).map(|ava| ava.value).collect()
+        };
+        let old = change.dn().to_owned();
+        match change {
+            Change::Add(entry) => {
+                let own = entry.attributes.iter().filter(|a| is_uid(&a.description));
+                let mut uids: Vec<Vec<u8>> = own.flat_map(|a| a.values.clone()).collect();
+                uids.extend(rdn_uids(&old));
+                arriving.push(Arriving { key: Some(key(&old)?), dn: old, uids });
+            }
+            Change::Delete { .. } => {
+                let entry = directory.read(&old, &[UID]).await.map_err(failed)?;
+                leaving.push(Leaving { key: key(&old)?, old, new: None, uids: uids(entry.as_ref()) });
+            }
+            Change::Modify { changes, .. } => {
+                let steps: Vec<&Modification> = changes.iter().filter(|s| is_uid(&s.description)).collect();
+                if steps.is_empty() {
+                    return Ok(());
+                }
+                let entry = directory.read(&old, &[UID]).await.map_err(failed)?;
+                let before = uids(entry.as_ref());
+                let added = steps.iter().filter(|s| s.kind != ModificationKind::Delete);
+                let fresh =
+                    added.flat_map(|s| s.values.clone()).filter(|uid| !before.contains(uid)).collect();
+                arriving.push(Arriving { dn: old.clone(), key: None, uids: fresh });
+                leaving.push(Leaving { key: key(&old)?, new: Some(old.clone()), old, uids: before });
+            }
+            Change::Rename { new_rdn, new_superior, .. } => {
+                let new = renamed(&old, new_rdn, new_superior.as_ref());
+                let top = key(&old)?;
+                let found = entries::find(
+                    directory,
+                    &old,
+                    Scope::Subtree,
+                    Filter::Present("objectClass".to_owned()),
+                    &[UID],
+                    MOST_BELOW + 1,
+                );
+                let found = found.await.map_err(failed)?;
+                if found.len() > MOST_BELOW as usize {
+                    let detail = format!(
+                        "more than {MOST_BELOW} entries are at and below `{old}`: groups may name each of them"
+                    );
+                    return Err(WriteError::new(WriteErrorKind::NotEmpty, detail));
+                }
+                for entry in found {
+                    let own = key(&entry.dn)?;
+                    let levels = own.depth().saturating_sub(top.depth());
+                    let Some(to) = moved(&entry.dn, levels, &new) else { continue };
+                    let before = uids(Some(&entry));
+                    let fresh = if levels == 0 { rdn_uids(&to) } else { Vec::new() };
+                    let fresh = fresh.into_iter().filter(|uid| !before.contains(uid)).collect();
+                    let to_key = key(&to)?;
+                    let differs = to_key != own;
+                    arriving.push(Arriving {
+                        dn: to.clone(),
+                        key: Some(to_key).filter(|_| differs),
+                        uids: fresh,
+                    });
+                    leaving.push(Leaving { old: entry.dn, key: own, new: Some(to), uids: before });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn named(dn: &str) -> impl Iterator<Item = Filter> {
+        MEMBERS.iter().map(move |&name| Filter::equality(name, dn))
+    }
+
+    async fn check_arriving(
+        &self,
+        directory: &Directory,
+        arriving: &[Arriving],
+        may_exist: bool,
+    ) -> Result<(), WriteError> {
+        let filter = |one: &Arriving| {
+            let mut any = Vec::new();
+            if one.key.as_ref().is_some_and(|key| !self.given.0.contains(&hash("", key.as_octets()))) {
+                any.extend(Self::named(&one.dn));
+            }
+            let new = one
+                .uids
+                .iter()
+                .filter(|uid| self.has_member_uid && !self.given.0.contains(&hash(MEMBER_UID, uid)));
+            any.extend(new.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+            any
+        };
+        let all: Vec<Filter> = arriving.iter().flat_map(filter).collect();
+        if all.is_empty() || self.groups(directory, Filter::Or(all)).await?.is_empty() {
+            return Ok(());
+        }
+        for one in arriving {
+            let any = filter(one);
+            if any.is_empty() {
+                continue;
+            }
+            let groups = self.groups(directory, Filter::Or(any)).await?;
+            if groups.is_empty() {
+                continue;
+            }
+            let there = directory.read(&one.dn, &["1.1"]).await;
+            if may_exist && there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
+                continue;
+            }
+            let detail = format!(
+                "groups have the name of `{}` already, and it would inherit their rights: {}; remove the name from them first",
+                one.dn,
+                some(&groups)
+            );
+            let groups = groups.into_values().map(|group| group.dn).collect();
+            let error = WriteError::new(WriteErrorKind::NameInGroups, detail);
+            return Err(WriteError { groups, ..error });
+        }
+        Ok(())
+    }
+
+    /// Checks that no group would lose its last member that has to have one.
+    async fn check_last(&self, directory: &Directory, leaving: &[Leaving]) -> Result<(), WriteError> {
+        let schema = directory.schema();
+        let gone: HashSet<&DnKey> =
+            leaving.iter().filter(|one| one.new.is_none()).map(|one| &one.key).collect();
+        for one in leaving.iter().filter(|one| one.new.is_none()) {
+            for name in MEMBERS {
+                let groups = self.groups(directory, Filter::equality(name, one.old.as_str())).await?;
+                for (key, group) in groups {
+                    let read = directory.read(&group.dn, &["objectClass", name]).await;
+                    let Some(mut group) = read.map_err(|e| refusal::of_directory(&e, schema))? else {
+                        continue;
+                    };
+                    let ranges = directory.complete_ranges(&mut group).await;
+                    ranges.map_err(|e| refusal::of_directory(&e, schema))?;
+                    let classes: Vec<String> = group
+                        .values("objectClass")
+                        .iter()
+                        .map(|class| String::from_utf8_lossy(class).into_owned())
+                        .collect();
+                    let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+                    let goes = |value: &Vec<u8>| {
+                        DnKey::parse(&String::from_utf8_lossy(value), schema)
+                            .is_ok_and(|key| gone.contains(&key))
+                    };
+                    let is_last = schema.values_of(&group, name).iter().all(goes);
+                    if is_last
+                        && !gone.contains(&key)
+                        && must.iter().any(|m| schema.same_description(m, name))
+                    {
+                        let detail = format!(
+                            "`{}` is the last member of `{}`, whose class requires one (empty_group)",
+                            one.old, group.dn
+                        );
+                        let error = WriteError::new(WriteErrorKind::LastMember, detail);
+                        return Err(WriteError { groups: vec![group.dn], ..error });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives groups the new names in place of the old ones, or takes the old ones away. Returns the changes.
+    ///
+    /// # Errors
+    /// A group cannot be changed: it has the old name still.
+    pub(crate) async fn follow(
+        &self,
+        watch: &Watch,
+        destination: &Destination,
+    ) -> Result<Vec<Change>, WriteError> {
+        let notes = Arc::new(Notes::default());
+        let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
+        let is_gone = |key: &DnKey| watch.0.iter().any(|one| one.new.is_none() && one.key == *key);
+        for some in watch.0.chunks(AT_ONCE) {
+            let mut any: Vec<Filter> = some.iter().flat_map(|one| Self::named(&one.old)).collect();
+            let all_uids = some.iter().flat_map(|one| &one.uids).filter(|_| self.has_member_uid);
+            any.extend(all_uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+            if any.is_empty() || self.groups(&destination, Filter::Or(any)).await?.is_empty() {
+                continue;
+            }
+            for one in some {
+                let (new_key, schema) = (
+                    one.new.as_deref().map(|new| DnKey::parse(new, destination.schema())),
+                    destination.schema(),
+                );
+                if !new_key.is_some_and(|new| new.is_ok_and(|new| new == one.key)) {
+                    for name in MEMBERS {
+                        let filter = Filter::equality(name, one.old.as_str());
+                        let mut groups = self.groups(&destination, filter).await?;
+                        groups.retain(|key, _| !is_gone(key));
+                        let (old, new) = (one.old.as_bytes(), one.new.as_deref().map(str::as_bytes));
+                        for group in groups.values() {
+                            let done = self.exchange(&destination, &group.dn, name, old, new).await;
+                            done.map_err(|e| left(&e, &one.old, &group.dn, schema))?;
+                        }
+                    }
+                }
+                self.follow_uids(&destination, one).await?;
+            }
+        }
+        let made = std::mem::take(&mut *notes.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(made)
+    }
+
+    /// The same for user names.
+    async fn follow_uids(&self, destination: &Destination, one: &Leaving) -> Result<(), WriteError> {
+        if !self.has_member_uid || one.uids.is_empty() {
+            return Ok(());
+        }
+        let schema = destination.schema();
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
+        let now = match &one.new {
+            None => Vec::new(),
+            Some(new) => uids(destination.read(new, &[UID]).await.map_err(failed)?.as_ref()),
+        };
+        let gone: Vec<&Vec<u8>> = one.uids.iter().filter(|uid| !now.contains(uid)).collect();
+        let mut fresh = now.iter().filter(|uid| !one.uids.contains(uid));
+        let new = if gone.len() == 1 { fresh.next().map(Vec::as_slice) } else { None };
+        for uid in gone {
+            // Another user may have it as well.
+            let filter = Filter::equality(UID, uid.clone());
+            let others = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 1).await;
+            if !others.map_err(failed)?.is_empty() {
+                continue;
+            }
+            let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;
+            for group in groups.values() {
+                let done = self.exchange(destination, &group.dn, MEMBER_UID, uid, new).await;
+                done.map_err(|e| left(&e, &String::from_utf8_lossy(uid), &group.dn, schema))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Exchanges one value of a group.
+    async fn exchange(
+        &self,
+        destination: &Destination,
+        dn: &str,
+        name: &str,
+        old: &[u8],
+        new: Option<&[u8]>,
+    ) -> Result<(), DirectoryError> {
+        let delete = step(ModificationKind::Delete, name, old);
+        let instead = match (new, &self.placeholder) {
+            (Some(new), _) => Some(new),
+            (None, Some(placeholder)) if name != MEMBER_UID => Some(placeholder.as_bytes()),
+            _ => None,
+        };
+        let both = instead.map(|value| vec![delete.clone(), step(ModificationKind::Add, name, value)]);
+        let tries = match new {
+            // The new name may be there already.
+            Some(_) => [both, Some(vec![delete])],
+            // The class may require a member.
+            None => [Some(vec![delete]), both],
+        };
+        let mut result = Ok(());
+        for changes in tries.into_iter().flatten() {
+            result = destination.apply(&Change::Modify { dn: dn.to_owned(), changes }).await;
+            match &result {
+                Err(e)
+                    if matches!(
+                        e.code(),
+                        Some(result_code::OBJECT_CLASS_VIOLATION | result_code::ATTRIBUTE_OR_VALUE_EXISTS)
+                    ) => {}
+                // The server has done it, or the group is gone.
+                Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {
+                    return Ok(());
+                }
+                _ => return result,
+            }
+        }
+        result
+    }
+
+    /// Returns the groups that match.
+    async fn groups(
+        &self,
+        directory: &Directory,
+        filter: Filter,
+    ) -> Result<BTreeMap<DnKey, Entry>, WriteError> {
+        let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+        let mut groups = BTreeMap::new();
+        for (base, scope) in &self.bases {
+            let few = entries::find(directory, base, *scope, filter.clone(), &["1.1"], FEW)
+                .await
+                .map_err(failed)?;
+            let found = if few.len() < FEW as usize {
+                few
+            } else {
+                pages(directory, base, *scope, filter.clone()).await.map_err(failed)?
+            };
+            for group in found {
+                if let Ok(key) = DnKey::parse(&group.dn, directory.schema()) {
+                    groups.insert(key, group);
+                }
+            }
+            if groups.len() > MOST_GROUPS {
+                let detail = format!("more than {MOST_GROUPS} groups have the name");
+                return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
+            }
+        }
+        Ok(groups)
+    }
+}
+
+fn left(
+    error: &DirectoryError,
+    name: &str,
+    group: &str,
+    schema: &ldap_directory::schema::Schema,
+) -> WriteError {
+    let error = refusal::of_directory(error, schema);
+    let detail = format!("the group `{group}` may still have the name `{name}`: {}", error.detail);
+    tracing::error!(dn = group, "{detail}");
+    WriteError { detail, groups: vec![group.to_owned()], ..error }
+}
+
+/// Returns all groups of a base, page by page, one more than the most at most.
+async fn pages(
+    directory: &Directory,
+    base: &str,
+    scope: Scope,
+    filter: Filter,
+) -> Result<Vec<Entry>, DirectoryError> {
+    let request = SearchRequest::new(base, scope, filter, &["1.1"]);
+    let mut search = directory.search(SearchRequest { paging: Paging::Configured, ..request }).await?;
+    let mut found = Vec::new();
+    while let Some(group) = search.next_entry().await? {
+        found.push(group);
+        if found.len() > MOST_GROUPS {
+            search.abandon().await?;
+            break;
+        }
+    }
+    Ok(found)
+}
