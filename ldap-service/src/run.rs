@@ -232,6 +232,13 @@ async fn next_generation(
     acceptor: Option<&Acceptor>,
     sources: &[String],
 ) -> Result<Arc<Service>, SettingsError> {
+    // A pipe has been read to its end, and would be waited for.
+    for source in sources.iter().filter(|source| *source != "ENV") {
+        if std::fs::metadata(source).is_ok_and(|found| !found.is_file()) {
+            let reason = "not a regular file, which cannot be read again".to_owned();
+            return Err(SettingsError::File { path: source.clone(), reason });
+        }
+    }
     let (config, _) = configuration(sources)?;
     let earlier = app.current();
     if config.listen != earlier.config.listen || config.tls.is_some() != earlier.config.tls.is_some() {

@@ -112,7 +112,7 @@ impl Sessions {
                     let problem = format!("{}: {problem}", path.display());
                     SettingsError::value("login.session_key_file", problem, expected)
                 };
-                let mut octets = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+                let mut octets = ldap_directory::file::read(path).map_err(|e| wrong(e.to_string()))?;
                 while octets.last().is_some_and(|c| matches!(c, b'\n' | b'\r')) {
                     octets.pop();
                 }

@@ -1,13 +1,12 @@
 //! TLS of the listener, with client certificates if they are asked for.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ldap_directory::dn::{DnKey, escape_value};
+use ldap_directory::file;
 use ldap_directory::schema::Schema;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,8 +42,8 @@ fn wrong(setting: &str, path: &Path, reason: impl std::fmt::Display) -> Settings
 }
 
 fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
-    let file = File::open(path).map_err(|e| wrong(setting, path, e))?;
-    let all = CertificateDer::pem_reader_iter(BufReader::new(file)).collect::<Result<Vec<_>, _>>();
+    let pem = file::read(path).map_err(|e| wrong(setting, path, e))?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|e| wrong(setting, path, e))?;
     if all.is_empty() { Err(wrong(setting, path, "no certificate in it")) } else { Ok(all) }
 }
@@ -52,12 +51,8 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 /// Reads the files of the settings.
 fn server_config(tls: &ListenTls) -> Result<ServerConfig, SettingsError> {
     let chain = certificates("listen_cert_file", &tls.cert_file)?;
-    let key = File::open(&tls.key_file).map_err(|e| wrong("listen_key_file", &tls.key_file, e)).and_then(
-        |file| {
-            PrivateKeyDer::from_pem_reader(BufReader::new(file))
-                .map_err(|e| wrong("listen_key_file", &tls.key_file, e))
-        },
-    )?;
+    let key = file::read(&tls.key_file).map_err(|e| wrong("listen_key_file", &tls.key_file, e))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| wrong("listen_key_file", &tls.key_file, e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
