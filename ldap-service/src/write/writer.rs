@@ -213,7 +213,7 @@ impl Writer {
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
         let work = async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await };
-        reference::note(self.detached(work).await)
+        reference::note(Box::pin(self.detached(work)).await)
     }
 
     /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.
