@@ -120,6 +120,18 @@ impl DirectoryHandle {
         }
     }
 
+    /// Waits until it is open, and returns it; `None` if nothing opens it any more.
+    pub fn opened(&self) -> impl Future<Output = Option<Directory>> + Send + 'static {
+        let mut state = self.state.clone();
+        async move {
+            let state = state.wait_for(|state| matches!(state, State::Open(_))).await.ok()?;
+            match &*state {
+                State::Open(directory) => Some(directory.clone()),
+                State::Opening | State::Failed(_) => None,
+            }
+        }
+    }
+
     /// Waits until the first attempt has ended, at most this long.
     pub async fn first_attempt(&self, patience: Duration) {
         let mut state = self.state.clone();

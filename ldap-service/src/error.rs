@@ -260,7 +260,9 @@ pub fn render(response: Response, path: &str, request_id: &str) -> Response {
     if let Some(after) = error.retry_after {
         parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
-    if let Some(challenge) = error.challenge {
+    // RFC 9110 section 15.5.2: 401 has a challenge. A browser shows a dialog for that of Basic alone.
+    let of_401 = (error.status == StatusCode::UNAUTHORIZED).then_some("Bearer");
+    if let Some(challenge) = error.challenge.or(of_401) {
         parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     Response::from_parts(parts, body.to_string().into())

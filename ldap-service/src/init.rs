@@ -13,7 +13,12 @@ use crate::settings::TABLE;
 /// # Errors
 /// The directory cannot be used, or nothing can be asked or written.
 pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode> {
-    let mut init = Init::begin("ldap-service", TABLE, args, sources, Access::Read)?;
+    // The name that the guide and the packages have.
+    let args = InitArgs {
+        output: Some(args.output.clone().unwrap_or_else(|| "service.json".into())),
+        ..args.clone()
+    };
+    let mut init = Init::begin("ldap-service", TABLE, &args, sources, Access::Read)?;
     let directory = init.connect().await?;
     let base = directory.root_dse().default_base().unwrap_or_default().to_owned();
     let is_active_directory = directory.root_dse().vendor == Vendor::ActiveDirectory;

@@ -19,6 +19,7 @@ use crate::error::{AnswerAt, ApiError};
 
 mod account;
 mod find;
+mod left_out;
 mod pace;
 mod roles;
 mod throttle;
@@ -29,6 +30,7 @@ pub use find::{id, login_attributes};
 pub use user::User;
 
 use find::Fitting;
+use left_out::LeftOut;
 use pace::Pace;
 use throttle::{Attempt, Throttle};
 
@@ -44,6 +46,7 @@ pub struct Login {
     entries: Throttle<Vec<u8>>,
     addresses: Throttle<IpAddr>,
     pace: Arc<Pace>,
+    left_out: LeftOut,
     /// The RDN of an entry that cannot exist.
     decoy: Rdn,
 }
@@ -80,6 +83,7 @@ impl Login {
             entries: Throttle::new(window),
             addresses: Throttle::new(MINUTE),
             pace: Arc::default(),
+            left_out: LeftOut::new(),
             decoy: Rdn::single("cn", uuid::Uuid::new_v4().hyphenated().to_string()),
         }
     }
@@ -125,7 +129,7 @@ impl Login {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
-                let user = describe(config, &directory, &entry).await?;
+                let user = describe(config, &directory, &entry, Some(credentials.name)).await?;
                 Ok(LoggedIn { user, password })
             }
             Err(error) => Err(error),
@@ -142,7 +146,10 @@ impl Login {
     ) -> Result<Checked, ApiError> {
         let entry = match find::by_name(&config.users, directory, name).await.map_err(outage)? {
             Fitting::One(entry) => entry,
-            Fitting::None => return self.bind_in_vain(config, directory, password).await,
+            Fitting::None => {
+                self.left_out.look(&config.users, directory, name);
+                return self.bind_in_vain(config, directory, password).await;
+            }
             Fitting::Several(dns) => {
                 tracing::warn!(
                     ?dns,
@@ -241,7 +248,7 @@ impl Login {
     ) -> Result<User, ApiError> {
         let directory = directory.get()?;
         let fitting = find::by_name(&config.users, &directory, name).await.map_err(outage)?;
-        enabled(config, &directory, fitting).await
+        enabled(config, &directory, fitting, Some(name)).await
     }
 
     /// As [`Self::user_of_name`], by the immutable id.
@@ -255,7 +262,7 @@ impl Login {
     ) -> Result<User, ApiError> {
         let directory = directory.get()?;
         let fitting = find::by_id(&config.users, &directory, id).await.map_err(outage)?;
-        enabled(config, &directory, fitting).await
+        enabled(config, &directory, fitting, None).await
     }
 }
 
@@ -287,7 +294,12 @@ async fn authenticate(
     }
 }
 
-async fn enabled(config: &Config, directory: &Directory, fitting: Fitting) -> Result<User, ApiError> {
+async fn enabled(
+    config: &Config,
+    directory: &Directory,
+    fitting: Fitting,
+    name: Option<&str>,
+) -> Result<User, ApiError> {
     let entry = match fitting {
         Fitting::One(entry) => entry,
         Fitting::None => return Err(ApiError::unauthorized()),
@@ -297,12 +309,67 @@ async fn enabled(config: &Config, directory: &Directory, fitting: Fitting) -> Re
         }
     };
     account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
-    describe(config, directory, &entry).await
+    describe(config, directory, &entry, name).await
 }
 
-async fn describe(config: &Config, directory: &Directory, entry: &Entry) -> Result<User, ApiError> {
-    let membership = roles::of(config, directory, entry).await.map_err(outage)?;
-    Ok(User::of(config, directory, entry, membership))
+/// Returns the user of an entry, which `name` fits alone.
+///
+/// What applications know a user by belongs to the entry alone: the id, and the name as a login name.
+async fn describe(
+    config: &Config,
+    directory: &Directory,
+    entry: &Entry,
+    name: Option<&str>,
+) -> Result<User, ApiError> {
+    let users = &config.users;
+    let Some(id) = find::id(directory, entry).filter(|id| !id.is_empty()) else {
+        let detail =
+            "the service's user may not see the immutable id of users (entryUUID, nsUniqueId or objectGUID)";
+        tracing::error!(dn = entry.dn, "{detail}: applications could not tell users apart");
+        return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", detail));
+    };
+    let Some(username) = user::username(users, directory, entry) else {
+        tracing::warn!(
+            dn = entry.dn,
+            "login refused: the entry has no value of the first of login_attributes"
+        );
+        return Err(unnamed());
+    };
+    let is_own = async {
+        let canonical = |name: &str| find::canonical_name(users, directory, name);
+        if name.is_some_and(|name| canonical(name) == canonical(&username)) {
+            return Ok(true);
+        }
+        Ok(match find::by_name(users, directory, &username).await? {
+            Fitting::One(found) => is_same_dn(directory, &found.dn, &entry.dn),
+            Fitting::None => false,
+            Fitting::Several(dns) => {
+                tracing::warn!(?dns, "the name of a user fits more than one entry");
+                false
+            }
+        })
+    };
+    let (membership, is_own) =
+        futures_util::try_join!(roles::of(config, directory, entry), is_own).map_err(outage)?;
+    if !is_own {
+        tracing::warn!(
+            dn = entry.dn,
+            "login refused: `{username}`, the name of the entry, is not its own alone"
+        );
+        return Err(unnamed());
+    }
+    Ok(User::of(id, username, entry, membership))
+}
+
+fn is_same_dn(directory: &Directory, a: &str, b: &str) -> bool {
+    let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
+    a == b || key(a).is_some_and(|of_a| key(b) == Some(of_a))
+}
+
+/// Returns the refusal of an account without a name of its own.
+fn unnamed() -> ApiError {
+    let detail = "the account cannot be used: it has no login name that is its own alone";
+    ApiError::new(StatusCode::FORBIDDEN, "account_unusable", detail)
 }
 
 /// Returns the addresses that count as one: an IPv6 client usually has a network of 64 bits.

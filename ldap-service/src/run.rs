@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::Parser;
+use ldap_directory::client::probe::{Grade, Step};
 use ldap_directory::{Access, DirectoryError, ServerUrl};
 use singer_common::operations::error::{Class, Classified as _};
 use singer_common::operations::facts::Facts;
@@ -22,7 +23,9 @@ use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 use tokio::net::TcpListener;
 
+use crate::check;
 use crate::config::Config;
+use crate::login;
 use crate::routes;
 use crate::server::{self, Routes, tls::Acceptor};
 use crate::service::{App, Service};
@@ -134,8 +137,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let sources = args.common.config.clone();
     let (config, values) = configuration(&sources)?;
     if let Some(ServiceCommand::Common(Command::Doctor { format })) = &args.common.command {
-        let subject = Subject::Tap { base: Some(&config.users.base_dn) };
-        let report = doctor::examine(&config.directory, Access::Read, &subject).await;
+        let report = diagnosis(&config).await;
         writer.show_colored(&report.render(*format, MANUAL.name))?;
         return Ok(ExitCode::from(report.code));
     }
@@ -184,6 +186,7 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
         )
     })?;
     let service = Service::new(config, None)?;
+    check::log_when_open(&service);
     service.directory.first_attempt(FIRST_ATTEMPT).await;
     let app = App::new(service);
     let address = listener.local_addr().context("the address of the listener")?;
@@ -251,6 +254,7 @@ async fn next_generation(
     }
     let tls = config.tls.clone();
     let service = Service::new(config, Some(&earlier))?;
+    check::log_when_open(&service);
     // Requests go on with the earlier generation meanwhile.
     service.directory.first_attempt(RELOAD_TIME).await;
     if let Some(trouble) = service.directory.trouble()
@@ -289,7 +293,33 @@ impl Hangups {
     }
 }
 
-/// `--test`: opens the directory, looks for the users, and prints a report.
+/// `doctor`
+async fn diagnosis(config: &Config) -> doctor::Report {
+    let subject = Subject::Service {
+        base: &config.users.base_dn,
+        searched: &config.users.login_attributes,
+        writes: config.write.is_some(),
+    };
+    doctor::examine_with(&config.directory, Access::Read, &subject, async |directory, report| {
+        match check::all(config, directory).await {
+            // The base of the users is among the checks before.
+            Ok(found) => {
+                let is_new = |f: &&check::Finding| f.name != "users.base_dn" || f.grade != Grade::Ok;
+                let own = found.iter().filter(is_new);
+                report.steps.extend(own.map(check::Finding::step));
+            }
+            Err(e) => report.steps.push(Step::new("configuration", Grade::Unknown, e.to_string())),
+        }
+        if config.auth_enabled {
+            let names = login::login_attributes(&config.users, directory.root_dse().vendor).join(", ");
+            report.works.insert(0, format!("login and forward authentication, by {names}"));
+        }
+        report.works.push("search, and reading by SCIM and LDIF".to_owned());
+    })
+    .await
+}
+
+/// `--test`: opens the directory, compares the configuration with it, and prints a report.
 async fn health(config: &Config, writer: &mut SingerWriter) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut checks = Vec::new();
@@ -298,15 +328,12 @@ async fn health(config: &Config, writer: &mut SingerWriter) -> anyhow::Result<Ex
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
-        let base = &config.users.base_dn;
-        let is_there = directory.read(base, &["1.1"]).await?.is_some();
-        if !is_there {
-            let expected = "the DN of an entry that the service's user may see";
-            return Err(
-                SettingsError::value("users.base_dn", format!("`{base}` is not there"), expected).into()
-            );
+        let found = check::all(config, &directory).await?;
+        checks.extend(found.iter().map(check::Finding::to_json));
+        found.iter().filter(|finding| finding.grade != Grade::Failed).for_each(check::Finding::log);
+        if let Some(fault) = found.into_iter().find_map(check::Finding::failure) {
+            return Err(fault.into());
         }
-        checks.push(serde_json::json!({"name": "users", "ok": true, "detail": format!("`{base}` is there")}));
         let about = (directory.location().to_owned(), directory.root_dse().vendor.name());
         directory.close().await;
         Ok::<_, anyhow::Error>(about)

@@ -3,6 +3,7 @@
 //! A cookie holds who logged in and until when, signed by HMAC-SHA256; the user is looked up again at each use. Only what was logged out
 //! before its end is remembered here.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,21 @@ const HOST_PREFIX: &str = "__Host-";
 const SHORTEST_KEY: usize = 32;
 /// The most sessions that are remembered as logged out.
 const MOST_ENDED: u64 = 100_000;
+
+/// The most octets of `login.session_key_file`.
+const LONGEST_KEY: u64 = 64 * 1024;
+
+/// Reads a file with a key. A device would never end, and a pipe would stop a reload.
+///
+/// # Errors
+/// It is not a regular file of a bounded size, or cannot be read.
+pub(crate) fn key_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() || about.len() > LONGEST_KEY {
+        return Err(std::io::Error::other("not a regular file of at most 64 KiB"));
+    }
+    std::fs::read(path)
+}
 
 /// What sessions need.
 #[derive(Debug, Clone)]
@@ -112,7 +128,7 @@ impl Sessions {
                     let problem = format!("{}: {problem}", path.display());
                     SettingsError::value("login.session_key_file", problem, expected)
                 };
-                let mut octets = ldap_directory::file::read(path).map_err(|e| wrong(e.to_string()))?;
+                let mut octets = key_file(path).map_err(|e| wrong(e.to_string()))?;
                 while octets.last().is_some_and(|c| matches!(c, b'\n' | b'\r')) {
                     octets.pop();
                 }
@@ -179,8 +195,11 @@ impl Sessions {
 
     /// Returns the session of a request; `None` without one that is signed by this key, in time, and not logged out.
     pub fn of(&self, headers: &HeaderMap, is_secure: bool) -> Option<Session> {
-        let session = self.open(&value(headers, SESSION, is_secure)?)?;
-        (session.end > Utc::now().timestamp() && !self.ended.contains_key(&session.number)).then_some(session)
+        let now = Utc::now().timestamp();
+        // Another path, or a page of the same site, may have set a cookie of the same name.
+        values(headers, SESSION, is_secure)
+            .filter_map(|sealed| self.open(&sealed))
+            .find(|session| session.end > now && !self.ended.contains_key(&session.number))
     }
 
     fn open(&self, sealed: &str) -> Option<Session> {
@@ -248,13 +267,19 @@ fn cookie(name: &str, value: String, is_secure: bool) -> Cookie<'static> {
         .build()
 }
 
-/// Returns the value of a cookie. Over TLS, only one that came over TLS counts.
+/// Returns the first value of a cookie.
 fn value(headers: &HeaderMap, name: &str, is_secure: bool) -> Option<String> {
+    values(headers, name, is_secure).next()
+}
+
+/// Returns the values of a cookie. Over TLS, only those that came over TLS count.
+fn values(headers: &HeaderMap, name: &str, is_secure: bool) -> impl Iterator<Item = String> {
     let name = name_of(name, is_secure);
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+        .filter(move |(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
 }
 
 #[cfg(test)]

@@ -52,14 +52,14 @@ const OWN: &[Setting] = &[
     Setting::new(
         "users",
         Kind::Object,
-        "The users: `base_dn` (needed), `filter`, `login_attributes` (a login name is compared with these), `scim` (SCIM attribute to LDAP attribute).",
+        "The users: `base_dn` (needed), `filter` (`(objectClass=person)`: others do not exist for the service), `login_attributes` (`uid`, or `sAMAccountName` on Active Directory: a login name is compared with these), `scim` (SCIM attribute to LDAP attribute).",
     )
     .of(Group::People)
     .basic(),
     Setting::new(
         "groups",
         Kind::Object,
-        "The groups: `base_dn` (needed), `filter`, `nested` (`auto`: groups in groups count; `off`: only direct members), `scim`, `unknown_members` (`refuse`, or `ignore`: ids of new members that no user or group has).",
+        "The groups: `base_dn` (needed), `filter` (`groupOfNames`, `groupOfUniqueNames`, `group` and `posixGroup`), `nested` (`auto`: groups in groups count; `off`: only direct members), `scim`, `unknown_members` (`refuse`, or `ignore`: ids of new members that no user or group has).",
     )
     .of(Group::People)
     .basic(),
@@ -80,7 +80,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "jwt",
         Kind::Object,
-        "Bearer tokens of an identity provider: `issuer` and `audience` (needed), `algorithms` (asymmetric ones: RS256, ES256, EdDSA, …), `username_claim` (`preferred_username`), `leeway_seconds` (60), `jwks_url` (default: found by the issuer's discovery document), `ca_file`.",
+        "Bearer tokens of an identity provider: `issuer` and `audience` (needed), `algorithms` (asymmetric ones: RS256, ES256, EdDSA, …), `username_claim` (`preferred_username`), `client_claim` (a claim that only tokens of programs have, with the client id), `leeway_seconds` (60), `jwks_url` (default: found by the issuer's discovery document), `ca_file`.",
     )
     .of(Group::Callers),
     Setting::new(

@@ -27,6 +27,20 @@ use jws::Unverified;
 
 pub use claims::{Claims, Subject};
 
+/// Parses JSON of a caller.
+///
+/// # Errors
+/// Says where it is none, or that a name is there twice: others would read the first value, or the last.
+pub fn unique_json(text: &[u8]) -> Result<serde_json::Value, String> {
+    let value = serde_json::from_slice(text)
+        .map_err(|e| format!("the body is not JSON (line {}, column {})", e.line(), e.column()))?;
+    if json::has_unique_names(text) {
+        Ok(value)
+    } else {
+        Err("the body has a name twice in an object".into())
+    }
+}
+
 /// Why a token is refused, for the log. Never a part of the token.
 type Refusal = &'static str;
 
@@ -92,6 +106,7 @@ impl Tokens {
             issuer: &self.config.issuer,
             audience: &self.config.audience,
             username_claim: &self.config.username_claim,
+            client_claim: self.config.client_claim.as_deref(),
             leeway: Duration::from_secs(self.config.leeway_seconds),
             certificate,
             now,

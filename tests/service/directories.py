@@ -51,14 +51,14 @@ DEFAULT_POLICY = {"pwdLockout": "TRUE", "pwdMaxFailure": "5", "pwdLockoutDuratio
 class OpenLdap(Slapd):
     """A slapd with the people and groups of people.py. `kill` and `start_again` for outages; `more` is LDIF added to it."""
 
-    def __init__(self, folder, more=(), policies=None, overlays="", threads=8, tls=False, schemas=()):
+    def __init__(self, folder, more=(), policies=None, overlays="", threads=8, tls=False, schemas=(), access=""):
         self.suffix, self.admin, self.admin_password = SUFFIX, ADMIN, PASSWORD
         self.own_binds = 0
         chosen = {"default": DEFAULT_POLICY, **(policies or {})}
         seed = [people.ldif(units=("policies",)), *(policy(n, **a) for n, a in chosen.items()), *more]
         modules = "".join(f"include {schema}\n" for schema in schemas) + MODULES + f"threads {threads}\npassword-hash {{CLEARTEXT}}\n"
         monitor = f'\ndatabase monitor\nrootdn "{ADMIN}"\n'
-        super().__init__(str(folder), seed, database=ACCESS, overlays=OVERLAYS + overlays + monitor, modules=modules, tls=tls)
+        super().__init__(str(folder), seed, database=access + ACCESS, overlays=OVERLAYS + overlays + monitor, modules=modules, tls=tls)
 
     def command(self, program, *arguments, **options):
         self.own_binds += 1

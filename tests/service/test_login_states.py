@@ -654,7 +654,9 @@ def test_trap_19_headers_are_whole_or_an_error(services, shared_openldap):
 
 
 def test_forward_challenges_only_those_who_sent_basic(service):
-    assert "www-authenticate" not in forward(service).headers
+    # A browser shows a dialog for Basic alone.
+    assert forward(service).headers["www-authenticate"].split()[0] == "Bearer"
+    assert service.login(*UNKNOWN).headers["www-authenticate"].split()[0] == "Bearer"
     answer = forward(service, headers=basic("ada", "Pw-wrong-5Tz!"))
     assert (answer.status_code, answer.headers["www-authenticate"].split()[0]) == (401, "Basic")
     answer = forward(service, headers={"Authorization": "Bearer nothing"})
@@ -663,6 +665,73 @@ def test_forward_challenges_only_those_who_sent_basic(service):
     from service import bearer
 
     assert code(forward(service, headers=bearer("all"))) == (403, "not_a_user")
+
+
+def test_a_valid_session_comes_before_what_an_application_sends(services, shared_openldap):
+    """A page with a token or Basic of its own: neither hides the session, and neither counts as a wrong password of the directory."""
+    login = {"max_failures": 2, "per_address_per_minute": 0}
+    service = services(shared_openldap, login=login)
+    assert service.form_login("ada", people.ADA.password).status_code in (302, 303)
+    foreign = [
+        {"Authorization": "Bearer abc"},
+        {"Authorization": "Bearer a.b.c"},
+        {"Authorization": "Digest x"},
+        *[basic("jane", "of-the-application")] * 4,
+    ]
+    for headers in foreign:
+        answer = forward(service, headers=headers)
+        assert (answer.status_code, answer.headers.get("remote-user")) == (200, "ada"), (headers, answer.text)
+        answer = service.client.get("/api/v1/auth/me", headers=headers)
+        assert answer.status_code == 200 and answer.json()["user"]["username"] == "ada"
+    # Nothing was counted.
+    assert service.login("jane", people.JANE.password).status_code == 200
+    # Without a valid session, the header decides: the token, else Basic.
+    service.client.post("/logout")
+    service.client.cookies.clear()
+    assert forward(service, headers={"Authorization": "Bearer abc"}).status_code == 401
+    answer = forward(service, headers=basic("jane", people.JANE.password))
+    assert (answer.status_code, answer.headers["remote-user"]) == (200, "jane")
+    # A cookie of the same name that another page has set, before and behind the right one.
+    assert service.form_login("ada", people.ADA.password).status_code in (302, 303)
+    own = "; ".join(f"{c.name}={c.value}" for c in service.client.cookies.jar)
+    service.client.cookies.clear()
+    for cookies in (f"ldap_session=e30.AAAA; {own}", f"{own}; ldap_session=e30.AAAA"):
+        assert forward(service, headers={"Cookie": cookies}).headers.get("remote-user") == "ada", cookies
+    forged = {"Cookie": "ldap_session=e30.AAAA", **basic("jane", people.JANE.password)}
+    assert forward(service, headers=forged).headers.get("remote-user") == "jane"
+
+
+def test_forward_refuses_parameters_that_it_does_not_know(service):
+    """`roles=admin` would let everybody pass."""
+    ada = basic("ada", people.ADA.password)
+    for query in ("roles=admin", "Role=admin", "role=admin&x=1", "=", "role%20=admin"):
+        answer = service.client.get(f"/api/v1/auth/forward?{query}", headers=ada)
+        assert code(answer) == (400, "invalid_query"), query
+    assert service.client.get("/api/v1/auth/forward?role=admin&role=other", headers=ada).status_code == 200
+
+
+def test_a_user_has_a_name_that_is_nobody_elses(services, openldaps):
+    """Applications know people by Remote-User: the value of another attribute, or of two entries, may be somebody else's name."""
+    suffix, password = people.SUFFIX, "Pw-other-7Qz!"
+    person = {"objectClass": "inetOrgPerson", "sn": "S", "userPassword": password}
+    more = [
+        # Without a uid; one of the addresses is a name of somebody else.
+        people.entry(f"cn=mallory,ou=people,{suffix}", cn="mallory", mail=["eve", "mallory@example.com"], **person),
+        people.entry(f"ou=ext,ou=people,{suffix}", objectClass="organizationalUnit", ou="ext"),
+        people.entry(f"uid=jane,ou=ext,ou=people,{suffix}", uid="jane", cn="J", mail="jane2@example.com", **person),
+        people.entry(f"uid=own,ou=people,{suffix}", uid="own", cn="O", mail="own@example.com", **person),
+    ]
+    server = openldaps("names", more=more)
+    users = {"base_dn": f"ou=people,{suffix}", "login_attributes": ["uid", "mail"]}
+    service = services(server, users=users, login=UNBOUNDED)
+    for name in ("mallory@example.com", "jane2@example.com"):
+        assert code(service.login(name, password)) == (403, "account_unusable"), name
+        answer = forward(service, headers=basic(name, password))
+        assert answer.status_code == 403 and "remote-user" not in answer.headers, name
+        # The reason is told after the right password alone.
+        assert body(service.login(name, "Pw-wrong-5Tz!")) == body(service.login(*UNKNOWN))
+    answer = forward(service, headers=basic("own@example.com", password))
+    assert (answer.status_code, answer.headers["remote-user"]) == (200, "own")
 
 
 def test_trap_20_identity_headers_from_outside_are_ignored(service):

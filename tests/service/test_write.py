@@ -210,6 +210,8 @@ class Relay:
     def __init__(self, port):
         self.target, self.lost, self.down, self.delay = port, None, False, 0.0
         self.seen = 0
+        # Requests with these octets pass only when `released` is set, also if their sender has gone by then.
+        self.late, self.released = None, threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -227,9 +229,20 @@ class Relay:
             threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
             threading.Thread(target=self.pump, args=(server, client, False), daemon=True).start()
 
+    def deliver(self, data, target):
+        self.released.wait(60)
+        try:
+            target.sendall(data)
+        except OSError:
+            pass
+
     def pump(self, source, target, is_request):
         try:
             while data := source.recv(65536):
+                if is_request and self.late and self.late in data:
+                    self.seen += 1
+                    threading.Thread(target=self.deliver, args=(data, target), daemon=True).start()
+                    continue
                 if is_request and self.lost and self.lost in data:
                     self.seen += 1
                     # It arrives, and its answer does not.
@@ -288,6 +301,46 @@ def test_a_change_that_nothing_is_known_of_is_said_to_be_that(openldap, relay, w
     finally:
         openldap.url = config_url
     assert content(openldap) == before
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["arrives", "never"])
+@pytest.mark.parametrize("kind", ["delete", "modify", "rename"])
+def test_a_change_whose_answer_is_late_keeps_its_undo_record(openldap, relay, writing, tmp_path, kind, arrives):
+    """After the time limit the entry is as before, and the change may still arrive: that it is there proves nothing."""
+    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
+    path, before = f"/Users/{user(service, 'eve')}", content(openldap)
+    dn = people.EVE.dn().encode()
+    relay.late = {"delete": b"\x4a" + bytes([len(dn)]) + dn, "modify": b"unusual-name", "rename": b"\x04\x0auid=evelyn\x01"}[kind]
+    if kind == "delete":
+        answer = scim(service, "DELETE", path, timeout=90)
+    else:
+        operation = {"path": "userName", "value": "evelyn"} if kind == "rename" else {"path": "displayName", "value": "unusual-name"}
+        answer = scim(service, "PATCH", path, {"schemas": [PATCH], "Operations": [{"op": "replace", **operation}]}, timeout=90)
+    assert answer.status_code == 503 and relay.seen == 1, answer.text
+    assert content(openldap) == before
+    # The caller's time limit may be over before the service has looked, and given up.
+    wait_until(lambda: undo_files(service) and not list((tmp_path / "undo").rglob("*.journal")), what="the undo file")
+    [file] = undo_files(service)
+    if arrives:
+        relay.released.set()
+        wait_until(lambda: content(openldap) != before, what="the late change")
+    config_url, openldap.url = openldap.url, service.config["server_url"]
+    relay.late = None
+    try:
+        undo(openldap, file, tmp_path, "--another-server")
+    finally:
+        openldap.url = config_url
+    assert content(openldap) == before
+
+
+def test_a_name_that_the_server_cannot_store_is_not_an_outage(openldap, writing):
+    """slapd answers `other` to a name that is too long for its database: nobody should try that again for ever."""
+    service = writing(openldap)
+    for path, body in (("/Users", {"schemas": [USER], "userName": "a" * 600, "name": {"familyName": "a"}}),
+                       ("/Groups", {"schemas": [GROUP], "displayName": "g" * 600})):
+        answer = scim(service, "POST", path, body)
+        assert answer.status_code in (400, 502) and "retry-after" not in answer.headers, answer.text
+    assert undo_files(service) == []
 
 
 def test_a_caller_that_goes_away_does_not_interrupt_a_write(openldap, relay, writing, tmp_path):

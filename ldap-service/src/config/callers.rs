@@ -114,6 +114,8 @@ pub struct JwtConfig {
     pub algorithms: Vec<Algorithm>,
     /// The claim with the login name. Default: `preferred_username`.
     pub username_claim: String,
+    /// A claim that only tokens of programs have, with the client id. `None`: such tokens are known by the forms of providers.
+    pub client_claim: Option<String>,
     /// How far clocks may differ, in seconds. Default: 60.
     pub leeway_seconds: u64,
     /// The keys; `None`: found by the issuer's discovery document.
@@ -128,6 +130,7 @@ struct RawJwt {
     audience: Option<String>,
     algorithms: Option<Vec<String>>,
     username_claim: Option<String>,
+    client_claim: Option<String>,
     leeway_seconds: Option<u64>,
     jwks_url: Option<String>,
     ca_file: Option<PathBuf>,
@@ -135,8 +138,16 @@ struct RawJwt {
 
 impl JwtConfig {
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
-        let known =
-            ["issuer", "audience", "algorithms", "username_claim", "leeway_seconds", "jwks_url", "ca_file"];
+        let known = [
+            "issuer",
+            "audience",
+            "algorithms",
+            "username_claim",
+            "client_claim",
+            "leeway_seconds",
+            "jwks_url",
+            "ca_file",
+        ];
         let Some(raw) = parts::object::<RawJwt>(values, "jwt", &known)? else { return Ok(None) };
         let needed = |name: &str, value: Option<String>, expected: &str| {
             value
@@ -175,6 +186,7 @@ impl JwtConfig {
             audience,
             algorithms,
             username_claim: raw.username_claim.unwrap_or_else(|| "preferred_username".to_owned()),
+            client_claim: raw.client_claim.filter(|claim| !claim.trim().is_empty()),
             leeway_seconds: raw.leeway_seconds.unwrap_or(60),
             jwks_url: raw.jwks_url,
             ca_file: raw.ca_file,

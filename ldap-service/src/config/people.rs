@@ -173,6 +173,11 @@ struct RawRole {
 const PEOPLE: &str = "(objectClass=person)";
 const GROUPS: &str = "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=group)(objectClass=posixGroup))";
 
+/// Whether a filter is a default: those name classes of several servers, of which no server has all.
+pub(crate) fn is_default_filter(filter: &Filter) -> bool {
+    [PEOPLE, GROUPS].contains(&filter.to_string().as_str())
+}
+
 /// Returns the pairs of a `scim` part.
 fn scim(path: &str, map: Map<String, Value>) -> Result<Vec<(String, String)>, SettingsError> {
     let pair = |(name, value): (String, Value)| match value {

@@ -16,6 +16,7 @@ use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest
 use tokio::sync::mpsc;
 
 use super::shared::{END, HEAD};
+use crate::filter::SafeFilter;
 
 /// The size from which a piece of the body is sent.
 const PIECE: usize = 64 * 1024;
@@ -28,7 +29,7 @@ pub struct Export {
     /// The bases, none of them below another.
     pub bases: Vec<String>,
     /// The filter of the entries.
-    pub filter: Filter,
+    pub filter: SafeFilter,
 }
 
 /// The pieces of the body. An error ends it: what was sent is not whole.
@@ -88,7 +89,9 @@ impl Export {
     }
 
     async fn search(&self, base: &str, directory: &Directory) -> Result<SearchStream, DirectoryError> {
-        directory.search(SearchRequest::new(base, Scope::Subtree, self.filter.clone(), &["*"])).await
+        directory
+            .search(SearchRequest::new(base, Scope::Subtree, Filter::from(self.filter.clone()), &["*"]))
+            .await
     }
 }
 

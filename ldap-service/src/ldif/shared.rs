@@ -2,7 +2,6 @@
 
 use ldap_directory::Directory;
 use ldap_directory::dn::DnKey;
-use ldap_directory::filter::Filter;
 
 use crate::config::Config;
 use crate::error::ApiError;
@@ -47,51 +46,4 @@ pub(crate) fn chosen_bases(
         return Err(ApiError::new(http::StatusCode::FORBIDDEN, "out_of_scope", detail));
     }
     Ok(vec![asked.to_owned()])
-}
-
-/// Parses and checks the filter of an export. A filter on a secret attribute would tell its values by what it finds.
-///
-/// # Errors
-/// It is not a filter, has too many comparisons, or names a secret attribute.
-pub(crate) fn checked_filter(
-    text: Option<&str>,
-    most_terms: usize,
-    directory: &Directory,
-) -> Result<Filter, ApiError> {
-    let Some(text) = text else { return Ok(Filter::Present("objectClass".to_owned())) };
-    let filter = Filter::parse(text)
-        .map_err(|e| ApiError::bad_request("invalid_filter", format!("filter (RFC 4515): {e}")))?;
-    if terms(&filter) > most_terms {
-        let detail = format!("the filter has more than {most_terms} comparisons (limits.filter_terms)");
-        return Err(ApiError::bad_request("filter_too_large", detail));
-    }
-    let secrets = directory.secret_attributes();
-    if let Some(name) = filter.attributes().into_iter().find(|name| secrets.contains(name)) {
-        let detail = format!("`{name}` holds a secret, and is not compared");
-        return Err(ApiError::bad_request("secret_attribute", detail).with("attribute", name.into()));
-    }
-    Ok(filter)
-}
-
-/// Returns the number of comparisons of a filter.
-fn terms(filter: &Filter) -> usize {
-    match filter {
-        Filter::And(all) | Filter::Or(all) => all.iter().map(terms).sum::<usize>().max(1),
-        Filter::Not(inner) => terms(inner),
-        _ => 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comparisons_are_counted() {
-        for (text, count) in
-            [("(uid=a)", 1), ("(&(uid=a)(|(cn=b)(!(sn=c))))", 3), ("(&)", 1), ("(|(a=1)(a=2)(a=3)(a=4))", 4)]
-        {
-            assert_eq!(terms(&Filter::parse(text).unwrap()), count, "{text}");
-        }
-    }
 }

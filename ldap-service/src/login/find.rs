@@ -50,6 +50,11 @@ pub(super) fn name_filter(users: &UsersConfig, vendor: Vendor, name: &str) -> Fi
     Filter::And(vec![users.filter.clone(), named])
 }
 
+/// Whether a text can be a login name.
+pub(super) fn can_be_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= LONGEST_NAME
+}
+
 /// Finds the entry of a login name.
 ///
 /// # Errors
@@ -59,7 +64,7 @@ pub(super) async fn by_name(
     directory: &Directory,
     name: &str,
 ) -> Result<Fitting, DirectoryError> {
-    if name.trim().is_empty() || name.len() > LONGEST_NAME {
+    if !can_be_name(name) {
         return Ok(Fitting::None);
     }
     search(users, directory, name_filter(users, directory.root_dse().vendor, name)).await

@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 use super::account::PASSWORD_TIMES;
 use super::find;
 use super::roles::Membership;
-use crate::config::{Config, Scope};
+use crate::config::{Scope, UsersConfig};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct User {
-    /// The immutable id of the entry, the same as in SCIM; empty if the directory has none.
+    /// The immutable id of the entry, the same as in SCIM. Never empty: it is the key of applications.
     pub id: String,
     /// The login name as the entry spells it, whatever was typed.
     pub username: String,
@@ -37,12 +37,12 @@ pub struct User {
 }
 
 impl User {
-    pub(super) fn of(config: &Config, directory: &Directory, entry: &Entry, membership: Membership) -> Self {
+    pub(super) fn of(id: String, username: String, entry: &Entry, membership: Membership) -> Self {
         let text = |name: &str| entry.first_text(name).map(str::to_owned);
         let Membership { groups, roles, scopes } = membership;
         Self {
-            id: find::id(directory, entry).unwrap_or_default(),
-            username: username(config, directory, entry),
+            id,
+            username,
             display_name: text("displayName").or_else(|| text("cn")),
             email: text("mail"),
             dn: entry.dn.clone(),
@@ -54,25 +54,21 @@ impl User {
     }
 }
 
-/// Returns the entry's own login name: of the first login attribute that it has; of several values the one in its RDN, else the first in
-/// their order, so that an application always sees the same one (trap 11).
-fn username(config: &Config, directory: &Directory, entry: &Entry) -> String {
+/// Returns the entry's own login name: of the first login attribute; of several values the one in its RDN, else the first in their order,
+/// so that an application always sees the same one (trap 11). `None` without the attribute: a value of another one may be somebody else's
+/// name.
+pub(super) fn username(users: &UsersConfig, directory: &Directory, entry: &Entry) -> Option<String> {
     let schema = directory.schema();
-    let attributes = find::login_attributes(&config.users, directory.root_dse().vendor);
-    for attribute in &attributes {
-        let mut values: Vec<&str> = schema
-            .values_of(entry, attribute)
-            .iter()
-            .filter_map(|value| std::str::from_utf8(value).ok())
-            .collect();
-        values.sort_unstable();
-        let in_rdn = Dn::parse(&entry.dn).ok().and_then(|dn| dn.rdns.into_iter().next()).and_then(|rdn| {
-            let ava = rdn.avas.into_iter().find(|ava| schema.same_description(&ava.attribute, attribute))?;
-            values.iter().find(|value| schema.values_match(attribute, value.as_bytes(), &ava.value)).copied()
-        });
-        if let Some(value) = in_rdn.or_else(|| values.first().copied()) {
-            return value.to_owned();
-        }
-    }
-    String::new()
+    let attribute = find::login_attributes(users, directory.root_dse().vendor).into_iter().next()?;
+    let mut values: Vec<&str> = schema
+        .values_of(entry, &attribute)
+        .iter()
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .collect();
+    values.sort_unstable();
+    let in_rdn = Dn::parse(&entry.dn).ok().and_then(|dn| dn.rdns.into_iter().next()).and_then(|rdn| {
+        let ava = rdn.avas.into_iter().find(|ava| schema.same_description(&ava.attribute, &attribute))?;
+        values.iter().find(|value| schema.values_match(&attribute, value.as_bytes(), &ava.value)).copied()
+    });
+    in_rdn.or_else(|| values.first().copied()).map(str::to_owned)
 }

@@ -19,6 +19,9 @@ use crate::error::ApiError;
 use crate::login::{Credentials, LoggedIn, Login, User};
 use crate::service::{App, Client, Current, Service};
 
+use super::body;
+use crate::tokens::unique_json;
+
 pub(super) mod forward;
 mod identity_headers;
 pub(super) mod page;
@@ -75,8 +78,7 @@ impl LoginRequest {
     fn parse(body: &Bytes) -> Result<Self, ApiError> {
         let wrong = |detail: String| ApiError::bad_request("invalid_request", detail);
         // Without the values: one of them is a password.
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|e| wrong(format!("the body is not JSON: line {}", e.line())))?;
+        let value = unique_json(body).map_err(wrong)?;
         let Value::Object(mut members) = value else {
             return Err(wrong("the body must be an object with `username` and `password`".into()));
         };
@@ -106,6 +108,7 @@ impl LoginRequest {
         (status = 401, description = "The name or the password is wrong: `invalid_credentials`", body = Value, content_type = "application/problem+json"),
         (status = 403, description = "The password is right, and the account cannot be used: `password_expired`, `password_must_change`, `account_disabled`, `account_expired`, `not_at_this_time`, `not_from_here`", body = Value, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Value, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Value, content_type = "application/problem+json"),
         (status = 429, description = "Too many logins have failed: `too_many_attempts`, with `Retry-After`", body = Value, content_type = "application/problem+json"),
         (status = 503, description = "The directory cannot tell: nothing is known about the password", body = Value, content_type = "application/problem+json")
 ))]
@@ -116,6 +119,7 @@ pub(super) async fn login(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<LoginAnswer>, ApiError> {
+    body::must_be_json(&headers)?;
     let request = LoginRequest::parse(&body)?;
     let is_trusted = match caller::bearer(&headers) {
         Some(_) => caller::identify(&service, &client, &headers).await?.scopes.contains(&Scope::Login),
@@ -132,7 +136,7 @@ pub(super) async fn login(
 
 /// Who a token or a session belongs to
 ///
-/// The token is verified, or the cookie of the session; then the user is looked up, and must be enabled.
+/// The cookie of the session is verified, else the token; then the user is looked up, and must be enabled.
 #[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", security(("bearer" = []), ("session" = [])), responses(
     (status = 200, description = "The user", body = UserAnswer),
     (status = 401, description = "No valid token or session", body = Value, content_type = "application/problem+json"),
@@ -144,10 +148,7 @@ pub(super) async fn me(
     client: Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let user = match caller::bearer(&headers) {
-        Some(_) => user_of_token(&service, &client, &headers).await?,
-        None => user_of_session(&service, &client, &headers).await?,
-    };
+    let user = proven(&service, &client, &headers).await?.ok_or_else(ApiError::unauthorized)?;
     Ok(Json(UserAnswer { user }).into_response())
 }
 
@@ -165,6 +166,39 @@ async fn check(app: &App, service: &Service, credentials: Credentials<'_>) -> Re
     };
     app.metrics().login(outcome);
     checked
+}
+
+/// Returns the user of a request by what proves it without a password: the cookie of a session; else a bearer token. `None` if there is
+/// neither.
+///
+/// The session comes first: what else the page sends in `Authorization` may be the application's own, and is not looked at.
+///
+/// # Errors
+/// Neither is valid; or the directory cannot tell.
+async fn proven(service: &Service, client: &Client, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
+    let of_session = match service.sessions.of(headers, client.is_secure) {
+        Some(_) => match user_of_session(service, client, headers).await {
+            Ok(user) => return Ok(Some(user)),
+            // It may be valid.
+            Err(error) if error.status.is_server_error() => return Err(error),
+            Err(error) => Some(error),
+        },
+        None => None,
+    };
+    if caller::bearer(headers).is_some() {
+        let of_token = user_of_token(service, client, headers).await;
+        return match (of_token, of_session) {
+            (Ok(user), _) => Ok(Some(user)),
+            // Why the account of the session cannot be used says more than that the token is another's.
+            (Err(error), Some(why)) if error.status == StatusCode::UNAUTHORIZED => Err(why),
+            (Err(error), _) => Err(error),
+        };
+    }
+    match of_session {
+        Some(_) if basic(headers).is_some() => Ok(None),
+        Some(error) => Err(error),
+        None => Ok(None),
+    }
 }
 
 /// Returns the user of a bearer token.
@@ -249,6 +283,7 @@ mod tests {
         for text in ["", "[]", "{}", r#"{"username": "a"}"#, r#"{"username": 1, "password": "b"}"#, "\u{0}"] {
             assert_eq!(fails(text), Some("invalid_request"), "{text}");
         }
+        assert_eq!(fails(r#"{"username": "a", "username": "c", "password": "b"}"#), Some("invalid_request"));
         let read = parse(r#"{"username": "a", "password": "b", "remember": true}"#).ok().unwrap();
         assert_eq!((read.username.as_str(), read.password.as_str()), ("a", "b"));
     }

@@ -5,12 +5,13 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::tokens::unique_json;
 
-/// Returns the object of a body in JSON.
+/// Checks that a body is of type JSON. A web page elsewhere can make a browser send other types unasked.
 ///
 /// # Errors
-/// 415 for another media type, 400 for what is not an object.
-pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, ApiError> {
+/// 415 for another media type, and without one.
+pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
     let is_json = |kind: &str| {
         let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -20,8 +21,18 @@ pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Va
         let detail = "the body must be JSON: Content-Type: application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
     }
-    serde_json::from_slice(body).map_err(|e| {
-        let detail = format!("the body is not a JSON object (line {}, column {})", e.line(), e.column());
-        ApiError::bad_request("invalid_body", detail)
-    })
+    Ok(())
+}
+
+/// Returns the object of a body in JSON.
+///
+/// # Errors
+/// 415 for another media type, 400 for what is not an object.
+pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, ApiError> {
+    must_be_json(headers)?;
+    match unique_json(body) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(ApiError::bad_request("invalid_body", "the body is not a JSON object")),
+        Err(detail) => Err(ApiError::bad_request("invalid_body", detail)),
+    }
 }

@@ -6,10 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use ldap_directory::Directory;
+use ldap_directory::client::probe::Grade;
 use serde_json::{Value, json};
 
 use super::schemas::{HealthReport, Live, Problem, Ready};
 use crate::caller::Caller;
+use crate::check::{self, Finding};
 use crate::config::Scope;
 use crate::error::ApiError;
 use crate::service::{App, Current, Service};
@@ -27,15 +30,16 @@ pub(super) async fn live() -> Json<Value> {
 
 /// Requests can be answered now
 #[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "health", responses(
-    (status = 200, description = "The directory answers, and accepts the service's own bind", body = Ready),
+    (status = 200, description = "The directory answers, accepts the service's own bind, and has what logins need", body = Ready),
     (status = 503, description = "It does not, or the process is stopping; or there are too many requests (a `Problem`)", content(
         (Ready = "application/json"), (Problem = "application/problem+json"))
     )
 ))]
 pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> Response {
     // Anybody may ask, as often as they like: without reasons, and the directory is asked once a second.
-    let answers =
-        service.readiness.get(|| async { checks(&service).await.iter().all(|check| check["ok"] == true) });
+    let answers = service.readiness.get(|| async {
+        checks(&service).await.iter().all(|check| check["ok"] == true) && can_log_in(&service).await
+    });
     let is_ready = answers.await && !app.is_stopping();
     answer(is_ready, json!({"status": if is_ready { "ready" } else { "not_ready" }}))
 }
@@ -59,7 +63,12 @@ pub(super) async fn report(
 
 /// Returns the health report.
 pub(super) async fn status(app: &App, service: &Service) -> Value {
-    let checks = checks(service).await;
+    let mut checks = checks(service).await;
+    if checks.iter().all(|check| check["ok"] == true)
+        && let Ok(directory) = service.directory.get()
+    {
+        checks.extend(configuration(service, &directory).await);
+    }
     let is_healthy = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
     json!({
         "status": if is_healthy { "healthy" } else { "unhealthy" },
@@ -123,6 +132,31 @@ async fn checks(service: &Service) -> Vec<Value> {
         json!({"name": "schema", "ok": !schema.is_empty(),
             "detail": format!("{} attribute types, {} classes", schema.attribute_types().len(), schema.object_classes().len())}),
     ]
+}
+
+/// Whether logins can succeed: a configuration with which every right password is refused is not ready.
+async fn can_log_in(service: &Service) -> bool {
+    if !service.config.auth_enabled {
+        return true;
+    }
+    let Ok(directory) = service.directory.get() else { return false };
+    let checked = tokio::time::timeout(PATIENCE, check::logins(&service.config, &directory)).await;
+    matches!(checked, Ok(Ok(found)) if found.iter().all(|finding| finding.grade != Grade::Failed))
+}
+
+/// Returns the checks of the configuration against the directory.
+async fn configuration(service: &Service, directory: &Directory) -> Vec<Value> {
+    match tokio::time::timeout(PATIENCE, check::all(&service.config, directory)).await {
+        // The base of the users is among the checks before.
+        Ok(Ok(found)) => {
+            found.iter().filter(|finding| finding.name != "users.base_dn").map(Finding::to_json).collect()
+        }
+        Ok(Err(error)) => vec![json!({"name": "search", "ok": false, "detail": error.to_string()})],
+        Err(_) => {
+            let detail = format!("no answer within {} s", PATIENCE.as_secs());
+            vec![json!({"name": "search", "ok": false, "detail": detail})]
+        }
+    }
 }
 
 fn milliseconds(time: Duration) -> u64 {

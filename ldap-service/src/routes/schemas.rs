@@ -143,7 +143,7 @@ pub(super) struct HealthReport {
     auth_enabled: bool,
     /// Whether the service may change the directory.
     writes_enabled: bool,
-    /// Connect, bind, search, schema. After the first that fails, no others follow.
+    /// Connect, bind, search, schema, and the configuration against the directory. After an outage, no others follow.
     checks: Vec<HealthCheck>,
 }
 
@@ -160,7 +160,7 @@ pub(super) enum HealthStatus {
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "for the document")]
 pub(super) struct HealthCheck {
-    /// `connect`, `bind`, `search` or `schema`.
+    /// `connect`, `bind`, `search`, `schema`, or what of the configuration was checked, as `login_attributes`.
     name: String,
     /// Whether it succeeded.
     ok: bool,
@@ -168,6 +168,8 @@ pub(super) struct HealthCheck {
     detail: String,
     /// How long it took.
     milliseconds: Option<u64>,
+    /// For checks of the configuration: `ok`, `warning` (with `ok: true`), `failed` or `unknown`.
+    result: Option<String>,
 }
 
 /// An operation of the plugin.

@@ -105,10 +105,8 @@ impl Asked {
             let detail = "the body must be JSON: Content-Type: application/scim+json";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
-        serde_json::from_slice(body).map_err(|e| {
-            let detail = format!("the body is not JSON (line {}, column {})", e.line(), e.column());
-            ScimError::new(ScimType::InvalidSyntax, detail).into()
-        })
+        crate::tokens::unique_json(body)
+            .map_err(|detail| ScimError::new(ScimType::InvalidSyntax, detail).into())
     }
 
     async fn list(&self, resource: ResourceType) -> Result<Response, ApiError> {

@@ -43,6 +43,15 @@ pub struct Operation {
     pub value: Option<Value>,
 }
 
+/// Returns what an operation with a value does. Null is "not assigned" (RFC 7643 section 2.5), as if the value were left out: `replace` by
+/// it is `remove` without a value, with the guards of that, and `add` of it adds nothing.
+pub(super) fn unassigned(op: Op, value: Option<&Value>) -> (Op, Option<&Value>) {
+    match (op, value) {
+        (Op::Replace, Some(Value::Null)) => (Op::Remove, None),
+        (op, value) => (op, value),
+    }
+}
+
 /// Parses the body of a PATCH request.
 ///
 /// # Errors

@@ -6,16 +6,18 @@
 mod element;
 mod leaf;
 
-use ldap_directory::Vendor;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, Vendor};
 use serde_json::Value;
 
 use super::definitions;
 use super::error::ScimError;
 use super::filter::{AttrPath, Expr, Operator};
 use super::mapping::{Active, Attribute, Field, Mapping, Source};
+use crate::error::ApiError;
+use crate::filter::SafeFilter;
 
 /// A filter after what is known without the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -356,12 +358,15 @@ fn refused(path: &AttrPath, reason: &str) -> ScimError {
 }
 
 /// Returns the filter of a resource type's entries that also match a translated filter; `None` if none can.
-pub fn within(entries: &Filter, truth: Truth) -> Option<Filter> {
-    match truth {
+///
+/// # Errors
+/// It asks about a secret.
+pub fn within(entries: &Filter, truth: Truth, directory: &Directory) -> Result<Option<SafeFilter>, ApiError> {
+    Ok(match truth {
         Truth::Never => None,
-        Truth::Always => Some(entries.clone()),
-        Truth::Filter(filter) => Some(Filter::And(vec![entries.clone(), filter])),
-    }
+        Truth::Always => Some(SafeFilter::within(entries, None)),
+        Truth::Filter(filter) => Some(SafeFilter::within(entries, Some(SafeFilter::of(filter, directory)?))),
+    })
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl CursorKey {
     /// The file cannot be read.
     pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
         let mut hash = Sha256::new_with_prefix(b"ldap-service cursors\0");
-        hash.update(ldap_directory::file::read(path)?);
+        hash.update(crate::sessions::key_file(path)?);
         Ok(Self(hash.finalize().into()))
     }
 

@@ -22,20 +22,6 @@ impl<'a> Checks<'a> {
         Self { names: KnownNames::new(directory), schema, secrets }
     }
 
-    /// Whether an attribute, one of its other names, or a subtype is secret: `(name=…)` compares with all subtypes of `name`.
-    fn compares_secret(&self, name: &str) -> bool {
-        let is_type = |t: &&ldap_directory::schema::AttributeType| {
-            t.names.iter().any(|name| self.secrets.contains(name)) || self.secrets.contains(&t.oid)
-        };
-        self.is_secret(name)
-            || self
-                .schema
-                .attribute_types()
-                .iter()
-                .filter(is_type)
-                .any(|t| self.schema.is_subtype(&t.oid, name))
-    }
-
     fn is_secret(&self, name: &str) -> bool {
         self.secrets.contains(name) || self.secrets.contains(self.schema.canonical_name(name))
     }
@@ -67,15 +53,7 @@ impl<'a> Checks<'a> {
                     .with("member", "filter".into())
                     .with("attribute", name.into()));
             }
-            if self.compares_secret(name) {
-                return Self::refuse_secret("filter", name);
-            }
             self.unknown("filter", name)?;
-        }
-        if compares_all(filter) {
-            let detail =
-                "`filter`: a comparison without an attribute compares secrets, too; name an attribute";
-            return Err(ApiError::bad_request("secret_attribute", detail).with("member", "filter".into()));
         }
         self.names.unknown_in(filter).first().map_or(Ok(()), |unknown| Err(not_known("filter", unknown)))
     }
@@ -135,32 +113,4 @@ fn not_known(member: &str, unknown: &UnknownName) -> ApiError {
         .with("member", member.into())
         .with("attribute", unknown.name.as_str().into())
         .with("near", unknown.near.first().cloned().into())
-}
-
-/// Whether a filter has a comparison with every attribute (RFC 4511 section 4.5.1.7.7).
-fn compares_all(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(compares_all),
-        Filter::Not(inner) => compares_all(inner),
-        Filter::Extensible { attribute, .. } => attribute.is_none(),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comparison_with_every_attribute_is_found_anywhere() {
-        for (text, is_any) in [
-            ("(:2.5.13.17:=x)", true),
-            ("(:dn:2.5.13.17:=x)", true),
-            ("(&(cn=x)(|(a=b)(!(:2.5.13.2:=x))))", true),
-            ("(&(cn:2.5.13.2:=x)(|(a=b)(!(cn:dn:=x))))", false),
-            ("(&)", false),
-        ] {
-            assert_eq!(compares_all(&Filter::parse(text).unwrap()), is_any, "{text}");
-        }
-    }
 }

@@ -226,6 +226,9 @@ fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
     let from_proxy = is_trusted(&peer.address);
     let text = |name: &str| headers.get(name).filter(|_| from_proxy).and_then(|value| value.to_str().ok());
     let mut address = peer.address;
+    // The trusted proxies: the last one is the peer.
+    let mut hops = 1;
+    let mut known = 0;
     if from_proxy {
         // From right to left: what a trusted proxy has written about its peer.
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -233,20 +236,32 @@ fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
         for text in all.into_iter().rev() {
             let Some(next) = address_of(text.trim()) else { break };
             address = next;
+            known += 1;
+            hops = known;
             if !is_trusted(&address) {
                 break;
             }
         }
     }
+    let forwarded = |name: &str| of_first_proxy(headers, name, hops).filter(|_| from_proxy);
     let own_host = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
     Client {
         address: canonical(address),
         is_secure: peer.is_secure
-            || text("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            || forwarded("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
         certificate: peer.certificate.clone(),
         request_id: text(REQUEST_ID).filter(|id| is_request_id(id)).map_or_else(new_request_id, Arc::from),
-        host: text("x-forwarded-host").or_else(own_host).map(Arc::from),
+        host: forwarded("x-forwarded-host").or_else(own_host).map(Arc::from),
     }
+}
+
+/// Returns the value of a header that the first of the trusted proxies (`hops`, from the right) has written. Each proxy adds its own
+/// (Apache), or only one writes it; what is left of it is the client's own.
+fn of_first_proxy<'h>(headers: &'h HeaderMap, name: &str, hops: usize) -> Option<&'h str> {
+    let lists = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let all: Vec<&str> =
+        lists.flat_map(|list| list.split(',')).map(str::trim).filter(|v| !v.is_empty()).collect();
+    all.get(all.len().saturating_sub(hops)).copied()
 }
 
 /// Returns an IPv4 address for an IPv6 one that stands for it.
@@ -272,7 +287,7 @@ fn new_request_id() -> Arc<str> {
 mod tests {
     use super::*;
 
-    fn of(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {
+    fn client_of(peer: &str, trusted: &[&str], sent: &[(&'static str, &str)]) -> Client {
         let resolved = crate::settings::TABLE.resolve(&[], &std::collections::BTreeMap::new()).unwrap();
         let mut values = resolved.values;
         values.insert("server_url".into(), "ldap://localhost".into());
@@ -280,11 +295,41 @@ mod tests {
         values.insert("trusted_proxies".into(), trusted.into());
         let config = Config::from_settings(&values, &mut Vec::new()).unwrap();
         let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
+        for (name, value) in sent {
+            headers.append(*name, value.parse().unwrap());
         }
         let peer = Peer { address: peer.parse().unwrap(), is_secure: false, certificate: None };
-        client(&config, &peer, &headers).address.to_string()
+        client(&config, &peer, &headers)
+    }
+
+    fn of(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {
+        let sent: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
+        client_of(peer, trusted, &sent).address.to_string()
+    }
+
+    #[test]
+    fn the_host_is_what_the_first_trusted_proxy_was_asked_for() {
+        let of = |trusted: &[&str], addresses: &str, hosts: &[&str], schemes: &str| {
+            let mut sent =
+                vec![("host", "own"), ("x-forwarded-for", addresses), ("x-forwarded-proto", schemes)];
+            sent.extend(hosts.iter().map(|host| ("x-forwarded-host", *host)));
+            let client = client_of("127.0.0.1", trusted, &sent);
+            (client.host.as_deref().unwrap().to_owned(), client.is_secure)
+        };
+        let (one, two) = (["127.0.0.1"], ["127.0.0.1", "10.0.0.0/8"]);
+        let host = |host: &str, is_secure| (host.to_owned(), is_secure);
+        assert_eq!(of(&[], "192.0.2.7", &["a"], "https"), host("own", false), "nobody is trusted");
+        assert_eq!(of(&one, "192.0.2.7", &["a"], "https"), host("a", true));
+        // Two proxies, and each adds its own.
+        assert_eq!(of(&two, "192.0.2.7, 10.0.0.1", &["a, inner"], "https, http"), host("a", true));
+        assert_eq!(of(&two, "192.0.2.7, 10.0.0.1", &["a", "inner"], "http, https"), host("a", false));
+        // The client's own come first.
+        assert_eq!(of(&one, "192.0.2.7", &["evil, a"], "https, http"), host("a", false));
+        assert_eq!(of(&two, "192.0.2.7, 10.0.0.1", &["evil, a, inner"], "https"), host("a", true));
+        // The second proxy passes on what the first one wrote.
+        assert_eq!(of(&two, "192.0.2.7, 10.0.0.1", &["a"], "https"), host("a", true));
+        assert_eq!(of(&one, "nonsense", &["evil, a"], "https"), host("a", true));
+        assert_eq!(of(&one, "192.0.2.7", &[], ""), host("own", false));
     }
 
     #[test]

@@ -8,8 +8,12 @@ use serde_json::{Map, Value};
 
 /// Parses an object; `None` for other JSON, for none, and for one with a name twice.
 pub(super) fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice::<Unique>(text).ok()?;
-    serde_json::from_slice(text).ok()
+    if has_unique_names(text) { serde_json::from_slice(text).ok() } else { None }
+}
+
+/// Whether a text is JSON, and no object in it has a name twice.
+pub(super) fn has_unique_names(text: &[u8]) -> bool {
+    serde_json::from_slice::<Unique>(text).is_ok()
 }
 
 /// JSON without a name twice. The value is not kept.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use ldap_directory::protocol::result_code;
 
 use crate::error::ApiError;
 
@@ -40,6 +41,9 @@ pub enum WriteErrorKind {
     DeletesUsedUp,
     /// The undo file cannot be written: nothing was changed. 507 `undo_unavailable`.
     Undo,
+    /// The directory answers, and refuses the change for a reason that is not known to be the record's: its own text says which. 502
+    /// `directory_refused`.
+    Refused,
     /// The directory is down, or cannot now. 503 `directory_unavailable`.
     Unavailable,
     /// It is not known whether the change was made. 503 `outcome_unknown`. It must not be sent again before the entry was read.
@@ -66,6 +70,7 @@ impl WriteErrorKind {
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
             WriteErrorKind::Internal => 500,
+            WriteErrorKind::Refused => 502,
             WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown => 503,
             WriteErrorKind::Undo => 507,
         }
@@ -88,6 +93,7 @@ impl WriteErrorKind {
             WriteErrorKind::Disabled => "writes_disabled",
             WriteErrorKind::TooManyDeletes | WriteErrorKind::DeletesUsedUp => "max_deletes",
             WriteErrorKind::Undo => "undo_unavailable",
+            WriteErrorKind::Refused => "directory_refused",
             WriteErrorKind::Unavailable => "directory_unavailable",
             WriteErrorKind::OutcomeUnknown => "outcome_unknown",
             WriteErrorKind::Internal => "internal",
@@ -164,7 +170,7 @@ impl From<WriteError> for ApiError {
             answer = answer.with("attribute", attribute.into());
         }
         if let Some(code) = error.result_code {
-            answer = answer.with("result_code", code.into());
+            answer = answer.with("result_code", result_code::name(code).into());
         }
         if !error.groups.is_empty() {
             answer = answer.with("groups", error.groups.into());

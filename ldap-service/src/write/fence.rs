@@ -1,5 +1,5 @@
-//! The fence around what may be written: nothing outside the bases, no protected entry. Every change passes it, the planned
-//! ones and those that are sent.
+//! The fence around what may be written: nothing outside the bases, no protected entry, no protected attribute, be it in a name. Every
+//! change passes it, the planned ones and those that are sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,15 +8,15 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
-use ldap_directory::schema::Schema;
 use target_ldap::write::gate::ChangeGate;
 
+use super::attributes::AttributeGuard;
 use super::{ResourceKind, WriteError, WriteErrorKind};
 
 /// Where entries may be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Territory {
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) attributes: AttributeGuard,
     /// The base of each kind.
     pub(crate) bases: Vec<(ResourceKind, DnKey)>,
     /// Entries that are never changed, nor renamed or deleted with an entry above them.
@@ -25,7 +25,7 @@ pub(crate) struct Territory {
 
 impl Territory {
     pub(crate) fn key(&self, dn: &str) -> Result<DnKey, WriteError> {
-        DnKey::parse(dn, &self.schema)
+        DnKey::parse(dn, &self.attributes.schema)
             .map_err(|e| WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}")))
     }
 
@@ -53,8 +53,16 @@ impl Territory {
         Err(WriteError::new(WriteErrorKind::OutOfScope, format!("`{dn}` is not below {of}")))
     }
 
-    /// Checks a change of an entry of a kind (`None`: of any).
-    pub(crate) fn check(&self, change: &Change, kind: Option<ResourceKind>) -> Result<(), WriteError> {
+    /// Checks a change of an entry of a kind (`None`: of any). `own`: protected attributes that the service's rule writes.
+    ///
+    /// # Errors
+    /// It is not made: for the place of the entry, for the entry, or for an attribute.
+    pub(crate) fn check(
+        &self,
+        change: &Change,
+        kind: Option<ResourceKind>,
+        own: &[String],
+    ) -> Result<(), WriteError> {
         let dn = change.dn();
         let key = self.key(dn)?;
         self.inside(dn, &key, kind)?;
@@ -74,9 +82,16 @@ impl Territory {
         if let Change::Rename { new_rdn, new_superior, .. } = change {
             let above = new_superior.clone().unwrap_or_else(|| parent(dn));
             let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
-            self.inside(&new, &self.key(&new)?, kind)?;
+            let new_key = self.key(&new)?;
+            self.inside(&new, &new_key, kind)?;
+            // A user below groups.base_dn is no user any more: that is a deletion which no guard counts.
+            let before = self.kinds_of(&key);
+            if !self.kinds_of(&new_key).iter().any(|kind| before.contains(kind)) {
+                let detail = format!("`{dn}` would leave its base: users stay users, and groups stay groups");
+                return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
+            }
         }
-        Ok(())
+        self.attributes.check(change, own)
     }
 }
 
@@ -85,6 +100,8 @@ impl Territory {
 pub(crate) struct Fence {
     territory: Arc<Territory>,
     kind: Option<ResourceKind>,
+    /// Protected attributes that the service's rule writes: passwords, locks.
+    own: Vec<String>,
     /// The condition of the first change.
     condition: Mutex<Option<Filter>>,
     state: Mutex<FenceState>,
@@ -101,12 +118,17 @@ struct FenceState {
 impl Fence {
     pub(crate) fn new(territory: Arc<Territory>, kind: Option<ResourceKind>) -> Fence {
         let (condition, state) = (Mutex::default(), Mutex::default());
-        Fence { territory, kind, condition, state, keeps_changes: true }
+        Fence { territory, kind, own: Vec::new(), condition, state, keeps_changes: true }
     }
 
     /// Sets the condition of the first change. Later changes have none: the first one changes what it is about.
     pub(crate) fn with_condition(self, condition: Option<Filter>) -> Fence {
         Fence { condition: Mutex::new(condition), ..self }
+    }
+
+    /// Sets the protected attributes that the service's rule writes.
+    pub(crate) fn with_own(self, own: Vec<String>) -> Fence {
+        Fence { own, ..self }
     }
 
     /// Does not keep changes, of which an import has many.
@@ -131,7 +153,7 @@ impl Fence {
 
 impl ChangeGate for Fence {
     fn admit(&self, change: &Change) -> Result<Option<Filter>, DirectoryError> {
-        if let Err(refusal) = self.territory.check(change, self.kind) {
+        if let Err(refusal) = self.territory.check(change, self.kind, &self.own) {
             let text = refusal.detail.clone();
             self.state().refusal = Some(refusal);
             return Err(DirectoryError::Operation {
@@ -159,7 +181,9 @@ impl ChangeGate for Fence {
 #[cfg(test)]
 mod tests {
     use ldap_directory::change::{Modification, ModificationKind};
-    use ldap_directory::entry::Entry;
+    use ldap_directory::entry::{Attribute, Entry};
+    use ldap_directory::schema::Schema;
+    use ldap_directory::secret::SecretAttributes;
 
     use super::*;
 
@@ -175,7 +199,9 @@ mod tests {
             key("ou=groups,ou=people,dc=x"),
             key("uid=service,ou=staff,ou=people,dc=x"),
         ];
-        Territory { schema, bases, protected }
+        let secrets = SecretAttributes::of(&["employeeNumber".to_owned()], &schema);
+        let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
+        Territory { attributes, bases, protected }
     }
 
     fn modify(dn: &str) -> Change {
@@ -218,10 +244,73 @@ mod tests {
             (rename(ada, "uid=ida", None), Some(Users), None),
             (rename(ada, "uid=ada", Some("ou=gone,dc=x")), Some(Users), Some(OutOfScope)),
             (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), None, Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=staff,ou=people,dc=x")), None, None),
+            (rename(ada, "uid=a\\00b", None), None, Some(Invalid)),
+            (add("uid=a\\0d\\0ab,ou=people,dc=x"), None, Some(Invalid)),
         ] {
-            let found = territory.check(&change, kind).err().map(|e| e.kind);
+            let found = territory.check(&change, kind, &[]).err().map(|e| e.kind);
             assert_eq!(found, expected, "{change:?} as {kind:?}");
         }
+    }
+
+    #[test]
+    fn no_protected_attribute_is_written_in_any_way() {
+        let territory = territory();
+        let attributes = [
+            "userPassword",
+            "USERPASSWORD",
+            "2.5.4.35",
+            "OID.2.5.4.35",
+            "userPassword;x-a",
+            "employeeNumber",
+            "2.16.840.1.113730.3.1.3",
+            "pwdAccountLockedTime",
+            "creatorsName",
+            "entryUUID",
+            "memberOf",
+            "nTSecurityDescriptor",
+            "1.2.3.4.5",
+            "nobodyKnowsIt",
+        ];
+        let check = |change: &Change, own: &[String]| territory.check(change, None, own).map_err(|e| e.kind);
+        let ada = "uid=ada,ou=people,dc=x";
+        let add = |rdn: &str, attribute: &str| {
+            let attributes = vec![Attribute::new(attribute, vec![b"x".to_vec()])];
+            Change::Add(Entry { dn: format!("{rdn},ou=people,dc=x"), attributes })
+        };
+        let step = |name: &str| {
+            let step = Modification::new(ModificationKind::Delete, name, vec![]);
+            Change::Modify { dn: ada.into(), changes: vec![step] }
+        };
+        assert_eq!(check(&add("uid=a+cn=b", "mail"), &[]), Ok(()));
+        assert_eq!(check(&rename(ada, "uid=a+cn=b", None), &[]), Ok(()));
+        for name in attributes {
+            let own = [name.to_owned()];
+            let mut named = vec![
+                add("uid=a", name),
+                step(name),
+                add(&format!("{name}=x"), "mail"),
+                add(&format!("uid=a+{name}=x"), "mail"),
+                rename(ada, &format!("{name}=x"), None),
+                rename(ada, &format!("uid=a+{name}=x"), None),
+            ];
+            let is_name = !name.contains(';');
+            if !is_name {
+                named.truncate(2);
+            }
+            for (n, change) in named.iter().enumerate() {
+                assert_eq!(check(change, &[]), Err(WriteErrorKind::Mutability), "{change:?}");
+                // The rule's own passwords and locks; never in a name.
+                let expected = if n < 2 { Ok(()) } else { Err(WriteErrorKind::Mutability) };
+                assert_eq!(check(change, &own), expected, "{change:?}");
+            }
+        }
+        let named = "uid=ada+userPassword=hi,ou=people,dc=x";
+        assert_eq!(check(&rename(named, "uid=ada", None), &[]), Err(WriteErrorKind::Mutability));
+        let conflict = "entryUUID=1-2+uid=ada,ou=people,dc=x";
+        assert_eq!(check(&rename(conflict, "uid=ada", None), &[]), Ok(()));
+        assert_eq!(check(&Change::Delete { dn: named.into() }, &[]), Ok(()), "a deletion");
     }
 
     #[test]
@@ -231,7 +320,7 @@ mod tests {
         let fence = fence.with_condition(Some(condition.clone()));
         let change = modify("uid=ada,ou=people,dc=x");
         assert_eq!(fence.admit(&change).unwrap(), Some(condition.clone()));
-        let refused = fence.territory.check(&modify("dc=x"), None);
+        let refused = fence.territory.check(&modify("dc=x"), None, &[]);
         assert!(refused.is_err() && fence.admit(&modify("dc=x")).is_err());
         assert_eq!(fence.refusal().unwrap().kind, WriteErrorKind::OutOfScope);
         let failed = DirectoryError::Operation {

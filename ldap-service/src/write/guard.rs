@@ -103,8 +103,14 @@ fn locked(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads the deletions that still count. Times in the future count, too: the clock may have been set back.
+/// Reads the deletions that still count. Those in the future count for an hour from now: the clock was set back, maybe by years.
 fn read(folder: &Path, now: u64) -> io::Result<Vec<(u64, u64)>> {
+    let counts = all(folder)?.into_iter().filter(|(at, _)| at.saturating_add(WINDOW) > now);
+    Ok(counts.map(|(at, count)| (at.min(now), count)).collect())
+}
+
+/// Reads the state as it is.
+fn all(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
     let text = match std::fs::read_to_string(folder.join(STATE_FILE)) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -115,9 +121,7 @@ fn read(folder: &Path, now: u64) -> io::Result<Vec<(u64, u64)>> {
         Some((at.parse().ok()?, count.parse().ok()?))
     };
     let lines: Option<Vec<(u64, u64)>> = text.lines().map(parse).collect();
-    let lines =
-        lines.ok_or_else(|| io::Error::other("its content is not valid; remove the file to begin anew"))?;
-    Ok(lines.into_iter().filter(|(at, _)| at.saturating_add(WINDOW) > now).collect())
+    lines.ok_or_else(|| io::Error::other("its content is not valid; remove the file to begin anew"))
 }
 
 fn write(folder: &Path, lines: &[(u64, u64)]) -> io::Result<()> {
@@ -139,6 +143,8 @@ fn reserve(folder: &Path, max: u64, count: u64, now: u64) -> io::Result<Result<R
             over == 0
         });
         let until = enough.map_or(WINDOW, |(at, _)| at.saturating_add(WINDOW).saturating_sub(now));
+        // Times that were in the future begin to pass.
+        write(folder, &lines)?;
         return Ok(Err(until.clamp(1, WINDOW)));
     }
     lines.push((now, count));
@@ -148,7 +154,8 @@ fn reserve(folder: &Path, max: u64, count: u64, now: u64) -> io::Result<Result<R
 
 fn release(folder: &Path, reservation: &Reservation, unused: u64) -> io::Result<()> {
     let _lock = locked(folder)?;
-    let mut lines = read(folder, reservation.at)?;
+    // Later ones are of other writes meanwhile.
+    let mut lines = all(folder)?;
     let is_it = |line: &&mut (u64, u64)| line.0 == reservation.at && line.1 >= reservation.count.min(unused);
     if let Some(line) = lines.iter_mut().find(is_it) {
         line.1 = line.1.saturating_sub(unused);
@@ -172,6 +179,18 @@ mod tests {
         assert!(reserve(folder, 10, 1, 4_600).unwrap().is_err());
         // The clock was set back: what was counted still counts.
         assert!(reserve(folder, 10, 1, 10).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_by_years_holds_deletions_for_an_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (future, now) = (2_000_000_000, 1_000_000_000);
+        assert!(reserve(folder, 10, 10, future).unwrap().is_ok());
+        assert_eq!(reserve(folder, 10, 1, now).unwrap().unwrap_err(), 3_600, "they count");
+        // Refusals do not begin the hour again.
+        assert_eq!(reserve(folder, 10, 1, now + 1_800).unwrap().unwrap_err(), 1_800);
+        assert!(reserve(folder, 10, 10, now + 3_600).unwrap().is_ok());
     }
 
     #[test]

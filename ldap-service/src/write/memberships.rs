@@ -15,11 +15,12 @@ use ldap_directory::dn::{DnKey, first_rdn, parent, split_first};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
+use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use target_ldap::write::destination::Destination;
 use target_ldap::write::gate::ChangeGate;
 
-use super::{WriteError, WriteErrorKind, Writer, entries, refusal};
+use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
 use crate::config::{Config, RoleName};
 
 /// The attributes with names of members.
@@ -150,6 +151,8 @@ pub(crate) struct Memberships {
     bases: Vec<(String, Scope)>,
     users: String,
     placeholder: Option<String>,
+    /// The attributes with DNs of members.
+    members: Vec<String>,
     has_member_uid: bool,
     given: GivenNames,
 }
@@ -184,6 +187,20 @@ fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
     names.join(", ")
 }
 
+/// Returns the attributes with DNs of members: the usual ones, and that of the rule.
+fn members_of(writer: &Writer, directory: &Directory) -> Vec<String> {
+    let schema = directory.schema();
+    let own = writer.rule(ResourceKind::Groups, directory).ok().map(|rule| rule.members);
+    let mut names: Vec<String> = Vec::new();
+    for name in MEMBERS.into_iter().map(str::to_owned).chain(own) {
+        let is_known = names.iter().any(|known| schema.same_description(known, &name));
+        if !is_known && ValueKind::of(schema, &name).is_name() {
+            names.push(name);
+        }
+    }
+    names
+}
+
 impl Memberships {
     /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
     pub(crate) fn new(
@@ -197,7 +214,8 @@ impl Memberships {
         let bases = if follows { Vec::new() } else { places.apart(directory) };
         let placeholder = if bases.is_empty() { None } else { writer.placeholder(directory)? };
         let has_member_uid = directory.schema().attribute_type(MEMBER_UID).is_some();
-        Ok(Memberships { bases, users: places.users.clone(), placeholder, has_member_uid, given })
+        let members = members_of(writer, directory);
+        Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
     }
 
     /// Checks the names that changes give, and notes those that they take away. Nothing is changed yet. `may_exist`: entries that would
@@ -310,8 +328,8 @@ impl Memberships {
         Ok(())
     }
 
-    fn named(dn: &str) -> impl Iterator<Item = Filter> {
-        MEMBERS.iter().map(move |&name| Filter::equality(name, dn))
+    fn named(&self, dn: &str) -> impl Iterator<Item = Filter> {
+        self.members.iter().map(move |name| Filter::equality(name.as_str(), dn))
     }
 
     async fn check_arriving(
@@ -323,7 +341,7 @@ impl Memberships {
         let filter = |one: &Arriving| {
             let mut any = Vec::new();
             if one.key.as_ref().is_some_and(|key| !self.given.0.contains(&hash("", key.as_octets()))) {
-                any.extend(Self::named(&one.dn));
+                any.extend(self.named(&one.dn));
             }
             let new = one
                 .uids
@@ -367,7 +385,7 @@ impl Memberships {
         let gone: HashSet<&DnKey> =
             leaving.iter().filter(|one| one.new.is_none()).map(|one| &one.key).collect();
         for one in leaving.iter().filter(|one| one.new.is_none()) {
-            for name in MEMBERS {
+            for name in self.members.iter().map(String::as_str) {
                 let groups = self.groups(directory, Filter::equality(name, one.old.as_str())).await?;
                 for (key, group) in groups {
                     let read = directory.read(&group.dn, &["objectClass", name]).await;
@@ -417,7 +435,7 @@ impl Memberships {
         let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
         let is_gone = |key: &DnKey| watch.0.iter().any(|one| one.new.is_none() && one.key == *key);
         for some in watch.0.chunks(AT_ONCE) {
-            let mut any: Vec<Filter> = some.iter().flat_map(|one| Self::named(&one.old)).collect();
+            let mut any: Vec<Filter> = some.iter().flat_map(|one| self.named(&one.old)).collect();
             let all_uids = some.iter().flat_map(|one| &one.uids).filter(|_| self.has_member_uid);
             any.extend(all_uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
             if any.is_empty() || self.groups(&destination, Filter::Or(any)).await?.is_empty() {
@@ -429,7 +447,7 @@ impl Memberships {
                     destination.schema(),
                 );
                 if !new_key.is_some_and(|new| new.is_ok_and(|new| new == one.key)) {
-                    for name in MEMBERS {
+                    for name in self.members.iter().map(String::as_str) {
                         let filter = Filter::equality(name, one.old.as_str());
                         let mut groups = self.groups(&destination, filter).await?;
                         groups.retain(|key, _| !is_gone(key));
@@ -558,7 +576,11 @@ fn left(
     let error = refusal::of_directory(error, schema);
     let detail = format!("the group `{group}` may still have the name `{name}`: {}", error.detail);
     tracing::error!(dn = group, "{detail}");
-    WriteError { detail, groups: vec![group.to_owned()], ..error }
+    let kind = match error.kind {
+        WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown | WriteErrorKind::Undo => error.kind,
+        _ => WriteErrorKind::Refused,
+    };
+    WriteError { kind, detail, groups: vec![group.to_owned()], ..error }
 }
 
 /// Returns all groups of a base, page by page, one more than the most at most.

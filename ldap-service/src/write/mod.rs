@@ -32,10 +32,12 @@ mod fence;
 mod guard;
 mod locks;
 mod memberships;
+mod namesakes;
 mod plan;
 mod reference;
 mod refusal;
 pub mod rules;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod upsert;
@@ -116,6 +118,8 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// What an upsert does with the DN of an existing entry.
     pub placement: Placement,
+    /// Properties of the record that are there for the DN alone, and are not written: they are as the entry has them.
+    pub for_name_only: Vec<String>,
 }
 
 /// What an upsert does with the DN of an existing entry.

@@ -29,19 +29,38 @@ fn kind_of(error: &DirectoryError) -> WriteErrorKind {
     if is_taken_value(error) {
         return WriteErrorKind::Taken;
     }
+    // A refused bind is about the service, not about the request.
+    let is_bind = matches!(error, DirectoryError::Operation { operation, .. } if *operation == "bind");
     match error.code() {
-        Some(result_code::NO_SUCH_OBJECT) => WriteErrorKind::NotFound,
-        Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => WriteErrorKind::NotEmpty,
-        Some(result_code::ASSERTION_FAILED) => WriteErrorKind::Precondition,
-        Some(result_code::INSUFFICIENT_ACCESS_RIGHTS | STRONGER_AUTH_REQUIRED | CONFIDENTIALITY_REQUIRED) => {
-            WriteErrorKind::NotAllowed
-        }
-        // Another client changes the same entry all the time.
-        Some(result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS) => {
-            WriteErrorKind::Unavailable
+        Some(code) if !error.is_connection() && !error.is_transient() && !is_bind => {
+            let is_add = matches!(error, DirectoryError::Operation { operation, .. } if *operation == "add");
+            kind_of_code(code, is_add, is_records_fault(error))
         }
         _ if is_records_fault(error) => WriteErrorKind::Invalid,
         _ => WriteErrorKind::Unavailable,
+    }
+}
+
+/// The table from result codes (RFC 4511 appendix A, RFC 4528) to answers. A code is [`WriteErrorKind::Unavailable`] only if the same
+/// request may succeed later: a client repeats it then.
+fn kind_of_code(code: u32, is_add: bool, is_records_fault: bool) -> WriteErrorKind {
+    match code {
+        result_code::NO_SUCH_OBJECT => WriteErrorKind::NotFound,
+        result_code::NOT_ALLOWED_ON_NON_LEAF => WriteErrorKind::NotEmpty,
+        result_code::ASSERTION_FAILED => WriteErrorKind::Precondition,
+        result_code::INSUFFICIENT_ACCESS_RIGHTS | STRONGER_AUTH_REQUIRED | CONFIDENTIALITY_REQUIRED => {
+            WriteErrorKind::NotAllowed
+        }
+        // Another client changes the same entry all the time. A new entry is nobody else's: a value is there twice.
+        result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS if !is_add => {
+            WriteErrorKind::Unavailable
+        }
+        // The server is read-only now.
+        result_code::UNWILLING_TO_PERFORM if !is_records_fault => WriteErrorKind::Unavailable,
+        result_code::BUSY | result_code::UNAVAILABLE => WriteErrorKind::Unavailable,
+        _ if is_records_fault => WriteErrorKind::Invalid,
+        // Among them `other` (80), which slapd returns for a name that is too long for its database.
+        _ => WriteErrorKind::Refused,
     }
 }
 
@@ -59,13 +78,31 @@ fn attribute_of(error: &DirectoryError, schema: &Schema) -> Option<String> {
     })
 }
 
+/// Returns an error with the name of its code, the server's text, and advice.
+fn describe(error: &DirectoryError) -> String {
+    match error {
+        DirectoryError::Operation { code, text, .. } => {
+            printable(&result_code::describe(*code, text)).into_owned()
+        }
+        _ => printable(&error.to_string()).into_owned(),
+    }
+}
+
 /// Returns the error of a write that the directory refused or failed.
 pub(crate) fn of_directory(error: &DirectoryError, schema: &Schema) -> WriteError {
     let kind = kind_of(error);
     let detail = match (kind, error) {
+        (WriteErrorKind::Unavailable, DirectoryError::Operation { code, .. }) => {
+            tracing::warn!("the directory: {error}");
+            format!("the directory cannot write this now ({}); try again", result_code::name(*code))
+        }
         (WriteErrorKind::Unavailable, _) => {
             tracing::warn!("the directory: {error}");
-            "the directory does not answer, or cannot write now; nothing is wrong with the request".to_owned()
+            "the directory does not answer; nothing is wrong with the request".to_owned()
+        }
+        (WriteErrorKind::Refused, _) => {
+            tracing::warn!("the directory: {error}");
+            describe(error)
         }
         (WriteErrorKind::OutcomeUnknown, _) => {
             tracing::warn!("the directory: {error}");
@@ -77,10 +114,7 @@ pub(crate) fn of_directory(error: &DirectoryError, schema: &Schema) -> WriteErro
             "the undo file cannot be written, and the change was not made; the reason is in the service's log"
                 .to_owned()
         }
-        (_, DirectoryError::Operation { code, text, .. }) => {
-            printable(&result_code::describe(*code, text)).into_owned()
-        }
-        _ => printable(&error.to_string()).into_owned(),
+        _ => describe(error),
     };
     let retry_after = matches!(kind, WriteErrorKind::Unavailable).then_some(SOON);
     let attribute = attribute_of(error, schema);
@@ -174,7 +208,9 @@ mod tests {
 
     #[test]
     fn results_of_servers_are_told_apart() {
-        use WriteErrorKind::{Invalid, NotAllowed, NotEmpty, NotFound, Precondition, Taken, Unavailable};
+        use WriteErrorKind::{
+            Invalid, NotAllowed, NotEmpty, NotFound, Precondition, Refused, Taken, Unavailable,
+        };
         for (code, text, kind, attribute) in [
             (68, "", Taken, None),
             (19, "some attributes not unique", Taken, None),
@@ -195,6 +231,17 @@ mod tests {
             (51, "", Unavailable, None),
             (52, "", Unavailable, None),
             (53, "operation restricted", Unavailable, None),
+            (53, "password is too short", Invalid, None),
+            (20, "", Unavailable, None),
+            (80, "internal error", Refused, None),
+            (1, "", Refused, None),
+            (2, "", Refused, None),
+            (3, "", Refused, None),
+            (4, "", Refused, None),
+            (11, "", Refused, None),
+            (12, "", Refused, None),
+            (54, "", Refused, None),
+            (4711, "", Refused, None),
         ] {
             let error = refused("modify", code, text);
             assert_eq!((error.kind, error.result_code), (kind, Some(code)), "{code} {text}");
@@ -202,6 +249,15 @@ mod tests {
                 assert_eq!(error.attribute.as_deref(), attribute, "{text}");
             }
         }
+        // Only what may succeed later is 503: a client repeats it.
+        for (code, _, _) in result_code::table().filter(|(code, ..)| ![0, 5, 6, 14].contains(code)) {
+            let error = refused("add", code, "");
+            let is_temporary = [51, 52].contains(&code);
+            assert_eq!(error.kind.status() == 503, is_temporary, "{code}");
+            assert_eq!(error.retry_after.is_some(), is_temporary, "{code}");
+            assert!(error.detail.contains(&result_code::name(code)), "{code}: {}", error.detail);
+        }
+        assert_eq!(refused("bind", 49, "").kind, Unavailable);
         assert_eq!(refused(PASSWORD_MODIFY, 19, "too short").attribute.as_deref(), Some(PASSWORD));
     }
 

@@ -19,8 +19,8 @@ use target_ldap::config::limits::Guards;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::requirements;
 use target_ldap::map::Mapping;
-use target_ldap::rules::accounts::AccountLock;
-use target_ldap::rules::rule::Rule;
+use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
+use target_ldap::rules::rule::{OnDelete, Rule};
 
 use super::ResourceKind;
 use crate::config::Config;
@@ -185,11 +185,17 @@ pub(crate) struct KindRule {
     pub(crate) rule: Rule,
     /// The attribute that names an entry for people, whose values are unique.
     pub(crate) naming: String,
+    /// The attributes whose values people log in with.
+    pub(crate) logins: Vec<String>,
     /// The attribute of members.
     pub(crate) members: String,
     pub(crate) base_dn: String,
     /// Whether the object classes are the defaults: then what they require is completed.
     completes: bool,
+    /// Whether the DN of a user is the default of Active Directory: named by `cn`, which is not unique.
+    pub(crate) has_common_names: bool,
+    /// Whether a new user with a password is enabled: the server would add it disabled, unlike others.
+    enables: bool,
     directory: DirectoryConfig,
 }
 
@@ -209,13 +215,17 @@ impl KindRule {
         value.extend(config.rule.clone());
         let rule = Rule::parse(&path, Value::Object(value), Some(&config.base_dn))?;
         let vendor = directory.root_dse().vendor;
+        let is_ad_user = vendor == Vendor::ActiveDirectory && kind == ResourceKind::Users;
         let this = KindRule {
             kind,
             rule,
             naming: config.naming(kind, vendor),
+            logins: config.logins.clone(),
             members: config.members(),
             base_dn: config.base_dn.clone(),
             completes: !config.rule.contains_key("object_classes"),
+            has_common_names: is_ad_user && !config.rule.contains_key("dn_template"),
+            enables: is_ad_user && !config.rule.contains_key("accounts"),
             directory: connection.clone(),
         };
         let target = this.target_config();
@@ -262,6 +272,27 @@ impl KindRule {
         }
     }
 
+    /// Returns the attributes that the rule itself writes, though a caller may not: passwords, locks, and what the configuration names.
+    pub(crate) fn own_attributes(&self, directory: &Directory) -> Vec<String> {
+        let rule = &self.rule;
+        let mut own: Vec<String> = Vec::new();
+        if rule.password.is_some() {
+            own.extend(["userPassword", "unicodePwd"].map(str::to_owned));
+        }
+        if rule.accounts.is_some() {
+            let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
+            own.extend(lock.map(|lock| lock.attribute().to_owned()));
+            own.push(PWD_LAST_SET.to_owned());
+        }
+        own.extend(rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names.clone()));
+        own.extend(rule.values.iter().map(|(name, _)| name.clone()));
+        own.extend(rule.defaults.iter().map(|(name, _)| name.clone()));
+        if let OnDelete::Set(values) = &rule.on_delete {
+            own.extend(values.iter().map(|(name, _)| name.clone()));
+        }
+        own
+    }
+
     /// Returns the mapping for records with these properties.
     ///
     /// # Errors
@@ -282,6 +313,10 @@ impl KindRule {
 
     /// Completes a record by what the default object classes require: a text that is missing, or null, is the entry's name.
     pub(crate) fn complete(&self, record: &mut Map<String, Value>, schema: &Schema, is_new: bool) {
+        let has_password = record.get(PASSWORD).is_some_and(|password| !password.is_null());
+        if self.enables && is_new && has_password && record.get(ACTIVE).is_none_or(Value::is_null) {
+            record.insert(ACTIVE.to_owned(), true.into());
+        }
         if !self.completes {
             return;
         }

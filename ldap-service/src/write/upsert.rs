@@ -8,6 +8,7 @@ use ldap_directory::dn::{DnKey, parent, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use serde_json::{Map, Value};
+use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task, WritePolicy};
 use target_ldap::rules::rule::Operations;
 use target_ldap::write::claims::EntryClaims;
@@ -23,7 +24,7 @@ use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, refusal,
+    WriteOutcome, Writer, entries, namesakes, refusal, spelling,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -44,6 +45,8 @@ struct Job<'a> {
     /// A value that no other entry may have, with its attribute.
     unique: Option<(String, Vec<u8>)>,
     base: String,
+    /// Protected attributes that the rule writes.
+    own: Vec<String>,
     locks: BTreeSet<LockKey>,
     /// The identifier of the existing entry, as a filter.
     identity: Option<Filter>,
@@ -71,20 +74,37 @@ pub(super) async fn upsert(
     let schema = directory.schema();
     let is_new = subject == Subject::New;
     rule.complete(&mut record, schema, is_new);
-    let task = task_of(&rule, record, directory)?;
-    let Task::Upsert { mut wanted, filter: own_filter, write_policy } = task else {
-        return Err(refusal::of_settings(&"a record that is no upsert"));
-    };
+    let (mut wanted, own_filter, write_policy) = upsert_of(&rule, record.clone(), directory)?;
     let territory = writer.territory(directory).await?;
-    if options.placement == Placement::SameParent
-        && let Subject::Existing(entry) = &subject
-    {
-        let dn = entries::locate(directory, &rule.base_dn, entry).await?;
-        let (rdn, above) = (split_first(&wanted.dn).map(|(rdn, _)| rdn.to_owned()), parent(&dn));
-        if let Ok(rdn) = rdn {
-            wanted.dn = if above.is_empty() { rdn } else { format!("{rdn},{above}") };
+    let current = match &subject {
+        Subject::New => None,
+        Subject::Existing(entry) => Some(entries::locate(directory, &rule.base_dn, entry).await?),
+    };
+    let place = current.as_deref().filter(|_| options.placement == Placement::SameParent).map(parent);
+    below(&mut wanted, place.as_deref());
+    // Not the DN of the rule: its attribute would count as the name, and would not be written.
+    if let (Placement::Same, Some(dn)) = (options.placement, &current) {
+        wanted.dn.clone_from(dn);
+    }
+    // A namesake has the name.
+    if rule.has_common_names && options.placement != Placement::Same {
+        let own = current.as_deref().map(|dn| territory.key(dn)).transpose()?;
+        let is_own = own == Some(territory.key(&wanted.dn)?);
+        let there = directory.read(&wanted.dn, &["1.1"]).await;
+        let there = there.map_err(|e| refusal::of_directory(&e, schema))?;
+        if !is_own
+            && there.is_some()
+            && let Some(name) = namesakes::other_name(&rule, &record, directory, current.as_deref()).await?
+        {
+            namesakes::rename(&mut record, name, schema);
+            wanted = upsert_of(&rule, record, directory)?.0;
+            below(&mut wanted, place.as_deref());
         }
     }
+    spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
+    spelling::keep(&mut wanted, &rule, schema);
+    let is_for_name = |name: &str| options.for_name_only.iter().any(|n| schema.same_description(n, name));
+    wanted.attributes.retain(|a| !is_for_name(&a.description));
     let key = territory.key(&wanted.dn)?;
     let mut locks = BTreeSet::from([locks::of_dn(&key)]);
     let value = wanted.attributes.iter().find(|a| schema.same_description(&a.description, &rule.naming));
@@ -101,7 +121,7 @@ pub(super) async fn upsert(
             (None, None, None, operations, Vec::new())
         }
         Subject::Existing(entry) => {
-            let dn = entries::locate(directory, &rule.base_dn, &entry).await?;
+            let dn = current.unwrap_or(entry.dn);
             locks.insert(locks::of_dn(&territory.key(&dn)?));
             locks.insert(locks::of_value(&entry.id.attribute, &entry.id.value));
             let filter = entry.id.filter();
@@ -111,14 +131,35 @@ pub(super) async fn upsert(
         }
     };
     let base = Some(rule.base_dn.clone());
-    let write_policy =
-        Arc::new(WritePolicy { operations, match_attributes, base, ..(*write_policy).clone() });
+    let write_policy = Arc::new(WritePolicy {
+        operations,
+        match_attributes,
+        base,
+        exact_rdn: true,
+        ..(*write_policy).clone()
+    });
     let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
+    let own = rule.own_attributes(directory);
     let base = rule.base_dn;
-    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
-        .run()
-        .await
+    Job {
+        writer,
+        directory,
+        kind,
+        territory,
+        task,
+        dn,
+        key,
+        found,
+        unique,
+        base,
+        own,
+        locks,
+        identity,
+        options,
+    }
+    .run()
+    .await
 }
 
 /// Does to an entry what the rule's `on_delete` says.
@@ -142,10 +183,47 @@ pub(super) async fn delete(
     }
     let locks = BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
     let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
+    let own = rule.own_attributes(directory);
     let (unique, base) = (None, rule.base_dn);
-    Job { writer, directory, kind, territory, task, dn, key, found, unique, base, locks, identity, options }
-        .run()
-        .await
+    Job {
+        writer,
+        directory,
+        kind,
+        territory,
+        task,
+        dn,
+        key,
+        found,
+        unique,
+        base,
+        own,
+        locks,
+        identity,
+        options,
+    }
+    .run()
+    .await
+}
+
+/// Puts a wanted entry below another one, with its own RDN.
+fn below(wanted: &mut WantedEntry, place: Option<&str>) {
+    if let (Some(above), Ok((rdn, _))) = (place, split_first(&wanted.dn)) {
+        wanted.dn = if above.is_empty() { rdn.to_owned() } else { format!("{rdn},{above}") };
+    }
+}
+
+type Upsert = (WantedEntry, Option<String>, Arc<WritePolicy>);
+
+/// Maps a record to the entry that it asks for.
+fn upsert_of(
+    rule: &KindRule,
+    record: Map<String, Value>,
+    directory: &Directory,
+) -> Result<Upsert, WriteError> {
+    match task_of(rule, record, directory)? {
+        Task::Upsert { wanted, filter, write_policy } => Ok((wanted, filter, write_policy)),
+        _ => Err(refusal::of_settings(&"a record that is no upsert")),
+    }
 }
 
 /// Maps a record to its task. A property that the rule does not write is an error, not passed over.
@@ -230,12 +308,16 @@ impl Job<'_> {
         refused.unwrap_or_else(|| refusal::of_directory(error, self.directory.schema()))
     }
 
+    fn fence(&self) -> Fence {
+        Fence::new(self.territory.clone(), Some(self.kind)).with_own(self.own.clone())
+    }
+
     async fn try_once(&self) -> Result<TryEnd, WriteError> {
         let _held = self.writer.state().locks.lock(&self.locks).await;
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
-        let planning = Planning::new(self.directory, Fence::new(self.territory.clone(), Some(self.kind)));
+        let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
@@ -271,7 +353,7 @@ impl Job<'_> {
             }
         };
         let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
-        let fence = Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition);
+        let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))

@@ -120,7 +120,7 @@ impl ValuesJob<'_> {
             }
             self.exchange_placeholder(&mut steps, adds_placeholder).await?;
             let change = Change::Modify { dn: self.dn.clone(), changes: steps };
-            self.territory.check(&change, Some(self.kind))?;
+            self.territory.check(&change, Some(self.kind), &[])?;
             if self.options.dry_run {
                 return Ok(self.outcome(Effect::Modified, vec![change], None));
             }

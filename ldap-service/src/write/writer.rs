@@ -11,6 +11,7 @@ use singer_common::operations::file;
 use singer_common::plugin::settings::SettingsError;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
+use super::attributes::AttributeGuard;
 use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
 use super::guard::DeleteGuard;
@@ -100,6 +101,19 @@ impl Writer {
         Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, places, state, bound })))
     }
 
+    /// Checks the rules against a server.
+    ///
+    /// # Errors
+    /// One does not fit.
+    pub(crate) fn check(config: &Config, directory: &Directory) -> Result<(), SettingsError> {
+        for kind in [ResourceKind::Users, ResourceKind::Groups] {
+            if let Some(of_kind) = KindConfig::of(config, kind) {
+                KindRule::new(kind, &of_kind, directory, &config.directory)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the state, for the writer after a reload.
     pub fn state(&self) -> Arc<WriteState> {
         self.0.state.clone()
@@ -129,8 +143,8 @@ impl Writer {
     /// # Errors
     /// A base is not a DN.
     pub(crate) async fn territory(&self, directory: &Directory) -> Result<Arc<Territory>, WriteError> {
-        let schema = directory.schema().clone();
-        let key = |dn: &str| DnKey::parse(dn, &schema).map_err(|e| refusal::of_settings(&e));
+        let attributes = AttributeGuard::of(directory);
+        let key = |dn: &str| DnKey::parse(dn, &attributes.schema).map_err(|e| refusal::of_settings(&e));
         let mut bases = Vec::new();
         for (kind, config) in &self.0.kinds {
             bases.push((*kind, key(&config.base_dn)?));
@@ -138,7 +152,7 @@ impl Writer {
         let bound = self.0.bound.get_or_init(|| entries::bound_user(directory, &self.0.connection)).await;
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
         protected.extend(bound.clone());
-        Ok(Arc::new(Territory { schema, bases, protected }))
+        Ok(Arc::new(Territory { attributes, bases, protected }))
     }
 
     /// Returns the rule of a kind.

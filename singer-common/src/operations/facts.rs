@@ -61,6 +61,12 @@ impl Facts {
         tracing::error!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
 
+    /// Logs information with these facts.
+    pub fn info(&self, text: &str) {
+        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
+        tracing::info!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+    }
+
     /// Logs a warning with these facts.
     pub fn warn(&self, text: &str) {
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;

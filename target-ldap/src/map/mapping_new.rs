@@ -105,6 +105,7 @@ impl Mapping {
         let write_policy = Arc::new(WritePolicy {
             operations: rule.operations,
             delete_old_rdn: rule.delete_old_rdn,
+            exact_rdn: false,
             empty_group: rule.empty_group.clone(),
             base: rule.scope_base.clone(),
             match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),

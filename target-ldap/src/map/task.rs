@@ -71,6 +71,8 @@ pub struct WritePolicy {
     pub operations: Operations,
     /// Whether a rename removes the values of the old RDN.
     pub delete_old_rdn: bool,
+    /// Whether an entry is renamed as well if its RDN is to be spelled in another way: in another case, with other blanks.
+    pub exact_rdn: bool,
     /// What happens to a group that would lose its last member.
     pub empty_group: EmptyGroup,
     /// The base of searches by `match`; `None`: the naming context.

@@ -29,7 +29,7 @@ use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
 use crate::write::undo::change_note::{self, ChangeNote, is_list_of_entries};
 use crate::write::undo::{Announced, Undo, UndoError};
 
-/// Marks a change in the journal as made or void. If its answer was lost, it stays unknown.
+/// Marks a change in the journal as made or void. If it was sent and has no answer, it stays unknown: the server may still make it.
 fn told(
     undo: &Undo,
     announced: Announced,
@@ -38,7 +38,7 @@ fn told(
 ) {
     match result {
         Ok(()) => undo.made(announced, id),
-        Err(e) if e.is_connection() => {}
+        Err(e) if e.is_outcome_unknown() => {}
         Err(_) => undo.void(announced),
     }
 }

@@ -105,6 +105,13 @@ fn renamed(entry: &Entry, dn: &str, delete_old_rdn: bool, schema: &Schema) -> En
     for attribute in &mut after.attributes {
         let name = attribute.description.clone();
         attribute.values.retain(|v| !is_in(&old, &name, v) || is_in(&new, &name, v));
+        // A value of the old RDN that the new one spells in another way.
+        for value in attribute.values.iter_mut().filter(|v| is_in(&old, &name, v)) {
+            let same = |ava: &&Ava| is_in(std::slice::from_ref(*ava), &name, value);
+            if let Some(ava) = new.iter().find(same) {
+                value.clone_from(&ava.value);
+            }
+        }
     }
     for Ava { attribute, value } in new {
         match after.attributes.iter_mut().find(|a| schema.same_description(&a.description, &attribute)) {
@@ -118,6 +125,15 @@ fn renamed(entry: &Entry, dn: &str, delete_old_rdn: bool, schema: &Schema) -> En
     }
     after.attributes.retain(|a| !a.values.is_empty());
     after
+}
+
+/// Whether the RDNs of two names of one entry differ in the octets of a value.
+pub(super) fn is_respelled(current: &str, wanted: &str, schema: &Schema) -> bool {
+    let there = naming_values(current);
+    let is_there = |ava: &Ava| {
+        there.iter().any(|t| schema.same_description(&t.attribute, &ava.attribute) && t.value == ava.value)
+    };
+    !naming_values(wanted).iter().all(is_there)
 }
 
 /// Removes naming values from the wanted entry, if the entry keeps its DN: those of the wanted RDN and of the current one.

@@ -21,7 +21,7 @@ use super::ldap_result::LdapResult;
 use super::locate::Located;
 use super::outcome::{Attempt, AttemptContext, WriteOutcome};
 use super::references::DeferredReference;
-use super::rename::{Rename, without_naming_values};
+use super::rename::{Rename, is_respelled, without_naming_values};
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{ENTRY_UUID, WritePolicy};
 use crate::rules::names::to_ask;
@@ -189,6 +189,18 @@ impl<'a> Upsert<'a> {
             Located::Taken(by) => return stop(WriteOutcome::NameTaken(by)),
             Located::Nowhere if !operations.create => return stop(WriteOutcome::LeftAlone),
             Located::Nowhere => None,
+            Located::Named(entry)
+                if self.write_policy.exact_rdn
+                    && is_respelled(&entry.dn, &self.wanted.dn, self.applier.directory.schema()) =>
+            {
+                if !operations.rename {
+                    return Ok(ControlFlow::Continue(self.keep_name(entry)));
+                }
+                match self.rename(&entry).await? {
+                    ControlFlow::Continue(entry) => Some(entry),
+                    ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
+                }
+            }
             Located::Named(entry) => Some(entry),
             Located::Elsewhere(_) if self.context.steps_aside => {
                 let found = self.context.found.as_deref().unwrap_or_default();

@@ -103,7 +103,8 @@ impl Attempt {
             return Outcome::Rejected(refusal);
         }
         let mut refused = of_directory(&error, self.directory.schema());
-        if !is_records_fault(&error) {
+        // The server answered, and is there: the next record may be in order.
+        if !is_records_fault(&error) && refused.kind != WriteErrorKind::Refused {
             return Outcome::Failed(refused);
         }
         if refused.kind == WriteErrorKind::Unavailable {

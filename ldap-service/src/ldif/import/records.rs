@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Seek as _};
 use std::sync::Arc;
 
 use ldap_directory::Directory;
-use ldap_directory::change::{Change, Modification};
+use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::ldif::reader::{LdifError, LdifReader, Record};
@@ -103,10 +103,9 @@ pub(crate) fn prepare(
             upsert(entry, operations, directory, territory)
         }
         Record::Change(change) => {
-            territory.check(&change, None)?;
+            territory.check(&change, None, &[])?;
             let mut keys = vec![territory.key(change.dn())?];
             match &change {
-                Change::Modify { changes, .. } => check_steps(changes, directory)?,
                 Change::Rename { dn, new_rdn, new_superior, .. } => {
                     let above = new_superior.clone().unwrap_or_else(|| ldap_directory::dn::parent(dn));
                     keys.push(territory.key(&format!("{new_rdn},{above}"))?);
@@ -115,16 +114,11 @@ pub(crate) fn prepare(
                     let action = Action::Delete(dn.clone());
                     return Ok(Prepared { action, keys, ignored: Vec::new() });
                 }
-                Change::Add(_) => {}
+                Change::Add(_) | Change::Modify { .. } => {}
             }
             Ok(Prepared { action: Action::Change(change), keys, ignored: Vec::new() })
         }
     }
-}
-
-fn check_steps(steps: &[Modification], directory: &Directory) -> Result<(), WriteError> {
-    let guarded = steps.iter().find_map(|s| Some((s, Guarded::of(&s.description, directory)?)));
-    guarded.map_or(Ok(()), |(step, guarded)| Err(guarded.error(&step.description)))
 }
 
 fn upsert(
@@ -148,7 +142,10 @@ fn upsert(
             Some(guarded) => return Err(guarded.error(&attribute.description)),
         }
     }
-    let wanted = wanted(entry.dn, kept, directory)?;
+    let entry = Entry { dn: entry.dn, attributes: kept };
+    // Its name as well.
+    territory.attributes.check(&Change::Add(entry.clone()), &[])?;
+    let wanted = wanted(entry.dn, entry.attributes, directory)?;
     let write_policy = Arc::new(WritePolicy { operations, delete_old_rdn: true, ..WritePolicy::default() });
     let action = Action::Task(Task::Upsert { wanted, filter: None, write_policy });
     Ok(Prepared { action, keys: vec![key], ignored })

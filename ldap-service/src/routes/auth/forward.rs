@@ -1,11 +1,12 @@
 //! `GET /api/v1/auth/forward`: a reverse proxy asks who sends a request, and whether the user has a role.
 
+use std::borrow::Cow;
+
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
 
-use super::{basic, check, identity_headers, user_of_session, user_of_token};
-use crate::caller;
+use super::{basic, check, identity_headers, proven};
 use crate::error::ApiError;
 use crate::login::{Credentials, User};
 use crate::service::{App, Client, Current, Service};
@@ -15,9 +16,9 @@ const BASIC: &str = "Basic realm=\"ldap-service\", charset=\"UTF-8\"";
 
 /// Answer a reverse proxy: who sends this request?
 ///
-/// By HTTP Basic, a bearer token, or the cookie of the login page. 200 has the headers `Remote-User`, `Remote-Name`, `Remote-Email`,
+/// By the cookie of the login page, if its session is valid; else by a bearer token or HTTP Basic. 200 has the headers `Remote-User`, `Remote-Name`, `Remote-Email`,
 /// `Remote-Groups` (the roles, with commas) and `Remote-Id`, always all of them; values are percent-encoded where they are not ASCII. 401 has
-/// `WWW-Authenticate: Basic` only for a client that sent HTTP Basic.
+/// `WWW-Authenticate: Basic` only for a client that sent HTTP Basic, else `Bearer`, for which no browser shows a dialog.
 #[utoipa::path(get, path = "/api/v1/auth/forward", tag = "login", security((), ("basic" = []), ("bearer" = []), ("session" = [])),
     params(("role" = Option<String>, Query, description = "The role that the user must have; of several, one is enough")),
     responses(
@@ -27,6 +28,7 @@ const BASIC: &str = "Basic realm=\"ldap-service\", charset=\"UTF-8\"";
             ("Remote-Email" = String, description = "The mail address"),
             ("Remote-Groups" = String, description = "The roles, separated by commas"),
             ("Remote-Id" = String, description = "The immutable id"))),
+        (status = 400, description = "The query has another parameter than `role` (`invalid_query`)", body = Value, content_type = "application/problem+json"),
         (status = 401, description = "No user, or a wrong password", body = Value, content_type = "application/problem+json"),
         (status = 403, description = "The user lacks the role (`role_missing`), or the account cannot be used", body = Value, content_type = "application/problem+json"),
         (status = 429, description = "Too many logins have failed", body = Value, content_type = "application/problem+json"),
@@ -40,10 +42,10 @@ pub(in crate::routes) async fn forward(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let user = whose(&app, &service, &client, &headers).await?;
     let query = query.unwrap_or_default();
-    let mut roles = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "role").peekable();
-    if roles.peek().is_some() && !roles.any(|(_, role)| user.roles.iter().any(|own| *own == role)) {
+    let roles = roles(&query)?;
+    let user = whose(&app, &service, &client, &headers).await?;
+    if !roles.is_empty() && !roles.iter().any(|role| user.roles.iter().any(|own| own == role)) {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "role_missing", "the user does not have the role"));
     }
     let identity = identity_headers::of(&user, service.config.limits.header_bytes)?;
@@ -52,8 +54,23 @@ pub(in crate::routes) async fn forward(
     Ok(response)
 }
 
-/// Returns the user of a request: of its `Authorization` header, else of its session.
+/// Returns the roles of a query. Whoever wrote `roles` or `Role` has meant a role, and would let everybody pass.
+fn roles(query: &str) -> Result<Vec<Cow<'_, str>>, ApiError> {
+    let role = |(name, value): (Cow<'_, str>, _)| {
+        if name == "role" {
+            return Ok(value);
+        }
+        let detail = format!("the query has only `role`, and not `{}`", name.escape_debug());
+        Err(ApiError::bad_request("invalid_query", detail))
+    };
+    form_urlencoded::parse(query.as_bytes()).map(role).collect()
+}
+
+/// Returns the user of a request: of its session; else of its bearer token, or of HTTP Basic.
 async fn whose(app: &App, service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
+    if let Some(user) = proven(service, client, headers).await? {
+        return Ok(user);
+    }
     if let Some(basic) = basic(headers) {
         let credentials =
             Credentials { name: &basic.name, password: basic.password, address: Some(client.address) };
@@ -65,10 +82,5 @@ async fn whose(app: &App, service: &Service, client: &Client, headers: &HeaderMa
             Err(error) => Err(error),
         };
     }
-    if caller::bearer(headers).is_some() {
-        return user_of_token(service, client, headers).await;
-    }
-    // A browser would show a dialog of its own for a challenge.
-    let without_challenge = |error| ApiError { challenge: None, ..error };
-    user_of_session(service, client, headers).await.map_err(without_challenge)
+    Err(ApiError::unauthorized())
 }

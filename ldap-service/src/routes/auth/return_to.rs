@@ -10,7 +10,7 @@ pub(super) fn of_query(query: &str) -> Option<String> {
         Some(value) => value,
         None => query.split_once("&return_to=")?.1,
     };
-    if value.starts_with('/') {
+    if ["/", "http://", "https://"].iter().any(|start| value.starts_with(start)) {
         return Some(value.to_owned());
     }
     let encoded = value.split('&').next().unwrap_or_default();
@@ -58,6 +58,8 @@ mod tests {
         for (query, target) in [
             ("return_to=/page?a=1&b=2", Some("/page?a=1&b=2")),
             ("return_to=%2Fpage%3Fa%3D1&b=2", Some("/page?a=1")),
+            ("return_to=https://a.example/x?a=1&b=2", Some("https://a.example/x?a=1&b=2")),
+            ("return_to=https%3A%2F%2Fa.example%2Fx&b=2", Some("https://a.example/x")),
             ("x=1&return_to=/a", Some("/a")),
             ("return_to=https%3A%2F%2Fapp%2F", Some("https://app/")),
             ("return_to=", Some("")),

@@ -39,7 +39,7 @@ pub(in crate::routes) async fn list(asked: Asked) -> Result<Response, ApiError> 
         (status = 409, description = "Another entry has the name (`uniqueness`)", body = Value, content_type = "application/scim+json"),
         (status = 415, description = "The body is not JSON", body = Value, content_type = "application/scim+json"),
         (status = 429, description = "A guard refuses it for now", body = Value, content_type = "application/scim+json"),
-        (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
+        (status = 502, description = "The directory refused the operation", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn create(asked: Asked, body: Bytes) -> Result<Response, ApiError> {
@@ -93,7 +93,7 @@ pub(in crate::routes) async fn get(asked: Asked, Path(id): Path<String>) -> Resu
         (status = 415, description = "The body is not JSON", body = Value, content_type = "application/scim+json"),
         (status = 422, description = "The directory has a limit below this answer", body = Value, content_type = "application/scim+json"),
         (status = 429, description = "A guard refuses it for now", body = Value, content_type = "application/scim+json"),
-        (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
+        (status = 502, description = "The directory refused the operation", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn replace(
@@ -120,7 +120,7 @@ pub(in crate::routes) async fn replace(
         (status = 415, description = "The body is not JSON", body = Value, content_type = "application/scim+json"),
         (status = 422, description = "The directory has a limit below this answer", body = Value, content_type = "application/scim+json"),
         (status = 429, description = "A guard refuses it for now", body = Value, content_type = "application/scim+json"),
-        (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
+        (status = 502, description = "The directory refused the operation", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn patch(
@@ -142,7 +142,7 @@ pub(in crate::routes) async fn patch(
         (status = 412, description = "It is not the version of `If-Match`", body = Value, content_type = "application/scim+json"),
         (status = 422, description = "The directory has a limit below this answer", body = Value, content_type = "application/scim+json"),
         (status = 429, description = "`write.max_deletes` is reached for this hour", body = Value, content_type = "application/scim+json"),
-        (status = 502, description = "The directory refused a search", body = Value, content_type = "application/scim+json"),
+        (status = 502, description = "The directory refused the operation", body = Value, content_type = "application/scim+json"),
         (status = 507, description = "The undo file cannot be written", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn delete(asked: Asked, Path(id): Path<String>) -> Result<Response, ApiError> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Op, Operation};
+use super::{Op, Operation, unassigned};
 use crate::scim::definitions::Type;
 use crate::scim::error::{ScimError, ScimType};
 use crate::scim::filter::{AttrPath, Expr, FilterLimits, Operator, Path, parse_path};
@@ -105,8 +105,7 @@ fn at_path(
         let detail = format!("`{}` cannot be changed", path.attribute);
         return Err(ScimError::new(ScimType::Mutability, detail));
     }
-    // Null is no value (RFC 7643 section 2.5).
-    let op = if value.is_some_and(Value::is_null) && op == Op::Replace { Op::Remove } else { op };
+    let (op, value) = unassigned(op, value);
     let target = Target { mapping, attribute, path };
     let old = value_of(mapping, &applied.resource, attribute).cloned().unwrap_or(Value::Null);
     let new = match (op, value) {

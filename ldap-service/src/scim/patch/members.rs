@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::apply::is_members;
-use super::{Op, Operation};
+use super::{Op, Operation, unassigned};
 use crate::scim::error::{ScimError, ScimType};
 use crate::scim::filter::{Expr, FilterLimits, Operator, parse_path};
 use crate::scim::mapping::Mapping;
@@ -17,7 +17,7 @@ pub enum MemberChange {
     Remove(Vec<String>),
     /// Replaces all members, by id.
     Replace(Vec<String>),
-    /// Removes all members: `remove` of `members` without a value.
+    /// Removes all members: `remove` of `members` without a value, `replace` by null.
     RemoveAll,
 }
 
@@ -86,6 +86,7 @@ pub fn split_members(
 }
 
 fn change(op: Op, filter: Option<&Expr>, value: Option<&Value>) -> Result<MemberChange, ScimError> {
+    let (op, value) = unassigned(op, value);
     match (op, filter, value) {
         (Op::Remove, Some(filter), _) => {
             let mut ids = Vec::new();

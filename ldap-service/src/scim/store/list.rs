@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::links::Links;
 use super::{AT_ONCE, Found, Kind, Store};
 use crate::error::ApiError;
+use crate::filter::SafeFilter;
 use crate::scim::error::ScimError;
 use crate::scim::filter::{Expr, parse_filter};
 use crate::scim::listing::{Collector, LIST_RESPONSE, ListQuery, Page, Position, Row, SortKey};
@@ -63,11 +64,11 @@ impl Store<'_> {
     }
 
     /// Translates the filter of a query, and asks for the DNs that it needs. `None`: nothing can match.
-    async fn filter_of(&self, kind: &Kind, query: &ListQuery) -> Result<Option<Filter>, ApiError> {
-        let Some(text) = &query.filter else { return Ok(Some(kind.filter.clone())) };
+    async fn filter_of(&self, kind: &Kind, query: &ListQuery) -> Result<Option<SafeFilter>, ApiError> {
+        let Some(text) = &query.filter else { return Ok(Some(SafeFilter::within(&kind.filter, None))) };
         let expr = parse_filter(text, self.filter_limits()).map_err(|e| ScimError::filter(&e))?;
         let truth = self.translated(&kind.mapping, &expr).await?;
-        Ok(within(&kind.filter, truth))
+        within(&kind.filter, truth, &self.directory)
     }
 
     async fn translated(&self, mapping: &Mapping, expr: &Expr) -> Result<Truth, ApiError> {
@@ -111,14 +112,14 @@ impl Store<'_> {
     async fn collect(
         &self,
         kind: &Kind,
-        filter: Filter,
+        filter: SafeFilter,
         sort: Option<&SortKey>,
         collector: &mut Collector,
     ) -> Result<(), ApiError> {
         let id = kind.mapping.id.attribute.as_str();
         let mut names = vec![id];
         names.extend(sort.map(|sort| sort.attribute.as_str()));
-        let request = SearchRequest::new(kind.base_dn.as_str(), Scope::Subtree, filter, &names);
+        let request = SearchRequest::new(kind.base_dn.as_str(), Scope::Subtree, Filter::from(filter), &names);
         let mut stream = self.directory.search(request).await?;
         let mut unreadable = 0usize;
         while let Some(entry) = stream.next_entry().await? {

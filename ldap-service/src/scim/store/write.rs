@@ -90,7 +90,8 @@ impl Store<'_> {
         note(resource, &ignored);
         if kind.mapping.members.is_some() {
             let ids = wanted.get("members").map(patch::ids).transpose()?.unwrap_or_default();
-            let says_members = body.as_object().is_some_and(|b| record::get(b, "members").is_some());
+            let says_members =
+                body.as_object().and_then(|b| record::get(b, "members")).is_some_and(|m| !m.is_null());
             self.guard_emptying(&found, ids.is_empty() && !says_members)?;
             self.set_members(kind, &found, &ids, &mut changes).await?;
         }
@@ -259,7 +260,7 @@ impl Store<'_> {
         if record.is_empty() {
             return Ok(());
         }
-        options.placement = self.placement(kind, found, &mut record)?;
+        (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
         let subject = Subject::Existing(self.entry_ref(kind, id, found)?);
         let resource = writer_kind(kind.mapping.resource);
         let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;
@@ -267,13 +268,13 @@ impl Store<'_> {
     }
 
     /// Returns whether a change renames the entry: if a value of its RDN changes. Completes the record by the values that the rule
-    /// makes DNs of.
+    /// makes DNs of, and returns their names, too.
     fn placement(
         &self,
         kind: &Kind,
         found: &Found,
         record: &mut Map<String, Value>,
-    ) -> Result<Placement, ApiError> {
+    ) -> Result<(Placement, Vec<String>), ApiError> {
         let (resource, schema) = (kind.mapping.resource, self.schema());
         let rdn = first_rdn(&found.entry.dn).ok().flatten();
         let names_it = |name: &String| {
@@ -282,19 +283,27 @@ impl Store<'_> {
         let is_renamed = record.keys().any(names_it);
         let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?.rule;
         let names = rule.dn_template.iter().flat_map(DnTemplate::names);
+        let mut completed = Vec::new();
         for name in names {
-            let value = found.entry.values(name).first().map(|v| String::from_utf8_lossy(v).into_owned());
-            if let Some(value) = value.filter(|_| !record.contains_key(name)) {
+            if record.keys().any(|known| schema.same_description(known, name)) {
+                continue;
+            }
+            let mut avas = rdn.iter().flat_map(|rdn| &rdn.avas);
+            let in_rdn = avas.find(|ava| schema.same_description(&ava.attribute, name)).map(|ava| &ava.value);
+            let value = in_rdn.or(schema.values_of(&found.entry, name).first());
+            if let Some(value) = value.map(|v| String::from_utf8_lossy(v).into_owned()) {
                 record.insert(name.to_owned(), value.into());
+                completed.push(name.to_owned());
             }
         }
         let rules = self.service.config.write.as_ref().map(|write| &write.mapping_rules);
         let own = rules.and_then(|rules| rules.get(writer_kind(resource).stream())?.get("dn_template"));
-        Ok(match (is_renamed, own) {
+        let placement = match (is_renamed, own) {
             (false, _) => Placement::Same,
             (true, Some(_)) => Placement::Rule,
             (true, None) => Placement::SameParent,
-        })
+        };
+        Ok((placement, completed))
     }
 
     /// Returns the error of a write in SCIM's terms.

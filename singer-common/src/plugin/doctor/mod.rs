@@ -18,6 +18,7 @@ use ldap_directory::{Access, Directory, DirectoryConfig, DirectoryError, ServerU
 
 mod server;
 mod settings;
+mod writing;
 
 pub use server::Subject;
 
@@ -117,6 +118,16 @@ pub async fn open(
 
 /// Runs all possible checks.
 pub async fn examine(config: &DirectoryConfig, access: Access, subject: &Subject<'_>) -> Report {
+    examine_with(config, access, subject, async |_, _| {}).await
+}
+
+/// Runs all possible checks, and then `more` of the executable's own, if the directory could be opened.
+pub async fn examine_with(
+    config: &DirectoryConfig,
+    access: Access,
+    subject: &Subject<'_>,
+    more: impl AsyncFnOnce(&Directory, &mut Report),
+) -> Report {
     // A slow check must not delay the others indefinitely.
     let patience = config.operation_timeout.min(Duration::from_secs(30));
     let config = DirectoryConfig { operation_timeout: patience, ..config.clone() };
@@ -142,6 +153,7 @@ pub async fn examine(config: &DirectoryConfig, access: Access, subject: &Subject
                 code: 0,
             };
             server::examine(&directory, &config, subject, &mut report).await;
+            more(&directory, &mut report).await;
             directory.close().await;
             if report.steps.iter().any(|s| s.grade == Grade::Failed) {
                 report.code = Class::Run.exit_code();

@@ -12,7 +12,7 @@ use ldap_directory::{
     SearchRequest, Vendor,
 };
 
-use super::{Report, settings};
+use super::{Report, settings, writing};
 
 /// The number of entries read to find limits.
 const SAMPLE: u32 = 5_000;
@@ -21,7 +21,7 @@ const LOOKED_AT: u32 = 100;
 /// The difference between clocks, in seconds, from which a warning is logged.
 const CLOCK: i64 = 60;
 
-/// The executable that asks: tap and target need different rights.
+/// The executable that asks: each needs other rights.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// The tap, with its base.
@@ -36,16 +36,39 @@ pub enum Subject<'a> {
         /// The attributes by which entries are searched (`match`).
         matched: &'a [String],
     },
+    /// The service.
+    Service {
+        /// `users.base_dn`.
+        base: &'a str,
+        /// The attributes by which users are searched (`users.login_attributes`); empty: the usual one of the server.
+        searched: &'a [String],
+        /// Whether the service may change the directory.
+        writes: bool,
+    },
 }
 
 impl<'a> Subject<'a> {
     fn base(self) -> Option<&'a str> {
         match self {
             Subject::Tap { base } | Subject::Target { base, .. } => base,
+            Subject::Service { base, .. } => Some(base),
         }
     }
 
-    fn is_target(self) -> bool {
+    /// Returns the name of the setting of the base.
+    fn setting(self) -> &'static str {
+        match self {
+            Subject::Tap { .. } => "base_dn",
+            Subject::Target { .. } => "default_base_dn",
+            Subject::Service { .. } => "users.base_dn",
+        }
+    }
+
+    fn is_tap(self) -> bool {
+        matches!(self, Subject::Tap { .. })
+    }
+
+    pub(super) fn is_target(self) -> bool {
         matches!(self, Subject::Target { .. })
     }
 }
@@ -59,9 +82,10 @@ pub(super) async fn examine(
     let root = directory.root_dse();
     if root.vendor == Vendor::Ldif {
         base(directory, *subject, report).await;
-        report
-            .works
-            .push("FULL_TABLE; a file has neither pages nor limits, and keeps no log of changes".to_owned());
+        report.works.push(match subject {
+            Subject::Service { .. } => "search, SCIM and LDIF; a file checks no password".to_owned(),
+            _ => "FULL_TABLE; a file has neither pages nor limits, and keeps no log of changes".to_owned(),
+        });
         return;
     }
     report.steps.push(match (root.controls.is_empty(), root.vendor) {
@@ -77,21 +101,28 @@ pub(super) async fn examine(
         }
     });
     who_am_i(directory, report).await;
-    schema(directory, report).await;
+    schema(directory, *subject, report).await;
     let found = base(directory, *subject, report).await;
     if let Some(base) = &found {
-        reading(directory, config, base, report).await;
-        attributes(directory, base, report).await;
+        reading(directory, config, *subject, base, report).await;
+        attributes(directory, *subject, base, report).await;
     }
-    tracking(directory, report, *subject, found.as_deref()).await;
+    if !matches!(subject, Subject::Service { .. }) {
+        tracking(directory, report, *subject, found.as_deref()).await;
+    }
     settings::limits(directory, report).await;
     settings::indexes(directory, *subject, found.as_deref(), report).await;
-    if subject.is_target() {
+    if !subject.is_tap() {
         // The features of the tap were not asked for.
         report.works.clear();
     }
-    if let (Subject::Target { .. }, Some(base)) = (subject, &found) {
-        writing(directory, base, report).await;
+    match (subject, &found) {
+        (Subject::Target { .. } | Subject::Service { writes: true, .. }, Some(base)) => {
+            writing::report(directory, *subject, base, report).await;
+        }
+        // It matters for logins, too.
+        (Subject::Service { .. }, Some(base)) => settings::password_policy(directory, base, report).await,
+        _ => {}
     }
     clock(directory, report).await;
 }
@@ -110,14 +141,16 @@ async fn who_am_i(directory: &Directory, report: &mut Report) {
     });
 }
 
-async fn schema(directory: &Directory, report: &mut Report) {
+async fn schema(directory: &Directory, subject: Subject<'_>, report: &mut Report) {
     let dn = directory.root_dse().subschema.clone().unwrap_or_else(|| "cn=subschema".to_owned());
     let count = match directory.read(&dn, &["attributeTypes"]).await {
         Ok(entry) => entry.map_or(0, |e| e.values("attributeTypes").len()),
         Err(_) => 0,
     };
+    let is_service = matches!(subject, Subject::Service { .. });
+    let uses = if is_service { "" } else { ": columns get the server's own types" };
     report.steps.push(if count > 0 {
-        Step::new("subschema", Grade::Ok, format!("`{dn}` has {count} attribute types: columns get the server's own types"))
+        Step::new("subschema", Grade::Ok, format!("`{dn}` has {count} attribute types{uses}"))
     } else {
         Step::new("subschema", Grade::Warning, format!("`{dn}` cannot be read: types come from the standard schema, and the server's own attributes are texts"))
             .advise(format!("ask the administrator to let the bound user read `{dn}`"))
@@ -126,7 +159,7 @@ async fn schema(directory: &Directory, report: &mut Report) {
 
 /// Finds the base and reports it.
 async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) -> Option<String> {
-    let setting = if subject.is_target() { "default_base_dn" } else { "base_dn" };
+    let setting = subject.setting();
     let root = directory.root_dse();
     let Some(base) = subject.base().or(root.default_base()) else {
         let step = Step::new(
@@ -179,7 +212,13 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
 }
 
 /// Reads DNs to find the effect of pages and limits.
-async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, report: &mut Report) {
+async fn reading(
+    directory: &Directory,
+    config: &DirectoryConfig,
+    subject: Subject<'_>,
+    base: &str,
+    report: &mut Report,
+) {
     let offered = directory.root_dse().supports_control(oid::PAGED_RESULTS);
     let mut request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"]);
     let page = config.page_size;
@@ -198,6 +237,11 @@ async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, re
     request.paging = Paging::AtMost(SAMPLE);
     if let Ok(read) = count(directory, request, u64::from(SAMPLE)).await {
         report.steps.push(match ldap.known_size_limit() {
+            Some(limit) if matches!(subject, Subject::Service { .. }) => Step::new(
+                "size limit",
+                Grade::Ok,
+                format!("without pages the server gives {limit} entries at most; long answers go by pages"),
+            ),
             Some(limit) => Step::new("size limit", Grade::Ok, format!("without pages the server gives {limit} entries at most; reading goes by pages, and only the changes of one LOG_BASED run have to fit"))
                 .advise(format!("ask the administrator for a higher size limit for the bound user if more than {limit} entries may change between two LOG_BASED runs")),
             None if read < u64::from(SAMPLE) => Step::new("size limit", Grade::Ok, format!("none seen: all {read} entries came at once")),
@@ -250,14 +294,26 @@ async fn seen<'n>(directory: &Directory, base: &str, names: &[&'n str]) -> BTree
     seen
 }
 
-/// Reports which of the attributes that the tap needs are visible to the bound user.
-async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
+/// Reports which of the attributes that the tap needs are visible to the bound user: the service needs the id alone.
+async fn attributes(directory: &Directory, subject: Subject<'_>, base: &str, report: &mut Report) {
     let vendor = directory.root_dse().vendor;
     let ids = vendor.immutable_ids();
     let keys = vendor.change_keys();
     let wanted: Vec<&str> = ids.iter().chain(keys).copied().collect();
     let seen = seen(directory, base, &wanted).await;
     let has = |name: &&&str| seen.contains(**name);
+    if matches!(subject, Subject::Service { .. }) {
+        report.steps.push(match ids.iter().find(has) {
+            Some(id) => Step::new("id", Grade::Ok, format!("`{id}` names entries for ever: the id of SCIM")),
+            None => Step::new(
+                "id",
+                Grade::Warning,
+                "no id that never changes is to be seen: SCIM and sessions need one",
+            )
+            .advise(format!("ask the administrator to let the bound user read {}", ids.join(" or "))),
+        });
+        return;
+    }
     report.steps.push(match ids.iter().find(has) {
         Some(id) => Step::new(
             "id",
@@ -352,89 +408,6 @@ async fn dirsync(directory: &Directory) -> Step {
         Err(e) if e.code().is_some() => Step::new("change tracking", Grade::Warning, format!("DirSync is offered, but not to the bound user ({e}); LOG_BASED goes by uSNChanged and tombstones instead"))
             .advise("ask the administrator for the right \"Replicating Directory Changes\" on the domain"),
         Err(e) => Step::new("change tracking", Grade::Unknown, e.to_string()),
-    }
-}
-
-/// Reports what is known about write access without a write.
-async fn writing(directory: &Directory, base: &str, report: &mut Report) {
-    let root = directory.root_dse();
-    let step = match root.vendor {
-        Vendor::ActiveDirectory => {
-            let entry = directory
-                .read(base, &["allowedChildClassesEffective", "allowedAttributesEffective"])
-                .await
-                .ok()
-                .flatten();
-            let classes = entry.as_ref().map_or(0, |e| e.values("allowedChildClassesEffective").len());
-            let attributes = entry.as_ref().map_or(0, |e| e.values("allowedAttributesEffective").len());
-            if classes > 0 {
-                Step::new(
-                    "write access",
-                    Grade::Ok,
-                    format!(
-                        "the bound user may create {classes} classes of entries below `{base}`, and write {attributes} attributes of it"
-                    ),
-                )
-            } else {
-                Step::new(
-                    "write access",
-                    Grade::Warning,
-                    format!("the bound user may create nothing right below `{base}`"),
-                )
-                .advise(format!(
-                    "ask the administrator to delegate creating and changing objects below `{base}`"
-                ))
-            }
-        }
-        Vendor::Ds389 => match directory.effective_rights(base).await {
-            Ok(Some(rights)) if rights.contains('a') => Step::new(
-                "write access",
-                Grade::Ok,
-                format!(
-                    "the bound user's rights on `{base}`: {rights} (a: add below it, d: delete, n: rename, v: view)"
-                ),
-            ),
-            Ok(Some(rights)) => Step::new(
-                "write access",
-                Grade::Warning,
-                format!("the bound user's rights on `{base}` are `{rights}`: it may not add entries there"),
-            )
-            .advise(format!(
-                "ask the administrator for an ACI that lets the bound user write below `{base}`"
-            )),
-            Ok(None) | Err(_) => Step::new(
-                "write access",
-                Grade::Unknown,
-                "the server does not tell the bound user its rights",
-            ),
-        },
-        _ => Step::new(
-            "write access",
-            Grade::Unknown,
-            "this server does not tell who may write what: `--dry-run` shows what would be written, the first write shows whether it may be",
-        ),
-    };
-    report.steps.push(step);
-    report.steps.push(if root.vendor == Vendor::ActiveDirectory {
-        Step::new(
-            "passwords",
-            Grade::Ok,
-            "password.mode unicode_pwd works, over TLS: the server applies its policy",
-        )
-    } else if root.lacks_extension(oid::PASSWORD_MODIFY) {
-        Step::new("passwords", Grade::Warning, "the server does not set passwords itself (RFC 3062)")
-            .advise("use password.mode hash:ssha512 or hash:argon2id, as the server takes them")
-    } else {
-        Step::new(
-            "passwords",
-            Grade::Ok,
-            "password.mode exop works (RFC 3062): the server hashes, and applies its policy",
-        )
-    });
-    settings::password_policy(directory, base, report).await;
-    report.works.push("adding, modifying, renaming and deleting, as far as the bound user may".to_owned());
-    if root.supports_control(oid::ASSERTION) {
-        report.works.push("changes only where nobody else changed the entry meanwhile (RFC 4528)".to_owned());
     }
 }
 

@@ -96,6 +96,11 @@ pub(super) async fn indexes(
             (keys.map(|k| (*k).to_owned()).collect(), "INCREMENTAL searches and partitions go by it")
         }
         Subject::Target { matched, .. } => (matched.to_vec(), "each record is looked for by it (match)"),
+        Subject::Service { searched: [], .. } => {
+            let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
+            (vec![usual.to_owned()], "each login looks for it")
+        }
+        Subject::Service { searched, .. } => (searched.to_vec(), "each login looks for it"),
     };
     let Some(indexed) = indexed(directory, base).await else {
         if !wanted.is_empty() {

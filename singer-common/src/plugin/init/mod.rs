@@ -24,7 +24,7 @@ pub use terminal::Terminal;
 /// The flags of `init`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct InitArgs {
-    /// The configuration file to write; other files are written beside it [default: tap.json or target.json]
+    /// The configuration file to write; other files are written beside it [default: tap.json, target.json or service.json]
     #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Ask nothing: use --config, and suggested values for the rest

@@ -108,6 +108,9 @@ fn write<E: From<io::Error> + std::fmt::Display>(
 }
 
 /// Determines whether announced changes were made, as far as the directory shows it.
+///
+/// An entry that is as before proves nothing on a server: the change may be on its way, or in a queue. It stays unknown, and
+/// `target-ldap undo` looks again. In a file it is proven that it was not made.
 pub async fn look_up(reading: &mut JournalReader, directory: &Directory) {
     let unknown: Vec<u64> =
         reading.places.keys().copied().filter(|n| reading.status(*n) == ChangeStatus::Unknown).collect();
@@ -143,8 +146,8 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
                 RevertOutcome::TakenBack => ChangeStatus::Made,
-                RevertOutcome::NotInEffect => ChangeStatus::Void,
-                RevertOutcome::Refused => ChangeStatus::Unknown,
+                RevertOutcome::NotInEffect if was_atomic => ChangeStatus::Void,
+                RevertOutcome::NotInEffect | RevertOutcome::Refused => ChangeStatus::Unknown,
             };
         }
     }

@@ -46,7 +46,7 @@ complete -c ldap-service -n "__fish_ldap_service_needs_command" -f -a "openapi" 
 complete -c ldap-service -n "__fish_ldap_service_needs_command" -f -a "doctor" -d 'Check what this configuration may do in the directory, and list requests to its administrator; writes nothing'
 complete -c ldap-service -n "__fish_ldap_service_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c ldap-service -n "__fish_ldap_service_needs_command" -f -a "man" -d 'Print the manual page in roff; `man | man -l -` shows it'
-complete -c ldap-service -n "__fish_ldap_service_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json or target.json]' -r -F
+complete -c ldap-service -n "__fish_ldap_service_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json, target.json or service.json]' -r -F
 complete -c ldap-service -n "__fish_ldap_service_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
 complete -c ldap-service -n "__fish_ldap_service_using_subcommand init" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
 complete -c ldap-service -n "__fish_ldap_service_using_subcommand init" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'

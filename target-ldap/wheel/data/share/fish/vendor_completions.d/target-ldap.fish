@@ -53,7 +53,7 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page in roff; `man | man -l -` shows it'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json or target.json]' -r -F
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json, target.json or service.json]' -r -F
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l input -d 'Propose a mapping rule for each stream of a file of Singer messages, from its SCHEMA' -r -F
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
