@@ -33,7 +33,7 @@ pub(super) async fn other_name(
         (None, Some(dn)) => {
             let entry = directory.read(dn, &[&rule.naming]).await;
             let entry = entry.map_err(|e| refusal::of_directory(&e, schema))?;
-            entry.and_then(|entry| entry.first_text(&rule.naming).map(|user| user.to_owned()))
+            entry.and_then(|entry| entry.first_text(&rule.naming).map(str::to_owned))
         }
         (None, None) => None,
     };

@@ -63,9 +63,8 @@ pub(super) fn check(
 
 fn is_refused(c: char, is_name: bool) -> bool {
     match c {
-        '\t' | '\n' | '\r' => is_name,
-        // Line and paragraph separator: line breaks, too.
-        '\u{2028}' | '\u{2029}' => is_name,
+        // Also the separators of lines and paragraphs.
+        '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}' => is_name,
         _ => c.is_control(),
     }
 }

@@ -226,8 +226,11 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        let work = async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await };
-        reference::note(Box::pin(self.detached(work)).await)
+        let work =
+            Box::pin(
+                async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
+            );
+        reference::note(self.detached(work).await)
     }
 
     /// Does to an entry what the rule's `on_delete` says: deletes it, moves it, or sets values.
@@ -242,7 +245,7 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
         let (writer, directory) = (self.clone(), directory.clone());
-        let work = async move { upsert::delete(&writer, &directory, kind, &entry, options).await };
+        let work = Box::pin(async move { upsert::delete(&writer, &directory, kind, &entry, options).await });
         reference::note(self.detached(work).await)
     }
 
