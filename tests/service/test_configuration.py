@@ -170,3 +170,16 @@ def test_a_key_that_is_no_file_is_refused(services, shared_openldap):
         service.configure({**service.config, "login": {"session_key_file": path}})
         done = subprocess.run([SERVICE, "--config", service.config_path], capture_output=True, text=True, timeout=20)
         assert done.returncode == 2, done.stderr
+
+
+def test_init_writes_the_file_that_the_guide_names(shared_openldap, tmp_path):
+    config = tmp_path / "server.json"
+    config.write_text(json.dumps({
+        "server_url": shared_openldap.url, "bind_dn": people.service_dn(), "bind_password": people.SERVICE_PASSWORD,
+    }))
+    config.chmod(0o600)
+    command = [SERVICE, "--config", config, "init", "--yes"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "service.json").read_text())
+    assert written["users"]["base_dn"] == USERS and not (tmp_path / "ldap-service.json").exists()
