@@ -21,6 +21,10 @@ pub enum WriteErrorKind {
     Taken,
     /// Entries below it prevent a deletion. 409 `not_empty`.
     NotEmpty,
+    /// Groups have the name that an entry would get. 409 `name_in_groups`, with [`WriteError::groups`].
+    NameInGroups,
+    /// The entry is the last member of a group whose class requires one. 409 `last_member`, with [`WriteError::groups`].
+    LastMember,
     /// The condition does not hold. 412 `precondition_failed`.
     Precondition,
     /// The entry is protected: the bound user's own, a base, or one above these. 403 `protected`.
@@ -59,7 +63,10 @@ impl WriteErrorKind {
             | WriteErrorKind::Disabled
             | WriteErrorKind::TooManyDeletes => 403,
             WriteErrorKind::NotFound => 404,
-            WriteErrorKind::Taken | WriteErrorKind::NotEmpty => 409,
+            WriteErrorKind::Taken
+            | WriteErrorKind::NotEmpty
+            | WriteErrorKind::NameInGroups
+            | WriteErrorKind::LastMember => 409,
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
             WriteErrorKind::Internal => 500,
@@ -77,6 +84,8 @@ impl WriteErrorKind {
             WriteErrorKind::NotFound => "not_found",
             WriteErrorKind::Taken => "taken",
             WriteErrorKind::NotEmpty => "not_empty",
+            WriteErrorKind::NameInGroups => "name_in_groups",
+            WriteErrorKind::LastMember => "last_member",
             WriteErrorKind::Precondition => "precondition_failed",
             WriteErrorKind::Protected => "protected",
             WriteErrorKind::OutOfScope => "out_of_scope",
@@ -117,13 +126,23 @@ pub struct WriteError {
     pub retry_after: Option<u64>,
     /// The undo file of the changes that were made before it, relative to `write.undo_dir`.
     pub undo_file: Option<String>,
+    /// The groups that it is about.
+    pub groups: Vec<String>,
 }
 
 impl WriteError {
     /// Returns an error of a kind.
     pub fn new(kind: WriteErrorKind, detail: impl Into<String>) -> Self {
         let (attribute, result_code, retry_after, undo_file) = (None, None, None, None);
-        Self { kind, detail: detail.into(), attribute, result_code, retry_after, undo_file }
+        Self {
+            kind,
+            detail: detail.into(),
+            attribute,
+            result_code,
+            retry_after,
+            undo_file,
+            groups: Vec::new(),
+        }
     }
 
     /// Sets the attribute.
@@ -152,6 +171,9 @@ impl From<WriteError> for ApiError {
         }
         if let Some(code) = error.result_code {
             answer = answer.with("result_code", result_code::name(code).into());
+        }
+        if !error.groups.is_empty() {
+            answer = answer.with("groups", error.groups.into());
         }
         if let Some(undo_file) = error.undo_file {
             answer = answer.with("undo_file", undo_file.into());

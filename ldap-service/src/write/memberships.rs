@@ -1,308 +1,494 @@
-//! References of groups to an entry that gets another name, or goes: an entry that gets the name later must not inherit its rights.
+//! Names in groups follow their entries, where the server does not see to it (referential integrity).
 //!
-//! Active Directory keeps such references by itself; OpenLDAP (slapo-refint) and 389 Directory Server do if they are configured so. What
-//! the server has changed already is not found here.
+//! A rename or deletion leaves the old name in groups. The next entry with that name would inherit the rights. So after each change the
+//! groups get the new name in place of the old one, or lose it, by changes of single values in the same change set. And a name that a
+//! group has is not given to an entry: nobody has given it the rights.
+//!
+//! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
-use target_ldap::rules::rule::EmptyGroup;
 use target_ldap::write::destination::Destination;
-use target_ldap::write::undo::Undo;
+use target_ldap::write::gate::ChangeGate;
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
-use crate::config::{Config, RoleName};
 
-/// The attributes of members by DN (RFC 4519).
-const BY_DN: [&str; 2] = ["member", "uniqueMember"];
-/// The attribute of members by `uid` (RFC 2307).
-const BY_UID: &str = "memberUid";
-/// The most groups that one search returns; then it is made again.
-const AT_ONCE: u32 = 500;
-/// How often groups are searched again.
-const ROUNDS: u32 = 100;
-/// How often a change is tried that the server or another client makes at the same time.
-const ATTEMPTS: u32 = 3;
+mod places;
 
-/// Where groups are whose members have rights: `groups.base_dn`, and what `roles` name.
-pub(super) fn bases(config: &Config) -> Vec<(String, Scope)> {
-    let mut bases: Vec<(String, Scope)> =
-        config.groups.iter().map(|groups| (groups.base_dn.clone(), Scope::Subtree)).collect();
-    for rule in &config.roles {
-        match &rule.role {
-            RoleName::Below { below, .. } => bases.push((below.clone(), Scope::Subtree)),
-            RoleName::Groups { groups, .. } => {
-                bases.extend(groups.iter().map(|dn| (dn.clone(), Scope::Base)));
-            }
-        }
-    }
-    bases
-}
+pub(crate) use places::{GivenNames, Places};
+use places::{moved, pages, renamed, uids};
 
-/// A value that groups have as a member, and the one that takes its place.
+/// The attributes with names of members.
+const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
+/// The attribute with user names of members (RFC 2307).
+const MEMBER_UID: &str = "memberUid";
+const UID: &str = "uid";
+/// The most groups of one name.
+const MOST_GROUPS: usize = 10_000;
+/// The most groups that are read without pages.
+const FEW: u32 = 100;
+/// The most entries that are renamed with one above them.
+const MOST_BELOW: u32 = 1_000;
+/// The names in one filter.
+const AT_ONCE: usize = 25;
+
+/// An entry whose name, or user name, goes.
 #[derive(Debug)]
-struct Reference {
-    attribute: String,
-    old: Vec<u8>,
-    new: Option<Vec<u8>>,
-}
-
-/// The `uid` values of an entry before a change.
-#[derive(Debug, Default)]
-pub(super) struct Before {
+struct Leaving {
+    old: String,
+    key: DnKey,
+    /// `None`: it is deleted.
+    new: Option<String>,
+    /// Its user names before.
     uids: Vec<Vec<u8>>,
 }
 
-/// The references to one entry.
-pub(super) struct Memberships<'a> {
-    pub(super) writer: &'a Writer,
-    pub(super) directory: &'a Directory,
+/// A name that an entry gets: a DN, or a user name.
+#[derive(Debug)]
+struct Arriving {
+    dn: String,
+    key: Option<DnKey>,
+    uids: Vec<Vec<u8>>,
 }
 
-impl Memberships<'_> {
-    /// Whether the server keeps references to entries by itself, always.
-    fn are_kept(&self) -> bool {
-        self.directory.root_dse().vendor == Vendor::ActiveDirectory || self.writer.group_bases().is_empty()
+/// The names that a change takes away.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Vec<Leaving>);
+
+/// Notes the changes of groups.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<Change>>);
+
+impl ChangeGate for Notes {
+    fn admit(&self, _: &Change) -> Result<Option<Filter>, DirectoryError> {
+        Ok(None)
     }
 
-    /// Returns the bases, without those within others.
-    fn bases(&self) -> Vec<&(String, Scope)> {
-        let key = |dn: &str| DnKey::parse(dn, self.directory.schema()).unwrap_or_default();
-        let all = self.writer.group_bases();
-        let is_covered = |at: usize, dn: &str| {
-            let own = key(dn);
-            all.iter().enumerate().any(|(n, (base, scope))| {
-                let base = key(base);
-                n != at
-                    && if *scope == Scope::Subtree { own.is_within(&base) } else { own == base }
-                    && (own != base || n < at)
+    fn made(&self, change: &Change, result: &Result<(), DirectoryError>) {
+        if result.as_ref().map_or_else(DirectoryError::is_outcome_unknown, |()| true) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(change.clone());
+        }
+    }
+}
+
+/// The memberships of a directory.
+#[derive(Debug)]
+pub(crate) struct Memberships {
+    bases: Vec<(String, Scope)>,
+    users: String,
+    placeholder: Option<String>,
+    /// The attributes with DNs of members.
+    members: Vec<String>,
+    has_member_uid: bool,
+    given: GivenNames,
+}
+
+fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
+    Modification::new(kind, name, vec![value.to_vec()])
+}
+
+fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
+    let names: Vec<String> = groups.values().take(10).map(|group| format!("`{}`", group.dn)).collect();
+    names.join(", ")
+}
+
+/// Returns the attributes with DNs of members: the usual ones, and that of the rule.
+fn members_of(writer: &Writer, directory: &Directory) -> Vec<String> {
+    let schema = directory.schema();
+    let own = writer.rule(ResourceKind::Groups, directory).ok().map(|rule| rule.members);
+    let mut names: Vec<String> = Vec::new();
+    for name in MEMBERS.into_iter().map(str::to_owned).chain(own) {
+        let is_known = names.iter().any(|known| schema.same_description(known, &name));
+        if !is_known && ValueKind::of(schema, &name).is_name() {
+            names.push(name);
+        }
+    }
+    names
+}
+
+impl Memberships {
+    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
+    pub(crate) fn new(
+        writer: &Writer,
+        directory: &Directory,
+        given: GivenNames,
+    ) -> Result<Memberships, WriteError> {
+        let places = writer.places();
+        // Active Directory follows its links itself, and has none to an entry that is not there.
+        let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
+        let bases = if follows { Vec::new() } else { places.apart(directory) };
+        let placeholder = if bases.is_empty() { None } else { writer.placeholder(directory)? };
+        let has_member_uid = directory.schema().attribute_type(MEMBER_UID).is_some();
+        let members = members_of(writer, directory);
+        Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
+    }
+
+    /// Checks the names that changes give, and notes those that they take away. Nothing is changed yet. `may_exist`: entries that would
+    /// be added may be there already.
+    ///
+    /// # Errors
+    /// A group has a name that an entry would get, a group would lose its last member, or a search fails.
+    pub(crate) async fn watch(
+        &self,
+        directory: &Directory,
+        changes: &[Change],
+        may_exist: bool,
+    ) -> Result<Watch, WriteError> {
+        if self.bases.is_empty() {
+            return Ok(Watch::default());
+        }
+        let (mut leaving, mut arriving) = (Vec::new(), Vec::new());
+        for change in changes {
+            self.names_of(directory, change, &mut leaving, &mut arriving).await?;
+        }
+        for some in arriving.chunks(AT_ONCE) {
+            self.check_arriving(directory, some, may_exist).await?;
+        }
+        if self.placeholder.is_none() {
+            self.check_last(directory, &leaving).await?;
+        }
+        Ok(Watch(leaving))
+    }
+
+    async fn names_of(
+        &self,
+        directory: &Directory,
+        change: &Change,
+        leaving: &mut Vec<Leaving>,
+        arriving: &mut Vec<Arriving>,
+    ) -> Result<(), WriteError> {
+        let schema = directory.schema();
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
+        let key = |dn: &str| {
+            DnKey::parse(dn, schema).map_err(|e| {
+                WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}"))
             })
         };
-        all.iter().enumerate().filter(|(at, (dn, _))| !is_covered(*at, dn)).map(|(_, base)| base).collect()
-    }
-
-    /// Returns the attributes of members that hold DNs.
-    fn by_dn(&self) -> Vec<String> {
-        let schema = self.directory.schema();
-        let own = self.writer.rule(ResourceKind::Groups, self.directory).map(|rule| rule.members).ok();
-        let mut names: Vec<String> = Vec::new();
-        for name in BY_DN.into_iter().map(str::to_owned).chain(own) {
-            let is_dn = schema.attribute_type(&name).is_some() && ValueKind::of(schema, &name).is_name();
-            if is_dn && !names.iter().any(|known| schema.same_description(known, &name)) {
-                names.push(name);
-            }
-        }
-        names
-    }
-
-    async fn uids(&self, kind: ResourceKind, dn: &str) -> Result<Vec<Vec<u8>>, DirectoryError> {
-        let schema = self.directory.schema();
-        if kind != ResourceKind::Users || schema.attribute_type(BY_UID).is_none() {
-            return Ok(Vec::new());
-        }
-        let entry = self.directory.read(dn, &["uid"]).await?;
-        Ok(entry.map(|entry| schema.values_of(&entry, "uid").to_vec()).unwrap_or_default())
-    }
-
-    /// Returns what must be known before planned changes of an entry.
-    ///
-    /// # Errors
-    /// The entry cannot be read.
-    pub(super) async fn before(
-        &self,
-        kind: ResourceKind,
-        dn: &str,
-        planned: &[Change],
-    ) -> Result<Before, DirectoryError> {
-        let is_of_uid = |change: &Change| match change {
-            Change::Add(_) => false,
-            Change::Modify { changes, .. } => {
-                changes.iter().any(|m| m.description.eq_ignore_ascii_case("uid"))
-            }
-            Change::Delete { .. } | Change::Rename { .. } => true,
+        let is_uid = |name: &str| self.has_member_uid && schema.same_description(name, UID);
+        let rdn_uids = |dn: &str| -> Vec<Vec<u8>> {
+            let avas = first_rdn(dn).ok().flatten().into_iter().flat_map(|rdn| rdn.avas);
+            avas.filter(|ava| is_uid(&ava.attribute)).map(|ava| ava.value).collect()
         };
-        let is_needed = !self.are_kept() && planned.iter().any(is_of_uid);
-        Ok(Before { uids: if is_needed { self.uids(kind, dn).await? } else { Vec::new() } })
+        let old = change.dn().to_owned();
+        match change {
+            Change::Add(entry) => {
+                let own = entry.attributes.iter().filter(|a| is_uid(&a.description));
+                let mut uids: Vec<Vec<u8>> = own.flat_map(|a| a.values.clone()).collect();
+                uids.extend(rdn_uids(&old));
+                arriving.push(Arriving { key: Some(key(&old)?), dn: old, uids });
+            }
+            Change::Delete { .. } => {
+                let entry = directory.read(&old, &[UID]).await.map_err(failed)?;
+                leaving.push(Leaving { key: key(&old)?, old, new: None, uids: uids(entry.as_ref()) });
+            }
+            Change::Modify { changes, .. } => {
+                let steps: Vec<&Modification> = changes.iter().filter(|s| is_uid(&s.description)).collect();
+                if steps.is_empty() {
+                    return Ok(());
+                }
+                let entry = directory.read(&old, &[UID]).await.map_err(failed)?;
+                let before = uids(entry.as_ref());
+                let added = steps.iter().filter(|s| s.kind != ModificationKind::Delete);
+                let fresh =
+                    added.flat_map(|s| s.values.clone()).filter(|uid| !before.contains(uid)).collect();
+                arriving.push(Arriving { dn: old.clone(), key: None, uids: fresh });
+                leaving.push(Leaving { key: key(&old)?, new: Some(old.clone()), old, uids: before });
+            }
+            Change::Rename { new_rdn, new_superior, .. } => {
+                let new = renamed(&old, new_rdn, new_superior.as_ref());
+                let top = key(&old)?;
+                let found = entries::find(
+                    directory,
+                    &old,
+                    Scope::Subtree,
+                    Filter::Present("objectClass".to_owned()),
+                    &[UID],
+                    MOST_BELOW + 1,
+                );
+                let found = found.await.map_err(failed)?;
+                if found.len() > MOST_BELOW as usize {
+                    let detail = format!(
+                        "more than {MOST_BELOW} entries are at and below `{old}`: groups may name each of them"
+                    );
+                    return Err(WriteError::new(WriteErrorKind::NotEmpty, detail));
+                }
+                for entry in found {
+                    let own = key(&entry.dn)?;
+                    let levels = own.depth().saturating_sub(top.depth());
+                    let Some(to) = moved(&entry.dn, levels, &new) else { continue };
+                    let before = uids(Some(&entry));
+                    let fresh = if levels == 0 { rdn_uids(&to) } else { Vec::new() };
+                    let fresh = fresh.into_iter().filter(|uid| !before.contains(uid)).collect();
+                    let to_key = key(&to)?;
+                    let differs = to_key != own;
+                    arriving.push(Arriving {
+                        dn: to.clone(),
+                        key: Some(to_key).filter(|_| differs),
+                        uids: fresh,
+                    });
+                    leaving.push(Leaving { old: entry.dn, key: own, new: Some(to), uids: before });
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Gives groups the new name of an entry after these changes, or removes it from them. Each change is noted for the undo file.
-    ///
-    /// # Errors
-    /// A group still has the old name: the server refused to change it, or failed. The change of the entry itself is made.
-    pub(super) async fn follow(
+    fn named(&self, dn: &str) -> impl Iterator<Item = Filter> {
+        self.members.iter().map(move |name| Filter::equality(name.as_str(), dn))
+    }
+
+    async fn check_arriving(
         &self,
-        kind: ResourceKind,
-        made: &[Change],
-        before: Before,
-        undo: Arc<Undo>,
+        directory: &Directory,
+        arriving: &[Arriving],
+        may_exist: bool,
     ) -> Result<(), WriteError> {
-        if self.are_kept() {
+        let filter = |one: &Arriving| {
+            let mut any = Vec::new();
+            if one.key.as_ref().is_some_and(|key| !self.given.has_dn(key)) {
+                any.extend(self.named(&one.dn));
+            }
+            let new = one.uids.iter().filter(|uid| self.has_member_uid && !self.given.has_uid(uid));
+            any.extend(new.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+            any
+        };
+        let all: Vec<Filter> = arriving.iter().flat_map(filter).collect();
+        if all.is_empty() || self.groups(directory, Filter::Or(all)).await?.is_empty() {
             return Ok(());
         }
-        let references = self.references(kind, made, before).await.map_err(|e| self.failed(&e, made))?;
-        let destination = Destination::new(self.directory.clone()).with_undo(Some(undo)).noting_values(true);
-        for reference in &references {
-            let replaced = self.replace(reference, &destination).await;
-            replaced.map_err(|e| self.failed(&e, made))?;
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: &DirectoryError, made: &[Change]) -> WriteError {
-        let dn = made.first().map(Change::dn).unwrap_or_default();
-        tracing::error!(dn, "`{dn}` was changed, but groups still have its old name as a member: {error}");
-        let cause = refusal::of_directory(error, self.directory.schema());
-        let detail = format!(
-            "the entry was changed, but not all groups that have its old name as a member; who gets that name gets their rights: {}",
-            cause.detail
-        );
-        WriteError { result_code: cause.result_code, ..WriteError::new(WriteErrorKind::Refused, detail) }
-    }
-
-    async fn references(
-        &self,
-        kind: ResourceKind,
-        made: &[Change],
-        before: Before,
-    ) -> Result<Vec<Reference>, DirectoryError> {
-        let schema = self.directory.schema();
-        let mut references = Vec::new();
-        let mut last = made.first().map(|change| change.dn().to_owned());
-        for change in made {
-            let (dn, new) = match change {
-                Change::Delete { dn } => (dn, None),
-                Change::Rename { dn, new_rdn, new_superior, .. } => {
-                    let above = new_superior.clone().unwrap_or_else(|| parent(dn));
-                    (dn, Some(if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") }))
-                }
-                Change::Add(_) | Change::Modify { .. } => continue,
-            };
-            last.clone_from(&new);
-            // The same name in another spelling.
-            let key = |dn: &str| DnKey::parse(dn, schema).ok();
-            if new.as_ref().is_some_and(|new| key(dn) == key(new)) {
+        for one in arriving {
+            let any = filter(one);
+            if any.is_empty() {
                 continue;
             }
-            references.extend(self.by_dn().into_iter().map(|attribute| Reference {
-                attribute,
-                old: dn.clone().into_bytes(),
-                new: new.clone().map(String::into_bytes),
-            }));
+            let groups = self.groups(directory, Filter::Or(any)).await?;
+            if groups.is_empty() {
+                continue;
+            }
+            let there = directory.read(&one.dn, &["1.1"]).await;
+            if may_exist && there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
+                continue;
+            }
+            let detail = format!(
+                "groups have the name of `{}` already, and it would inherit their rights: {}; remove the name from them first",
+                one.dn,
+                some(&groups)
+            );
+            let groups = groups.into_values().map(|group| group.dn).collect();
+            let error = WriteError::new(WriteErrorKind::NameInGroups, detail);
+            return Err(WriteError { groups, ..error });
         }
-        if !before.uids.is_empty() {
-            let after = match &last {
-                Some(dn) => self.uids(kind, dn).await?,
-                None => Vec::new(),
-            };
-            let is_in =
-                |list: &[Vec<u8>], uid: &Vec<u8>| list.iter().any(|v| schema.values_match(BY_UID, v, uid));
-            let new = after.iter().find(|uid| !is_in(&before.uids, uid)).cloned();
-            references.extend(before.uids.iter().filter(|uid| !is_in(&after, uid)).map(|old| Reference {
-                attribute: BY_UID.to_owned(),
-                old: old.clone(),
-                new: new.clone(),
-            }));
-        }
-        Ok(references)
+        Ok(())
     }
 
-    async fn replace(&self, reference: &Reference, destination: &Destination) -> Result<(), DirectoryError> {
-        for (base, scope) in self.bases() {
-            for _ in 0..ROUNDS {
-                let filter = Filter::equality(reference.attribute.clone(), reference.old.clone());
-                let groups = entries::find(self.directory, base, *scope, filter, &["1.1"], AT_ONCE).await?;
-                for group in &groups {
-                    self.replace_in(&group.dn, reference, destination).await?;
-                    tracing::info!(
-                        dn = group.dn.as_str(),
-                        "`{}`: a member that was renamed or deleted",
-                        group.dn
-                    );
-                }
-                if groups.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX) {
-                    break;
+    /// Checks that no group would lose its last member that has to have one.
+    async fn check_last(&self, directory: &Directory, leaving: &[Leaving]) -> Result<(), WriteError> {
+        let schema = directory.schema();
+        let gone: HashSet<&DnKey> =
+            leaving.iter().filter(|one| one.new.is_none()).map(|one| &one.key).collect();
+        for one in leaving.iter().filter(|one| one.new.is_none()) {
+            for name in self.members.iter().map(String::as_str) {
+                let groups = self.groups(directory, Filter::equality(name, one.old.as_str())).await?;
+                for (key, group) in groups {
+                    let read = directory.read(&group.dn, &["objectClass", name]).await;
+                    let Some(mut group) = read.map_err(|e| refusal::of_directory(&e, schema))? else {
+                        continue;
+                    };
+                    let ranges = directory.complete_ranges(&mut group).await;
+                    ranges.map_err(|e| refusal::of_directory(&e, schema))?;
+                    let classes: Vec<String> = group
+                        .values("objectClass")
+                        .iter()
+                        .map(|class| String::from_utf8_lossy(class).into_owned())
+                        .collect();
+                    let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+                    let goes = |value: &Vec<u8>| {
+                        DnKey::parse(&String::from_utf8_lossy(value), schema)
+                            .is_ok_and(|key| gone.contains(&key))
+                    };
+                    let is_last = schema.values_of(&group, name).iter().all(goes);
+                    if is_last
+                        && !gone.contains(&key)
+                        && must.iter().any(|m| schema.same_description(m, name))
+                    {
+                        let detail = format!(
+                            "`{}` is the last member of `{}`, whose class requires one (empty_group)",
+                            one.old, group.dn
+                        );
+                        let error = WriteError::new(WriteErrorKind::LastMember, detail);
+                        return Err(WriteError { groups: vec![group.dn], ..error });
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    async fn replace_in(
+    /// Gives groups the new names in place of the old ones, or takes the old ones away. Returns the changes.
+    ///
+    /// # Errors
+    /// A group cannot be changed: it has the old name still.
+    pub(crate) async fn follow(
         &self,
-        group: &str,
-        reference: &Reference,
+        watch: &Watch,
         destination: &Destination,
-    ) -> Result<(), DirectoryError> {
-        let name = &reference.attribute;
-        let step = |kind, value: &[u8]| Modification::new(kind, name.clone(), vec![value.to_vec()]);
-        let has = async |value: &[u8]| {
-            let filter = Filter::equality(name.clone(), value.to_vec());
-            let found = entries::find(self.directory, group, Scope::Base, filter, &["1.1"], 1).await;
-            found.map(|entries| !entries.is_empty())
-        };
-        let mut placeholder = None;
-        let mut attempt = 1;
-        loop {
-            // The server may have done it meanwhile.
-            if !has(&reference.old).await? {
-                return Ok(());
+    ) -> Result<Vec<Change>, WriteError> {
+        let notes = Arc::new(Notes::default());
+        let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
+        let is_gone = |key: &DnKey| watch.0.iter().any(|one| one.new.is_none() && one.key == *key);
+        for some in watch.0.chunks(AT_ONCE) {
+            let mut any: Vec<Filter> = some.iter().flat_map(|one| self.named(&one.old)).collect();
+            let all_uids = some.iter().flat_map(|one| &one.uids).filter(|_| self.has_member_uid);
+            any.extend(all_uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+            if any.is_empty() || self.groups(&destination, Filter::Or(any)).await?.is_empty() {
+                continue;
             }
-            let mut steps = vec![step(ModificationKind::Delete, &reference.old)];
-            let added = reference.new.as_ref().or(placeholder.as_ref());
-            if let Some(new) = added
-                && !has(new).await?
-            {
-                steps.push(step(ModificationKind::Add, new));
-            }
-            let change = Change::Modify { dn: group.to_owned(), changes: steps };
-            match destination.apply(&change).await {
-                Err(e) if e.code() == Some(result_code::OBJECT_CLASS_VIOLATION) && placeholder.is_none() => {
-                    // Its class requires a member, and it was the last one.
-                    placeholder = self.placeholder();
-                    if placeholder.is_none() {
-                        return Err(e);
+            for one in some {
+                let (new_key, schema) = (
+                    one.new.as_deref().map(|new| DnKey::parse(new, destination.schema())),
+                    destination.schema(),
+                );
+                if !new_key.is_some_and(|new| new.is_ok_and(|new| new == one.key)) {
+                    for name in self.members.iter().map(String::as_str) {
+                        let filter = Filter::equality(name, one.old.as_str());
+                        let mut groups = self.groups(&destination, filter).await?;
+                        groups.retain(|key, _| !is_gone(key));
+                        let (old, new) = (one.old.as_bytes(), one.new.as_deref().map(str::as_bytes));
+                        for group in groups.values() {
+                            let done = self.exchange(&destination, &group.dn, name, old, new).await;
+                            done.map_err(|e| left(&e, &one.old, &group.dn, schema))?;
+                        }
                     }
                 }
-                Err(e) if attempt < ATTEMPTS && is_overtaken(&e) => attempt += 1,
-                result => return result,
+                self.follow_uids(&destination, one).await?;
             }
         }
+        let made = std::mem::take(&mut *notes.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(made)
     }
 
-    fn placeholder(&self) -> Option<Vec<u8>> {
-        match self.writer.rule(ResourceKind::Groups, self.directory).ok()?.rule.empty_group {
-            EmptyGroup::Placeholder(dn) => Some(dn.into_bytes()),
+    /// The same for user names.
+    async fn follow_uids(&self, destination: &Destination, one: &Leaving) -> Result<(), WriteError> {
+        if !self.has_member_uid || one.uids.is_empty() {
+            return Ok(());
+        }
+        let schema = destination.schema();
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
+        let now = match &one.new {
+            None => Vec::new(),
+            Some(new) => uids(destination.read(new, &[UID]).await.map_err(failed)?.as_ref()),
+        };
+        let gone: Vec<&Vec<u8>> = one.uids.iter().filter(|uid| !now.contains(uid)).collect();
+        let mut fresh = now.iter().filter(|uid| !one.uids.contains(uid));
+        let new = if gone.len() == 1 { fresh.next().map(Vec::as_slice) } else { None };
+        for uid in gone {
+            // Another user may have it as well.
+            let filter = Filter::equality(UID, uid.clone());
+            let others = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 1).await;
+            if !others.map_err(failed)?.is_empty() {
+                continue;
+            }
+            let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;
+            for group in groups.values() {
+                let done = self.exchange(destination, &group.dn, MEMBER_UID, uid, new).await;
+                done.map_err(|e| left(&e, &String::from_utf8_lossy(uid), &group.dn, schema))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Exchanges one value of a group.
+    async fn exchange(
+        &self,
+        destination: &Destination,
+        dn: &str,
+        name: &str,
+        old: &[u8],
+        new: Option<&[u8]>,
+    ) -> Result<(), DirectoryError> {
+        let delete = step(ModificationKind::Delete, name, old);
+        let instead = match (new, &self.placeholder) {
+            (Some(new), _) => Some(new),
+            (None, Some(placeholder)) if name != MEMBER_UID => Some(placeholder.as_bytes()),
             _ => None,
-        }
-    }
-
-    /// Logs that groups have a new entry as a member already: it may be the name of a former one, whose rights it gets.
-    pub(super) async fn warn_of_inherited(&self, dn: &str) {
-        if self.are_kept() {
-            return;
-        }
-        let names = self.by_dn().into_iter().map(|name| Filter::equality(name, dn.as_bytes()));
-        let filter = Filter::Or(names.collect());
-        for (base, scope) in self.bases() {
-            let found = entries::find(self.directory, base, *scope, filter.clone(), &["1.1"], AT_ONCE).await;
-            for group in found.into_iter().flatten() {
-                tracing::warn!(
-                    dn,
-                    group = group.dn.as_str(),
-                    "the new entry `{dn}` is a member of `{}` already, perhaps of a former entry of this name: it has the rights of the group",
-                    group.dn
-                );
+        };
+        let both = instead.map(|value| vec![delete.clone(), step(ModificationKind::Add, name, value)]);
+        let tries = match new {
+            // The new name may be there already.
+            Some(_) => [both, Some(vec![delete])],
+            // The class may require a member.
+            None => [Some(vec![delete]), both],
+        };
+        let mut result = Ok(());
+        for changes in tries.into_iter().flatten() {
+            result = destination.apply(&Change::Modify { dn: dn.to_owned(), changes }).await;
+            match &result {
+                Err(e)
+                    if matches!(
+                        e.code(),
+                        Some(result_code::OBJECT_CLASS_VIOLATION | result_code::ATTRIBUTE_OR_VALUE_EXISTS)
+                    ) => {}
+                // The server has done it, or the group is gone.
+                Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {
+                    return Ok(());
+                }
+                _ => return result,
             }
         }
+        result
+    }
+
+    /// Returns the groups that match.
+    async fn groups(
+        &self,
+        directory: &Directory,
+        filter: Filter,
+    ) -> Result<BTreeMap<DnKey, Entry>, WriteError> {
+        let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+        let mut groups = BTreeMap::new();
+        for (base, scope) in &self.bases {
+            let few = entries::find(directory, base, *scope, filter.clone(), &["1.1"], FEW)
+                .await
+                .map_err(failed)?;
+            let found = if few.len() < FEW as usize {
+                few
+            } else {
+                pages(directory, base, *scope, filter.clone()).await.map_err(failed)?
+            };
+            for group in found {
+                if let Ok(key) = DnKey::parse(&group.dn, directory.schema()) {
+                    groups.insert(key, group);
+                }
+            }
+            if groups.len() > MOST_GROUPS {
+                let detail = format!("more than {MOST_GROUPS} groups have the name");
+                return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
+            }
+        }
+        Ok(groups)
     }
 }
 
-/// Whether the server or another client changed the group at the same time.
-fn is_overtaken(error: &DirectoryError) -> bool {
-    matches!(error.code(), Some(result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS))
+fn left(
+    error: &DirectoryError,
+    name: &str,
+    group: &str,
+    schema: &ldap_directory::schema::Schema,
+) -> WriteError {
+    let error = refusal::of_directory(error, schema);
+    let detail = format!("the group `{group}` may still have the name `{name}`: {}", error.detail);
+    tracing::error!(dn = group, "{detail}");
+    let kind = match error.kind {
+        WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown | WriteErrorKind::Undo => error.kind,
+        _ => WriteErrorKind::Refused,
+    };
+    WriteError { kind, detail, groups: vec![group.to_owned()], ..error }
 }

@@ -55,6 +55,7 @@ pub(crate) use self::{
     fence::{Fence, Territory},
     guard::Reservation,
     locks::of_dn,
+    memberships::{GivenNames, Memberships},
     refusal::of_directory,
 };
 

@@ -59,6 +59,11 @@ impl Planning {
         Planning { destination, fence, tally, text }
     }
 
+    /// Returns the changes until now.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.fence.changes()
+    }
+
     /// Returns the fence's own refusal of a change, if it refused one.
     pub(crate) fn refusal(&self) -> Option<WriteError> {
         self.fence.refusal()

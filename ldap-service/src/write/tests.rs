@@ -218,8 +218,10 @@ async fn a_condition_that_does_not_hold_lets_nothing_be_written() {
     // It is about the first change: the second one comes after a rename.
     let record = json!({"uid": "al", "mail": "new@x"});
     let outcome = trial.with(record, existing(ADA, 1), options("ada@x")).await.unwrap();
-    assert_eq!(outcome.changes.len(), 2);
+    // The third is that of the group with the old name.
+    assert_eq!(outcome.changes.len(), 3);
     assert_eq!(trial.values(&outcome.dn, "mail").await, ["new@x"]);
+    assert_eq!(trial.values("cn=staff,ou=groups,dc=x", "member").await, [outcome.dn.as_str()]);
 }
 
 async fn delete(trial: &Trial, kind: ResourceKind, subject: Subject) -> Result<WriteOutcome, WriteError> {

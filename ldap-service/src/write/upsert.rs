@@ -19,7 +19,7 @@ use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskO
 use super::attributes::Guarded;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
-use super::memberships::Memberships;
+use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
 use super::{
@@ -324,20 +324,25 @@ impl Job<'_> {
             return Ok(TryEnd::Moved(dn));
         }
         let effect = refusal::effect(attempt.outcome, &self.dn, self.is_new())?;
-        let plan = planning.end().await?;
+        let memberships = Memberships::new(self.writer, self.directory, GivenNames::default())?;
+        let watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
+        let followed = Box::pin(memberships.follow(&watch, &planning.destination)).await?;
+        let mut plan = planning.end().await?;
+        plan.changes.extend(followed);
         if self.options.dry_run || plan.changes.is_empty() {
             return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
         }
-        self.carry_out(plan).await
+        self.carry_out(plan, &memberships, &watch).await
     }
 
     /// Makes the changes.
-    async fn carry_out(&self, plan: Plan) -> Result<TryEnd, WriteError> {
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        memberships: &Memberships,
+        watch: &Watch,
+    ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
-        let memberships = Memberships { writer: self.writer, directory };
-        let current = self.found.as_deref().unwrap_or(&self.dn);
-        let before = memberships.before(self.kind, current, &plan.changes).await;
-        let before = before.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
         let label = self.kind.stream();
         let change_set = match self.writer.begin(label, directory).await {
@@ -361,6 +366,10 @@ impl Job<'_> {
         {
             self.take_back(&destination, &fence).await;
         }
+        let mut followed = Ok(Vec::new());
+        if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
+            followed = Box::pin(memberships.follow(watch, &destination)).await;
+        }
         if result.is_ok() && !directory.applies_at_once() {
             result = destination.commit().and(result);
         }
@@ -368,25 +377,21 @@ impl Job<'_> {
         let made = deletes(&tally, directory).await.unwrap_or(plan.deletes);
         let unused = if is_unknown { 0 } else { plan.deletes.saturating_sub(made) };
         self.writer.guard().release(reservation, unused).await;
-        let followed = match &result {
-            Ok(_) => memberships.follow(self.kind, &fence.changes(), before, change_set.undo()).await,
-            Err(_) => Ok(()),
-        };
         let undo_file = change_set.finish(directory).await;
         let outcome = match result {
             Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => return Ok(TryEnd::Moved(dn)),
-            Ok(attempt) => followed.and_then(|()| refusal::effect(attempt.outcome, &self.dn, self.is_new())),
+            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()),
             Err(error) => Err(self.error(&error, fence.refusal())),
         };
-        let effect = outcome.map_err(|error| WriteError { undo_file: undo_file.clone(), ..error })?;
-        if effect == Effect::Added {
-            memberships.warn_of_inherited(&self.dn).await;
-        }
+        let with_file = |error| WriteError { undo_file: undo_file.clone(), ..error };
+        let effect = outcome.map_err(with_file)?;
+        let followed = followed.map_err(with_file)?;
         let id = match effect {
             Effect::Deleted | Effect::Moved => None,
             _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
         };
-        let outcome = self.outcome(effect, &fence.changes(), plan.text, undo_file, id);
+        let changes = [fence.changes(), followed].concat();
+        let outcome = self.outcome(effect, &changes, plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),
             undo_file = outcome.undo_file.as_deref(),

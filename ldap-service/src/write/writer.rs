@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
-use ldap_directory::{Directory, DirectoryConfig, Scope};
+use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
 use singer_common::operations::file;
 use singer_common::plugin::settings::SettingsError;
@@ -16,10 +16,11 @@ use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
 use super::guard::DeleteGuard;
 use super::locks::EntryLocks;
+use super::memberships::Places;
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, entries, memberships, reference, refusal, upsert, values,
+    WriteOutcome, entries, reference, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -63,9 +64,9 @@ struct Inner {
     /// `None`: nothing is written.
     undo_dir: Option<PathBuf>,
     guard: DeleteGuard,
+    places: Places,
     state: Arc<WriteState>,
     bound: OnceCell<Option<DnKey>>,
-    group_bases: Vec<(String, Scope)>,
 }
 
 impl Writer {
@@ -96,8 +97,8 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        let (bound, group_bases) = (OnceCell::new(), memberships::bases(config));
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, state, bound, group_bases })))
+        let (places, bound) = (Places::of(config), OnceCell::new());
+        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, places, state, bound })))
     }
 
     /// Checks the rules against a server.
@@ -129,9 +130,8 @@ impl Writer {
         })
     }
 
-    /// Returns where groups are whose members have rights.
-    pub(super) fn group_bases(&self) -> &[(String, Scope)] {
-        &self.0.group_bases
+    pub(crate) fn places(&self) -> &Places {
+        &self.0.places
     }
 
     pub(crate) fn guard(&self) -> &DeleteGuard {

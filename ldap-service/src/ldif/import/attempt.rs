@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::{Directory, DirectoryError, Vendor};
+use target_ldap::map::Task;
 use target_ldap::write::claims::EntryClaims;
 use target_ldap::write::counts::RecordOutcome;
 use target_ldap::write::destination::Destination;
@@ -13,10 +15,39 @@ use target_ldap::write::ldap_result::is_records_fault;
 use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
 
 use super::records::{Action, Prepared};
-use crate::write::{EntryId, Fence, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn};
+use crate::write::{
+    EntryId, Fence, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+};
 
 pub(super) fn internal(what: &str) -> WriteError {
     WriteError::new(WriteErrorKind::Internal, format!("internal error: {what}"))
+}
+
+/// Returns the change of names that an action may make.
+fn change_of(action: &Action) -> Change {
+    match action {
+        Action::Change(change) => change.clone(),
+        Action::Delete(dn) => Change::Delete { dn: dn.clone() },
+        Action::Task(task) => {
+            let Task::Upsert { wanted, .. } = task else {
+                return Change::Delete { dn: task.dn().unwrap_or_default().to_owned() };
+            };
+            let uids = wanted.attributes.iter().filter(|a| a.description.eq_ignore_ascii_case("uid"));
+            let attributes = uids.map(|a| Attribute::new(a.description.clone(), a.values.clone())).collect();
+            Change::Add(Entry { dn: wanted.dn.clone(), attributes })
+        }
+    }
+}
+
+/// Returns how a record ends whose names in groups cannot be kept.
+fn ended(error: WriteError) -> Outcome {
+    match error.kind {
+        WriteErrorKind::Unavailable
+        | WriteErrorKind::OutcomeUnknown
+        | WriteErrorKind::Undo
+        | WriteErrorKind::Internal => Outcome::Failed(error),
+        _ => Outcome::Rejected(error),
+    }
 }
 
 /// The outcome of one try of a record.
@@ -35,6 +66,7 @@ pub(super) struct Attempt {
     pub(super) directory: Directory,
     pub(super) destination: Destination,
     pub(super) territory: Arc<Territory>,
+    pub(super) memberships: Arc<Memberships>,
     pub(super) claims: EntryClaims,
     pub(super) is_last: bool,
     pub(super) is_plan: bool,
@@ -48,12 +80,22 @@ impl Attempt {
         let _held = state.locks.lock(&locked).await;
         let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
         let destination = self.destination.clone().with_gate(Some(fence.clone()));
+        let watch = match Box::pin(self.memberships.watch(&destination, &[change_of(&action)], true)).await {
+            Ok(watch) => watch,
+            Err(error) => return ended(error),
+        };
         let result = match self.check_protected(&action).await {
             Ok(None) => self.apply(&destination, action, keys).await,
             Ok(Some(refusal)) => return Outcome::Rejected(refusal),
             Err(error) => Err(error),
         };
         let error = match result {
+            Ok(outcome @ Outcome::Done(_)) => {
+                return match Box::pin(self.memberships.follow(&watch, &destination)).await {
+                    Ok(_) => outcome,
+                    Err(error) => ended(error),
+                };
+            }
             Ok(outcome) => return outcome,
             Err(error) => error,
         };

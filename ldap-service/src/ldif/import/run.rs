@@ -8,7 +8,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use ldap_directory::Directory;
+use ldap_directory::change::{Change, ModificationKind};
 use ldap_directory::dn::DnKey;
+use ldap_directory::ldif::reader::Record;
 use target_ldap::write::change_label::{CHANGE_LABEL, ChangeLabel};
 use target_ldap::write::claims::EntryClaims;
 use target_ldap::write::counts::{Counts, RecordOutcome};
@@ -19,7 +21,10 @@ use tokio::task::JoinSet;
 use super::attempt::{Attempt, Outcome, internal};
 use super::records::{self, Action, Numbered, ReadEvent};
 use super::report::{Reject, Report};
-use crate::write::{IN_FLIGHT, Reservation, Territory, WriteError, WriteErrorKind, Writer, of_directory};
+use crate::write::{
+    GivenNames, IN_FLIGHT, Memberships, Reservation, Territory, WriteError, WriteErrorKind, Writer,
+    of_directory,
+};
 
 /// The name of an import in plans and undo files.
 const LABEL: &str = "import";
@@ -30,7 +35,7 @@ pub struct ImportError {
     /// Why.
     pub error: WriteError,
     /// What was done until then; `None`: nothing.
-    pub report: Option<Report>,
+    pub report: Option<Box<Report>>,
 }
 
 impl From<WriteError> for ImportError {
@@ -57,10 +62,10 @@ pub struct Import {
 }
 
 impl Import {
-    /// Checks the whole file without the directory. Returns the number of deletions.
-    async fn check(&self, territory: &Territory) -> Result<u64, WriteError> {
+    /// Checks the whole file without the directory. Returns the number of deletions, and the members that it names.
+    async fn check(&self, territory: &Territory) -> Result<(u64, GivenNames), WriteError> {
         let mut events = records::read(&self.file, None).map_err(|e| unreadable(&e))?;
-        let (mut deletes, mut any) = (0, false);
+        let (mut deletes, mut any, mut given) = (0, false, GivenNames::default());
         while let Some(event) = events.recv().await {
             match event {
                 ReadEvent::Record(read) => {
@@ -71,6 +76,7 @@ impl Import {
                         }
                         Err(_) => {}
                         Ok(record) => {
+                            note(&record, &mut given, &self.directory);
                             let prepared = records::prepare(record, &self.directory, territory);
                             deletes +=
                                 u64::from(prepared.is_ok_and(|p| matches!(p.action, Action::Delete(_))));
@@ -85,7 +91,7 @@ impl Import {
                     if !any {
                         return Err(WriteError::new(WriteErrorKind::Invalid, "the file has no record"));
                     }
-                    return Ok(deletes);
+                    return Ok((deletes, given));
                 }
             }
         }
@@ -99,10 +105,12 @@ impl Import {
     pub async fn plan(self, output: Option<Arc<PlanOutput>>) -> Result<Report, ImportError> {
         self.writer.undo_dir()?;
         let territory = self.writer.territory(&self.directory).await?;
-        let deletes = self.check(&territory).await?;
+        let (deletes, given) = self.check(&territory).await?;
+        let memberships = Memberships::new(&self.writer, &self.directory, given)?;
         let preview = self.directory.clone().checked_preview();
         let destination = Destination::new(preview).with_plan(output.clone());
-        let mut runner = Runner::new(&self, territory, destination, 1, true);
+        let mut runner = Runner::new(&self, territory, destination, 1, memberships);
+        runner.is_plan = true;
         runner.report.dry_run = true;
         let result = runner.run(&self.file).await;
         let mut report = runner.report;
@@ -123,7 +131,8 @@ impl Import {
     pub async fn carry_out(self) -> Result<Report, ImportError> {
         let territory = self.writer.territory(&self.directory).await?;
         self.writer.undo_dir()?;
-        let deletes = self.check(&territory).await?;
+        let (deletes, given) = self.check(&territory).await?;
+        let memberships = Memberships::new(&self.writer, &self.directory, given)?;
         let reservation = self.writer.guard().reserve(deletes).await?;
         let change_set = match self.writer.begin(LABEL, &self.directory).await {
             Ok(change_set) => change_set,
@@ -135,7 +144,7 @@ impl Import {
         let destination = Destination::new(self.directory.clone())
             .with_undo(Some(change_set.undo()))
             .with_max_in_flight(IN_FLIGHT);
-        let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, false);
+        let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, memberships);
         let mut result = runner.run(&self.file).await;
         if !self.directory.applies_at_once()
             && let Err(error) = runner.destination.commit()
@@ -151,7 +160,7 @@ impl Import {
             Ok(()) => Ok(report),
             Err(error) => {
                 let undo_file = report.undo_file.clone();
-                Err(ImportError { error: WriteError { undo_file, ..error }, report: Some(report) })
+                Err(ImportError { error: WriteError { undo_file, ..error }, report: Some(Box::new(report)) })
             }
         }
     }
@@ -166,6 +175,20 @@ impl Import {
         let is_unknown = error.is_some_and(|e| e.kind == WriteErrorKind::OutcomeUnknown);
         let unused = if is_unknown { 0 } else { deletes.saturating_sub(report.deleted) };
         self.writer.guard().release(reservation, unused).await;
+    }
+}
+
+/// Notes the members that a record names.
+fn note(record: &Record, given: &mut GivenNames, directory: &Directory) {
+    match record {
+        Record::Entry(entry) | Record::Change(Change::Add(entry)) => {
+            entry.attributes.iter().for_each(|a| given.note(&a.description, &a.values, directory));
+        }
+        Record::Change(Change::Modify { changes, .. }) => {
+            let steps = changes.iter().filter(|step| step.kind != ModificationKind::Delete);
+            steps.for_each(|step| given.note(&step.description, &step.values, directory));
+        }
+        Record::Change(Change::Delete { .. } | Change::Rename { .. }) => {}
     }
 }
 
@@ -215,6 +238,7 @@ struct Runner {
     claims: EntryClaims,
     most: usize,
     is_plan: bool,
+    memberships: Arc<Memberships>,
     is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
     report: Report,
     running: JoinSet<Finished>,
@@ -233,7 +257,7 @@ impl Runner {
         territory: Arc<Territory>,
         destination: Destination,
         most: usize,
-        is_plan: bool,
+        memberships: Memberships,
     ) -> Runner {
         Runner {
             writer: import.writer.clone(),
@@ -242,7 +266,8 @@ impl Runner {
             destination,
             claims: EntryClaims::default(),
             most,
-            is_plan,
+            is_plan: false,
+            memberships: Arc::new(memberships),
             is_stopping: import.is_stopping.clone(),
             report: Report::default(),
             running: JoinSet::new(),
@@ -334,6 +359,7 @@ impl Runner {
             directory: self.directory.clone(),
             destination: self.destination.clone(),
             territory: self.territory.clone(),
+            memberships: self.memberships.clone(),
             claims: self.claims.clone(),
             is_last,
             is_plan: self.is_plan,

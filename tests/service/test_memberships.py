@@ -1,0 +1,157 @@
+"""Names in groups follow their entries where the server has no referential integrity: slapd without refint, 389 as it comes."""
+
+import people
+import pytest
+from test_ldif import change, report, send
+from test_write import GROUP, directory, group, new, ok, patch, scim, user, writing  # noqa: F401
+from writing import content, undo
+
+
+def members(directory, name, unit="groups", attribute="member"):  # noqa: F811
+    found = directory.values(people.group_dn(name, directory.suffix, unit), attribute)
+    return {value.decode().lower() for value in found.get(attribute, [])}
+
+
+def dn(directory, name):  # noqa: F811
+    return f"uid={name},ou=people,{directory.suffix}".lower()
+
+
+def add_group(directory, name, *dns, unit="groups", attribute="member", classes="groupOfNames"):  # noqa: F811
+    """A group that the service has not made."""
+    entry = people.entry(people.group_dn(name, directory.suffix, unit), objectClass=classes, cn=name, **{attribute: list(dns)})
+    directory.modify(entry.replace("\nobjectClass", "\nchangetype: add\nobjectClass", 1))
+
+
+def undone(directory, answer, tmp_path):  # noqa: F811
+    (file,) = answer.headers.get_list("undo-file")
+    undo(directory, tmp_path / "undo" / file, tmp_path)
+
+
+def same(directory):  # noqa: F811
+    """All entries, names of members in small letters without blanks."""
+    units = [f"ou={unit},{directory.suffix}" for unit in ("people", "groups", "roles")]
+    entries = content(directory, *units, without={"member"})
+    return entries, {(name, unit): members(directory, name, unit) for name, unit in NAMES if f"cn={name},ou={unit}" in str(entries)}
+
+
+NAMES = [("chiefs", "groups"), ("unique", "groups"), ("boss", "roles"), ("only", "groups")]
+
+
+def test_a_rename_and_a_deletion_are_followed_in_groups_and_roles(directory, writing, tmp_path):  # noqa: F811
+    service = writing(directory)
+    new(service, "vera"), new(service, "dora")
+    add_group(directory, "chiefs", dn(directory, "vera"), dn(directory, "dora"))
+    add_group(directory, "unique", dn(directory, "vera"), dn(directory, "dora"), attribute="uniqueMember", classes="groupOfUniqueNames")
+    add_group(directory, "boss", dn(directory, "vera"), dn(directory, "dora"), unit="roles")
+    before = same(directory)
+    renamed = patch(service, f"/Users/{user(service, 'vera')}", {"op": "replace", "path": "userName", "value": "vera.new"})
+    for where, attribute, unit in (("chiefs", "member", "groups"), ("unique", "uniqueMember", "groups"), ("boss", "member", "roles")):
+        assert members(directory, where, unit, attribute) == {dn(directory, "vera.new"), dn(directory, "dora")}, where
+    undone(directory, renamed, tmp_path)
+    assert same(directory) == before
+    deleted = ok(scim(service, "DELETE", f"/Users/{user(service, 'dora')}"), 204)
+    for where, attribute, unit in (("chiefs", "member", "groups"), ("unique", "uniqueMember", "groups"), ("boss", "member", "roles")):
+        assert members(directory, where, unit, attribute) == {dn(directory, "vera")}, where
+    # The next dora inherits nothing.
+    new(service, "dora", password="Pw-dora-new-7Qz!") if not hasattr(directory, "ca") else new(service, "dora")
+    assert dn(directory, "dora") not in members(directory, "chiefs") | members(directory, "boss", "roles")
+    ok(scim(service, "DELETE", f"/Users/{user(service, 'dora')}"), 204)
+    undone(directory, deleted, tmp_path)
+    assert same(directory) == before
+
+
+def test_a_name_that_a_group_has_is_not_given_to_an_entry(directory, writing):  # noqa: F811
+    service = writing(directory)
+    # What others left behind.
+    add_group(directory, "chiefs", dn(directory, "ghost"), dn(directory, "ada"))
+    add_group(directory, "boss", dn(directory, "ghost2"), dn(directory, "ada"), unit="roles")
+    before = content(directory)
+    for name, holder in (("ghost", "cn=chiefs"), ("ghost2", "cn=boss")):
+        body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name, "name": {"familyName": name}}
+        answer = ok(scim(service, "POST", "/Users", body), 409)
+        assert holder in answer.json()["detail"] and "Undo-File" not in answer.headers
+        change_name = {"op": "replace", "path": "userName", "value": name}
+        patch(service, f"/Users/{user(service, 'eve')}", change_name, status=409)
+        params = {"operation": "create_user", "params": {"uid": name, "cn": name, "sn": name}}
+        answer = service.request("POST", "/api/v1/plugin/execute", json=params)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "name_in_groups"), answer.text
+    person = people.entry(dn(directory, "ghost"), objectClass="inetOrgPerson", uid="ghost", cn="g", sn="g")
+    for text in (person, change(dn(directory, "eve"), "changetype: modrdn", "newrdn: uid=ghost", "deleteoldrdn: 1")):
+        answer = report(send(service, text))
+        assert [reject["code"] for reject in answer["rejects"]] == ["name_in_groups"], answer
+    assert content(directory) == before
+    # An entry that is there stays writable, and a file that names the member itself gives it the right.
+    assert report(send(service, people.entry(dn(directory, "ada"), objectClass="inetOrgPerson", uid="ada", cn="Ada Lovelace", sn="L")))["rejected"] == 0
+    grant = people.entry(people.group_dn("chiefs", directory.suffix), objectClass="groupOfNames", cn="chiefs", member=dn(directory, "ghost"))
+    assert report(send(service, grant + person))["added"] == 1
+
+
+def test_an_import_is_followed_and_its_plan_shows_it(directory, writing, tmp_path):  # noqa: F811
+    service = writing(directory)
+    new(service, "vera"), new(service, "dora")
+    add_group(directory, "chiefs", dn(directory, "vera"), dn(directory, "dora"))
+    directory.modify(people.entry(f"ou=team,ou=people,{directory.suffix}", changetype="add", objectClass="organizationalUnit", ou="team").replace("changetype:: YWRk", "changetype: add"))
+    inner = f"uid=inner,ou=team,ou=people,{directory.suffix}"
+    directory.modify(people.entry(inner, changetype="add", objectClass="inetOrgPerson", uid="inner", cn="i", sn="i").replace("changetype:: YWRk", "changetype: add"))
+    add_group(directory, "only", inner)
+    before = same(directory)
+    text = (
+        change(dn(directory, "vera"), "changetype: modrdn", "newrdn: uid=vera2", "deleteoldrdn: 1")
+        + change(dn(directory, "dora"), "changetype: delete")
+        + change(f"ou=team,ou=people,{directory.suffix}", "changetype: modrdn", "newrdn: ou=crew", "deleteoldrdn: 1")
+    )
+    plan = send(service, text, dry_run=True)
+    assert plan.status_code == 200 and f"member: {dn(directory, 'vera2')}" in plan.text.lower(), plan.text
+    assert same(directory) == before
+    answer = send(service, text)
+    done = report(answer)
+    assert (done["renamed"], done["deleted"], done["rejected"]) == (2, 1, 0), done
+    assert members(directory, "chiefs") == {dn(directory, "vera2")}
+    assert members(directory, "only") == {f"uid=inner,ou=crew,ou=people,{directory.suffix}"}
+    undo(directory, tmp_path / "undo" / done["undo_file"], tmp_path)
+    assert same(directory) == before
+
+
+@pytest.mark.parametrize("empty_group", [None, "keep_last"])
+def test_the_last_member_leaves_a_placeholder_or_stays(openldap, writing, tmp_path, empty_group):  # noqa: F811
+    service = writing(openldap, write={"mapping_rules": {"groups": {"empty_group": empty_group}} if empty_group else {}})
+    new(service, "vera")
+    add_group(openldap, "only", dn(openldap, "vera"))
+    before = same(openldap)
+    if empty_group:
+        answer = ok(scim(service, "DELETE", f"/Users/{user(service, 'vera')}"), 409)
+        assert "cn=only" in answer.json()["detail"] and same(openldap) == before
+        refused = report(send(service, change(dn(openldap, "vera"), "changetype: delete")))
+        assert [reject["code"] for reject in refused["rejects"]] == ["last_member"] and same(openldap) == before
+        return
+    deleted = ok(scim(service, "DELETE", f"/Users/{user(service, 'vera')}"), 204)
+    assert members(openldap, "only") == {f"cn=nobody,ou=groups,{openldap.suffix}"}
+    undone(openldap, deleted, tmp_path)
+    assert same(openldap) == before
+
+
+def test_user_names_in_posix_groups_follow(openldaps, writing, tmp_path):  # noqa: F811
+    directory = openldaps(schemas=["/etc/ldap/schema/nis.schema"])  # noqa: F811
+    service = writing(directory)
+    new(service, "vera"), new(service, "dora")
+    text = people.entry(people.group_dn("posix", directory.suffix), objectClass="posixGroup", cn="posix", gidNumber="1", memberUid=["vera", "dora", "ghost"])
+    directory.modify(text.replace("\nobjectClass", "\nchangetype: add\nobjectClass", 1))
+    before = members(directory, "posix", attribute="memberUid")
+    renamed = patch(service, f"/Users/{user(service, 'vera')}", {"op": "replace", "path": "userName", "value": "vera2"})
+    assert members(directory, "posix", attribute="memberUid") == {"vera2", "dora", "ghost"}
+    deleted = ok(scim(service, "DELETE", f"/Users/{user(service, 'dora')}"), 204)
+    assert members(directory, "posix", attribute="memberUid") == {"vera2", "ghost"}
+    new(service, "ghost", status=409)
+    undone(directory, deleted, tmp_path), undone(directory, renamed, tmp_path)
+    assert members(directory, "posix", attribute="memberUid") == before
+
+
+def test_a_server_with_refint_has_done_it_itself(openldaps, writing, tmp_path):  # noqa: F811
+    refint = f"overlay refint\nrefint_attributes member uniqueMember\nrefint_nothing cn=nobody,ou=groups,{people.SUFFIX}\n"
+    directory = openldaps(overlays=refint)  # noqa: F811
+    service = writing(directory)
+    new(service, "vera"), new(service, "dora")
+    add_group(directory, "chiefs", dn(directory, "vera"), dn(directory, "dora"))
+    patch(service, f"/Users/{user(service, 'vera')}", {"op": "replace", "path": "userName", "value": "vera2"})
+    ok(scim(service, "DELETE", f"/Users/{user(service, 'dora')}"), 204)
+    assert members(directory, "chiefs") == {dn(directory, "vera2")}
