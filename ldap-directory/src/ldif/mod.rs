@@ -441,7 +441,9 @@ fn complete_schema(store: &Store) -> Schema {
         }
     }
     let (texts, octets): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|(_, (_, is_text))| *is_text);
-    schema.undefined = texts.into_iter().map(|(lower, (name, _))| (lower, name)).collect();
+    // An OID has one spelling of its own, without `oid.`.
+    let named = texts.into_iter().filter(|(lower, _)| crate::entry::as_oid(lower).is_none());
+    schema.undefined = named.map(|(lower, (name, _))| (lower, name)).collect();
     let octets = octets.into_iter().filter_map(|(_, (name, _))| {
         // RFC 4517 section 3.3.25, Octet String.
         let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");

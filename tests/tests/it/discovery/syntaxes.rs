@@ -110,6 +110,8 @@ const BY_NAME: &[(&str, &str)] = &[
     ("securityIdentifier", "string"),
     ("sIDHistory", "string"),
     ("tokenGroups", "string"),
+    ("tokenGroupsGlobalAndUniversal", "string"),
+    ("tokenGroupsNoGCAcceptable", "string"),
 ];
 
 fn expected(syntax: &str) -> Option<&'static str> {
