@@ -1,7 +1,9 @@
 //! The root DSE: what a server publishes about itself (RFC 4512 section 5.1).
 
+use crate::dn::DnKey;
 use crate::entry::Entry;
 use crate::oid;
+use crate::schema::Schema;
 
 pub use crate::filter::MATCH_ALL;
 
@@ -129,6 +131,13 @@ impl RootDse {
     /// Returns whether the server let nothing be seen by which it could be recognized.
     pub(crate) fn is_blank(&self) -> bool {
         self.vendor == Vendor::default() && self.naming_contexts.is_empty()
+    }
+
+    /// Returns whether a DN is in none of the naming contexts. `false` if the server names none.
+    pub fn is_outside(&self, key: &DnKey, schema: &Schema) -> bool {
+        let holds =
+            |context: &String| DnKey::parse(context, schema).is_ok_and(|context| key.is_within(&context));
+        !self.naming_contexts.is_empty() && !self.naming_contexts.iter().any(holds)
     }
 
     /// Parses the entry with the empty DN.

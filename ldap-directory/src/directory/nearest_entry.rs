@@ -1,7 +1,7 @@
 //! The entry that a DN without an entry most likely stands for.
 
 use super::{Directory, Paging, Scope, SearchItem, SearchRequest};
-use crate::dn::{Dn, split};
+use crate::dn::{DnKey, split};
 use crate::nearest::{nearest, nearest_of_many};
 
 /// The maximum number of siblings that are compared; among more, any may be the nearest.
@@ -29,11 +29,8 @@ impl Directory {
     /// Returns the naming context that is similar to a DN outside of all of them, or the only one; `None` for a DN inside of one.
     pub fn nearest_context(&self, dn: &str) -> Option<&str> {
         let contexts = &self.root_dse().naming_contexts;
-        let key = Dn::parse(dn).ok()?.key(self.schema());
-        let is_in = |context: &String| {
-            Dn::parse(context).is_ok_and(|context| key.is_within(&context.key(self.schema())))
-        };
-        if contexts.is_empty() || contexts.iter().any(is_in) {
+        let key = DnKey::parse(dn, self.schema()).ok()?;
+        if !self.root_dse().is_outside(&key, self.schema()) {
             return None;
         }
         // The end of the DN, as long as the context.

@@ -239,13 +239,8 @@ impl PreviewDirectory {
     /// Whether a DN is in no naming context of the server, and has no parent there either: servers do not list all of them
     /// (`cn=config`).
     fn is_outside(&self, dn: &str) -> Result<bool, DirectoryError> {
-        let contexts = &self.below.root_dse().naming_contexts;
-        let key = self.key(dn)?;
-        let is_in = |context: &String| self.key(context).is_ok_and(|context| key.is_within(&context));
-        if contexts.is_empty() || contexts.iter().any(is_in) {
-            return Ok(false);
-        }
-        Ok(self.changed.read(&parent(dn).unwrap_or_default(), &["1.1"])?.is_none())
+        Ok(self.below.root_dse().is_outside(&self.key(dn)?, self.schema())
+            && self.changed.read(&parent(dn).unwrap_or_default(), &["1.1"])?.is_none())
     }
 
     fn copied(&self) -> Vec<&str> {

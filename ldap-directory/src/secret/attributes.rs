@@ -144,6 +144,7 @@ impl SecretAttributes {
     }
 
     fn push(&mut self, name: &str, by_user: bool) {
+        let name = as_oid(name).unwrap_or(name);
         if !self.is(name, by_user) {
             self.added.push(Added { name: name.to_owned(), by_user });
         }
@@ -266,6 +267,8 @@ mod tests {
         assert!(!secrets.contains("ssnOfTest"));
         secrets.add(&["ssnOfTest;x".to_owned()]);
         assert!(secrets.contains("SSNofTest;lang-de"));
+        secrets.add(&["oid.1.2.3.4".to_owned()]);
+        assert!(secrets.contains("1.2.3.4") && secrets.contains("OID.1.2.3.4"));
         let types = [
             "( 1.1.1 NAME ( 'ssnOfTest' 'socialNumberOfTest' ) SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )",
             "( 1.1.2 NAME 'otherNumberOfTest' SUP ssnOfTest )",

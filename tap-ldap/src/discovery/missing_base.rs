@@ -13,10 +13,11 @@ const BIND: &str = "bind_dn and bind_password, or a server that permits anonymou
 /// servers, and 389 DS and ApacheDS.
 fn needs_bind(code: u32) -> bool {
     const STRONGER_AUTH_REQUIRED: u32 = 8;
-    const INAPPROPRIATE_AUTHENTICATION: u32 = 48;
     matches!(
         code,
-        STRONGER_AUTH_REQUIRED | INAPPROPRIATE_AUTHENTICATION | result_code::INSUFFICIENT_ACCESS_RIGHTS
+        STRONGER_AUTH_REQUIRED
+            | result_code::INAPPROPRIATE_AUTHENTICATION
+            | result_code::INSUFFICIENT_ACCESS_RIGHTS
     )
 }
 

@@ -198,7 +198,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             self.print_state(false)?;
         }
-        self.restore_names().await;
+        Box::pin(self.restore_names()).await;
         if stopped.is_none() && self.failure.is_none() {
             self.place_displaced().await;
         }

@@ -114,8 +114,9 @@ impl<W: Write> Load<'_, W> {
                 self.gave_up(work, String::new(), Vec::new());
                 return ControlFlow::Break(());
             }
-            WriteOutcome::TookBack => {
-                work.gave_up = None;
+            WriteOutcome::TookBack(taken) => {
+                work.gave_up =
+                    work.gave_up.take().map(|(dn, _)| (dn, taken)).filter(|(_, left)| !left.is_empty());
                 self.gave_up(work, String::new(), Vec::new());
                 return ControlFlow::Break(());
             }

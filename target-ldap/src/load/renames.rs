@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ldap_directory::change::Change;
+use ldap_directory::change::{Change, Modification};
 use ldap_directory::dn::DnKey;
 
 use super::Load;
@@ -120,11 +120,15 @@ impl<W: Write> Load<'_, W> {
         back.extend(waiting.map(|work| Work::clone(work)));
         for work in back {
             if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty()) {
-                let change = Change::Modify { dn: dn.clone(), changes };
-                if let Err(error) =
-                    CHANGE_LABEL.scope(work.label(), self.applier.directory().apply(&change)).await
-                {
-                    tracing::error!("`{dn}` is without values that it had: {error}");
+                match CHANGE_LABEL.scope(work.label(), self.applier.take_back(&dn, &changes)).await {
+                    Ok(taken) => {
+                        for Modification { description, .. } in taken {
+                            tracing::error!(
+                                "`{dn}` is without a value of `{description}` that it had: another entry has it now"
+                            );
+                        }
+                    }
+                    Err(error) => tracing::error!("`{dn}` is without values that it had: {error}"),
                 }
             }
             self.restore_name(&work).await;

@@ -1,6 +1,6 @@
 //! Secrecy follows a value: from a secret property to each attribute that is made of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ldap_directory::entry::base_type;
 use ldap_directory::schema::Schema;
@@ -10,14 +10,21 @@ use super::rule::Rule;
 
 /// Adds to the secret attributes of this run those that a rule makes of secret properties. A property is secret by its name
 /// (`secret_attributes`), as the source of a password, or if it is written to a secret attribute. Its other attributes are then
-/// secret too, and what a template makes of it.
-pub fn follow<'r>(rules: impl Iterator<Item = &'r Rule>, schema: &Schema) {
-    for rule in rules {
-        for name in attributes_of_secrets(rule) {
-            let known = schema.attribute_type(base_type(&name));
+/// secret too, and what a template makes of it. The name of such an attribute is that of a secret property in all rules.
+pub fn follow(rules: &BTreeMap<String, Rule>, schema: &Schema) {
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    loop {
+        let mut more: BTreeSet<String> = rules.values().flat_map(attributes_of_secrets).collect();
+        more.retain(|name| !found.contains(name));
+        if more.is_empty() {
+            return;
+        }
+        for name in &more {
+            let known = schema.attribute_type(base_type(name));
             let names = known.iter().flat_map(|a| a.names.iter().chain([&a.oid])).cloned();
             secret::add(&names.chain([name.clone()]).collect::<Vec<_>>());
         }
+        found.extend(more);
     }
 }
 

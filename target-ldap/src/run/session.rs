@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
         }
         let directory =
             directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-        secrets::follow(config.rules.values(), directory.schema());
+        secrets::follow(&config.rules, directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.

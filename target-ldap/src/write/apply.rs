@@ -194,13 +194,15 @@ impl Applier {
         }
         let upsert = Upsert::new(self, claimant, wanted, key, filter, write_policy, context, is_absent);
         let attempt = upsert.run().await.map_err(|e| wanted.account.scrub(e))?;
-        if matches!(
+        let is_there = matches!(
             attempt.outcome,
             WriteOutcome::Added | WriteOutcome::Modified | WriteOutcome::Renamed | WriteOutcome::Unchanged
-        ) {
+        );
+        if is_there {
             self.note_present(key);
         }
-        if self.awaits_parents() {
+        // Not if the DN is taken: a displaced entry may have it.
+        if self.awaits_parents() && (is_there || attempt.outcome == WriteOutcome::LeftAlone) {
             self.displaced.placed(key);
         }
         if attempt.outcome == WriteOutcome::Added && !self.directory.is_written_at_once() {

@@ -20,6 +20,10 @@ impl Displaced {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has(&self, key: &DnKey) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Notes that a record gave this entry its DN.
     pub(super) fn placed(&self, key: &DnKey) {
         self.lock().remove(key);
@@ -34,7 +38,11 @@ impl Applier {
         if !self.awaits_parents() || !self.claims.has_below(&old) {
             return Ok(());
         }
-        let moved = self.below(to, "(objectClass=*)", |_| true).await?;
+        let is_of_record = |key: &DnKey| {
+            let before = key.rebased(&new, &old);
+            before.is_some_and(|before| self.displaced.has(&before) || self.claims.is_written(&before))
+        };
+        let moved = self.below(to, "(objectClass=*)", is_of_record).await?;
         let mut displaced = self.displaced.lock();
         for (key, dn) in moved {
             let Some(before) = key.rebased(&new, &old) else { continue };

@@ -13,6 +13,7 @@ use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use rustc_hash::FxHasher;
 
+use super::ldap_result::is_taken_value;
 use super::{Applier, Attempt, WriteOutcome};
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::hash;
@@ -73,9 +74,7 @@ impl Applier {
         let (unique, waiting, others) = match exchange {
             Exchange::GiveUp { unique, waiting, wanted } => (unique, waiting, wanted),
             Exchange::TakeBack(changes) => {
-                let change = Change::Modify { dn: dn.to_owned(), changes: changes.clone() };
-                self.directory.apply(&change).await?;
-                return Ok(WriteOutcome::TookBack.into());
+                return Ok(WriteOutcome::TookBack(self.take_back(dn, changes).await?).into());
             }
         };
         let contested = contested(wanted, dn, unique, schema);
@@ -96,7 +95,9 @@ impl Applier {
                 back.push(Modification::new(ModificationKind::Replace, name, there.to_vec()));
             } else {
                 changes.push(Modification::new(ModificationKind::Delete, name, lost.clone()));
-                back.push(Modification::new(ModificationKind::Add, name, lost));
+                back.extend(
+                    lost.into_iter().map(|v| Modification::new(ModificationKind::Add, name, vec![v])),
+                );
             }
         }
         if changes.is_empty() || !self.is_held_by_waiting(&contested, current, waiting).await? {
@@ -106,6 +107,23 @@ impl Applier {
         tracing::info!("`{dn}` is without its {} until its new value is free", names.join(", "));
         self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes }).await?;
         Ok(WriteOutcome::GaveUp { dn: dn.to_owned(), back }.into())
+    }
+
+    /// Restores values that an entry gave up, each by itself. Returns those that another entry has now.
+    pub(crate) async fn take_back(
+        &self,
+        dn: &str,
+        changes: &[Modification],
+    ) -> Result<Vec<Modification>, DirectoryError> {
+        let mut taken = Vec::new();
+        for one in changes {
+            let change = Change::Modify { dn: dn.to_owned(), changes: vec![one.clone()] };
+            match self.directory.apply(&change).await {
+                Err(e) if is_taken_value(&e) => taken.push(one.clone()),
+                result => result?,
+            }
+        }
+        Ok(taken)
     }
 
     /// Returns the attributes that an entry must have.

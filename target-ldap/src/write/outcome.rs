@@ -51,8 +51,8 @@ pub enum WriteOutcome {
     },
     /// Not done yet: no entry waits for the values that this one would give up.
     NotGivenUp,
-    /// Not done yet: the entry has the values again that it gave up in vain.
-    TookBack,
+    /// Not done yet: the entry has the values again that it gave up in vain, except for these, which another entry has now.
+    TookBack(Vec<Modification>),
     /// Refused, not by the directory.
     Refused(String),
     /// Refused: the record's filter matches these entries.
@@ -95,7 +95,7 @@ impl Attempt {
             | WriteOutcome::SteppedAside(_)
             | WriteOutcome::GaveUp { .. }
             | WriteOutcome::NotGivenUp
-            | WriteOutcome::TookBack => false,
+            | WriteOutcome::TookBack(_) => false,
         };
         is_final && self.deferred.is_empty()
     }

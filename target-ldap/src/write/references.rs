@@ -153,10 +153,7 @@ impl Applier {
             _ => text,
         };
         let key = DnKey::parse(name, schema).ok().filter(|key| !key.is_root())?;
-        let contexts = &self.directory.root_dse().naming_contexts;
-        let is_ours = contexts.is_empty()
-            || contexts.iter().any(|c| DnKey::parse(c, schema).is_ok_and(|c| key.is_within(&c)));
-        is_ours.then_some(key)
+        (!self.directory.root_dse().is_outside(&key, schema)).then_some(key)
     }
 
     /// Returns a DN as the task's values spell it, else in its normal form.

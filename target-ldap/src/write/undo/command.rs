@@ -80,7 +80,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     };
     locks.extend(locks_of(config, args.dry_run)?);
     let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-    secrets::follow(config.rules.values(), directory.schema());
+    secrets::follow(&config.rules, directory.schema());
     let Some(mut reading) = reading else { return Ok(ExitCode::SUCCESS) };
     if !is_place_of(&reading.header.server, &directory, config) && !args.another_server {
         let (there, here) = (&reading.header.server, directory.location());
@@ -272,7 +272,7 @@ async fn unchecked(
     changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
     let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
-    secrets::follow(config.rules.values(), directory.schema());
+    secrets::follow(&config.rules, directory.schema());
     let plan = args.dry_run.then(|| plan(args.plan_format, &directory));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),

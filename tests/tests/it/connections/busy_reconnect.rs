@@ -1,19 +1,14 @@
 //! A server that answers `busy` or `unavailable` when a lost connection is restored, as it does while it starts.
 
-use std::io::{BufRead as _, BufReader};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ldap_tests::fake::ber::octets;
-use ldap_tests::fake::provider::{Provider, SUFFIX, SYNC_REQUEST, boolean, changed, done, info, sync_done};
+use ldap_tests::fake::provider::{Provider, SUFFIX, SYNC_REQUEST, done};
 use ldap_tests::fake::{Fake, Operation, Request, Role, Scope};
 use ldap_tests::run::{Output, Run};
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::follow_reconnects::follower;
-
-const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
+use super::follow_reconnects::{ENTRIES, first, follow_to_the_new_entry, goes_on};
 
 /// A provider that closes the connection at one request, and then answers the root DSE so many times with a code.
 struct Restarting {
@@ -72,25 +67,8 @@ fn is_sub(request: &Request) -> bool {
 #[test]
 fn a_follower_waits_until_the_root_dse_can_be_read_again() {
     for code in [51, 52] {
-        let provider = Provider::new(
-            ENTRIES,
-            vec![
-                Box::new(|id| vec![sync_done(id, "csn=1", false)]),
-                Box::new(|id| {
-                    let refreshed = info(id, 1, &[octets(b"csn=2"), boolean(true)]);
-                    vec![refreshed, changed(id, 2, 3, "three")]
-                }),
-            ],
-        );
-        let fake = Restarting::start(provider, (1, is_synchronization), (code, 3));
-        let mut running = follower(&fake).spawn();
-        let lines = BufReader::new(running.take_stdout()).lines().map_while(Result::ok);
-        let mut records = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
-        let found = records.find(|m| m["record"]["uid"] == json!(["three"]));
-        assert!(found.is_some(), "{code}: {:?}", running.end());
-        running.signal(Signal::TERM);
-        let (ended, stderr, _) = running.wait(Duration::from_secs(20));
-        assert_eq!(ended, 143, "{code}: {stderr}");
+        let provider = Provider::new(ENTRIES, vec![first(), goes_on()]);
+        follow_to_the_new_entry(&Restarting::start(provider, (1, is_synchronization), (code, 3)), code);
     }
 }
 

@@ -13,9 +13,9 @@ use ldap_tests::run::Run;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
+pub(super) const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
 
-pub(super) fn follower(fake: &Fake) -> Run {
+fn follower(fake: &Fake) -> Run {
     let config = json!({"server_url": fake.uri(), "base_dn": SUFFIX, "retry_attempts": 0, "operation_timeout_seconds": 5,
         "retry_max_wait_seconds": 1, "follow": true,
         "schemas": [{"name": "all", "replication_method": "LOG_BASED", "attributes": ["uid"]}]});
@@ -29,34 +29,36 @@ pub(super) fn follower(fake: &Fake) -> Run {
 }
 
 /// The position before the first read.
-fn first() -> Answer {
+pub(super) fn first() -> Answer {
     Box::new(|id| vec![sync_done(id, "csn=1", false)])
+}
+
+/// The end of the refresh, and a new entry after it.
+pub(super) fn goes_on() -> Answer {
+    Box::new(|id| {
+        let refreshed = info(id, 1, &[octets(b"csn=2"), boolean(true)]);
+        vec![refreshed, changed(id, 2, 3, "three")]
+    })
+}
+
+/// Follows a server until the new entry arrives.
+pub(super) fn follow_to_the_new_entry(fake: &Fake, code: u8) {
+    let mut running = follower(fake).spawn();
+    let lines = BufReader::new(running.take_stdout()).lines().map_while(Result::ok);
+    let mut records = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    let found = records.find(|m| m["record"]["uid"] == json!(["three"]));
+    assert!(found.is_some(), "{code}: {:?}", running.end());
+    running.signal(Signal::TERM);
+    let (ended, stderr, _) = running.wait(Duration::from_secs(20));
+    assert_eq!(ended, 143, "{code}: {stderr}");
 }
 
 #[test]
 fn a_server_that_cannot_now_is_waited_out() {
     for code in [51, 52] {
         let refusal = move || -> Answer { Box::new(move |id| vec![done(id, code)]) };
-        let fake = Fake::start(Provider::new(
-            ENTRIES,
-            vec![
-                first(),
-                refusal(),
-                refusal(),
-                Box::new(|id| {
-                    let refreshed = info(id, 1, &[octets(b"csn=2"), boolean(true)]);
-                    vec![refreshed, changed(id, 2, 3, "three")]
-                }),
-            ],
-        ));
-        let mut running = follower(&fake).spawn();
-        let lines = BufReader::new(running.take_stdout()).lines().map_while(Result::ok);
-        let mut records = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
-        let found = records.find(|m| m["record"]["uid"] == json!(["three"]));
-        assert!(found.is_some(), "{code}: {:?}", running.end());
-        running.signal(Signal::TERM);
-        let (ended, stderr, _) = running.wait(Duration::from_secs(20));
-        assert_eq!(ended, 143, "{code}: {stderr}");
+        let answers = vec![first(), refusal(), refusal(), goes_on()];
+        follow_to_the_new_entry(&Fake::start(Provider::new(ENTRIES, answers)), code);
     }
 }
 

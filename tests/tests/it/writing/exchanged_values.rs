@@ -44,13 +44,13 @@ fn rule(ou: &str, more: &Value) -> Value {
     )
 }
 
-pub(super) fn schema(stream: &str) -> Value {
+fn schema(stream: &str) -> Value {
     let text = json!({"type": ["string", "null"]});
     json!({"type": "SCHEMA", "stream": stream, "key_properties": ["id"], "schema": {"type": "object", "properties": {
         "id": text, "uid": text, "name": text, "mail": text, "boss": text, "_sdc_deleted_at": text}}})
 }
 
-pub(super) fn record(stream: &str, id: &str, uid: &str, more: &Value) -> Value {
+fn record(stream: &str, id: &str, uid: &str, more: &Value) -> Value {
     let record = with(&json!({"id": id, "uid": uid, "name": uid}), more);
     json!({"type": "RECORD", "stream": stream, "version": 5, "record": record})
 }

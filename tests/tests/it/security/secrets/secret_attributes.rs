@@ -234,3 +234,25 @@ fn secrecy_follows_a_value_from_its_property() {
     hidden("undo", &preview.stdout_text());
     hidden("undo", preview.stderr.raw());
 }
+
+/// The name of an attribute that one rule makes of a secret is that of a secret property in the others, whatever their order.
+#[test]
+fn secrecy_follows_a_value_from_rule_to_rule() {
+    let folder = scratch();
+    let text = json!({"type": ["null", "string"]});
+    let rule = |from: &str, to: &str| {
+        json!({"dn_template": "cn={id},dc=example,dc=test", "object_classes": ["inetOrgPerson"],
+            "attribute_mapping": {"id": "cn", "name": "sn", from: to}})
+    };
+    let file = folder.path().join("tree.ldif");
+    std::fs::write(&file, base()).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "secret_attributes": ["ssn"], "mapping_rules": {
+        "a": rule("roomNumber", "businessCategory"), "b": rule("employeeNumber", "roomNumber"), "c": rule("ssn", "employeeNumber")}});
+    for (stream, property) in [("a", "roomNumber"), ("b", "employeeNumber"), ("c", "ssn")] {
+        let schema = json!({"type": "SCHEMA", "stream": stream, "key_properties": ["id"],
+            "schema": {"properties": {"id": text, "name": text, property: text}}});
+        let record = json!({"type": "RECORD", "stream": stream, "record": {"id": "x", "name": "N", property: token(1)}});
+        let plan = Run::target(&config).messages(&[schema, record]).arg("--dry-run").run().succeeds();
+        assert!(!plan.stdout_text().contains(&token(1)), "{stream}: {}", plan.stdout_text());
+    }
+}
