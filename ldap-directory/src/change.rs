@@ -1,5 +1,6 @@
 //! Updates of a directory: one type for the update operations of RFC 4511 and the change records of RFC 2849.
 
+use crate::dn::{join, parent};
 use crate::entry::Entry;
 
 /// One update of one entry. DNs are RFC 4514 strings, in the spelling of their source.
@@ -62,6 +63,23 @@ impl Change {
             Self::Add(entry) => &entry.dn,
             Self::Delete { dn } | Self::Modify { dn, .. } | Self::Rename { dn, .. } => dn,
         }
+    }
+
+    /// Returns the DN that a rename gives to its entry; `None` for other changes.
+    ///
+    /// ```
+    /// use ldap_directory::change::Change;
+    ///
+    /// let (dn, new_rdn) = ("uid=ada,ou=people,dc=x".to_owned(), "uid=ida".to_owned());
+    /// let rename = Change::Rename { dn, new_rdn, delete_old_rdn: true, new_superior: None };
+    /// assert_eq!(rename.new_dn().as_deref(), Some("uid=ida,ou=people,dc=x"));
+    /// ```
+    pub fn new_dn(&self) -> Option<String> {
+        let Self::Rename { dn, new_rdn, new_superior, .. } = self else { return None };
+        Some(match new_superior {
+            Some(superior) => join(new_rdn, superior),
+            None => join(new_rdn, &parent(dn)),
+        })
     }
 }
 

@@ -177,17 +177,17 @@ impl fmt::Display for Ava {
 
 impl fmt::Display for Rdn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        join(f, &self.avas, "+")
+        separated(f, &self.avas, "+")
     }
 }
 
 impl fmt::Display for Dn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        join(f, &self.rdns, ",")
+        separated(f, &self.rdns, ",")
     }
 }
 
-fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &str) -> fmt::Result {
+fn separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &str) -> fmt::Result {
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             f.write_str(separator)?;
@@ -329,6 +329,18 @@ pub fn split_first(dn: &str) -> Result<(&str, String), DnError> {
 /// Returns the parent of a DN, as [`split_first`] does; empty for a DN of one RDN, for the root, and for a text that is not a DN.
 pub fn parent(dn: &str) -> String {
     split_first(dn).map(|(_, above)| above).unwrap_or_default()
+}
+
+/// Returns the DN of names below another one: `uid=ada` and `dc=example`, which may be the root.
+///
+/// ```
+/// use ldap_directory::dn::join;
+///
+/// assert_eq!(join("uid=ada", "dc=example"), "uid=ada,dc=example");
+/// assert_eq!(join("dc=example", ""), "dc=example");
+/// ```
+pub fn join(names: &str, above: &str) -> String {
+    if above.is_empty() { names.to_owned() } else { format!("{names},{above}") }
 }
 
 #[cfg(test)]

@@ -358,6 +358,88 @@ def test_the_services_own_entry_is_protected(openldap, services, tmp_path):
         )
     )
     assert [r["code"] for r in result["rejects"]] == ["protected"] * 3, result
+    # It is known by its identifier, not by its name.
+    openldap.modify(f"dn: {own}\nchangetype: modrdn\nnewrdn: uid=moved\ndeleteoldrdn: 1\n")
+    moved = f"uid=moved,ou=staff,ou=people,{people.SUFFIX}"
+    result = report(send(service, change(moved, "changetype: modify", "replace: sn", "sn: x", "-") + change(moved, "changetype: delete")))
+    assert [r["code"] for r in result["rejects"]] == ["protected"] * 2, result
+
+
+PASSWORD_OF_OWN = "Pw-own-7Qz!"
+
+
+def domain_account(samba, name, **more):
+    """Adds an enabled account below OU=people, and returns its DN."""
+    dn = f"CN={name} Account,OU=people,{samba.suffix}"
+    password = base64.b64encode(f'"{PASSWORD_OF_OWN}"'.encode("utf-16-le")).decode()
+    lines = "".join(f"{attribute}: {value}\n" for attribute, value in more.items())
+    samba.modify(
+        f"dn: {dn}\nchangetype: add\nobjectClass: user\nsAMAccountName: {name}\nuserPrincipalName: {name}@ad.example.test\n"
+        f"unicodePwd:: {password}\nuserAccountControl: 512\n{lines}"
+    )
+    return dn
+
+
+@pytest.fixture
+def domain(samba, services, tmp_path):
+    """(server, start of a service that writes below OU=people as an account that is there, by the name given)."""
+    for unit in ("people", "groups"):
+        samba.modify(f"dn: OU={unit},{samba.suffix}\nchangetype: add\nobjectClass: organizationalUnit\n")
+    samba.own = domain_account(samba, "svc")
+    samba.modify(f"dn: CN=Domain Admins,CN=Users,{samba.suffix}\nchangetype: modify\nadd: member\nmember: {samba.own}\n")
+    # Else it would be protected as an administrator.
+    assert samba.values(samba.own, "adminCount") == {}
+
+    def start(bind_dn, name="service"):
+        service = services(
+            samba, name=name, server_url=samba.tls_url, tls_ca_file=samba.ca, bind_dn=bind_dn, bind_password=PASSWORD_OF_OWN,
+            users={"base_dn": f"OU=people,{samba.suffix}", "filter": "(objectClass=user)", "login_attributes": ["sAMAccountName"]},
+            groups={"base_dn": f"OU=groups,{samba.suffix}", "filter": "(objectClass=group)"}, roles=None,
+            write={"mapping_rules": {}, "undo_dir": str(tmp_path / f"{name}-undo")},
+        )
+        service.secrets.add(PASSWORD_OF_OWN)
+        return service
+
+    return samba, start
+
+
+@pytest.mark.parametrize("form", ["dn", "principal", "domain"])
+def test_the_services_own_entry_is_protected_in_every_form_of_bind(domain, form):
+    samba, start = domain
+    bind_dn = {"dn": samba.own, "principal": "svc@ad.example.test"}.get(form, "ADTEST\\svc")
+    service = start(bind_dn)
+    other = domain_account(samba, "other")
+    text = change(samba.own, "changetype: modify", "replace: title", "title: owned", "-") + change(samba.own, "changetype: delete")
+    text += change(other, "changetype: modify", "replace: title", "title: owned", "-")
+    result = report(send(service, text))
+    assert [r["code"] for r in result["rejects"]] == ["protected"] * 2 and result["modified"] == 1, result
+    headers = {"Content-Type": "application/scim+json"}
+    found = service.request("GET", "/scim/v2/Users", params={"filter": 'userName eq "svc"'}).json()["Resources"]
+    path = f"/scim/v2/Users/{found[0]['id']}"
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "path": "title", "value": "x"}]}
+    answers = [service.request("PATCH", path, headers=headers, json=body), service.request("DELETE", path)]
+    assert [answer.status_code for answer in answers] == [403, 403], [answer.text for answer in answers]
+
+
+def test_nobody_grants_rights_on_active_directory(domain):
+    samba, start = domain
+    service = start(samba.own)
+    other = domain_account(samba, "other")
+    flags = ["524800", "16777728", "4194816", "0x80200"]
+    refused = [("userAccountControl", value) for value in flags]
+    refused += [("servicePrincipalName", "HTTP/other"), ("scriptPath", "x.bat"), ("msDS-AllowedToDelegateTo", "HTTP/dc1")]
+    text = "".join(change(other, "changetype: modify", f"replace: {name}", f"{name}: {value}", "-") for name, value in refused)
+    text += "".join(
+        change(f"CN=New {n},OU=people,{samba.suffix}", "objectClass: user", f"sAMAccountName: new{n}", f"{name}: {value}")
+        for n, (name, value) in enumerate(refused)
+    )
+    before = samba.values(other, "*")
+    result = report(send(service, text))
+    assert {r["code"] for r in result["rejects"]} == {"attribute_protected"} and result["rejected"] == 2 * len(refused), result
+    assert samba.values(other, "*") == before
+    # Other flags are written.
+    result = report(send(service, change(other, "changetype: modify", "replace: userAccountControl", "userAccountControl: 514", "-")))
+    assert result["modified"] == 1, result
 
 
 # Guards

@@ -303,6 +303,19 @@ def test_a_change_that_nothing_is_known_of_is_said_to_be_that(openldap, relay, w
     assert content(openldap) == before
 
 
+def test_an_import_counts_a_change_that_nothing_is_known_of(openldap, relay, writing):
+    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
+    relay.lost = b"unusual-name"
+    threading.Thread(target=lambda: (wait_until(lambda: relay.seen, seconds=30), setattr(relay, "down", True)), daemon=True).start()
+    text = f"dn: {people.EVE.dn()}\nchangetype: modify\nreplace: displayName\ndisplayName: unusual-name\n-\n"
+    answer = service.request("POST", "/api/v1/ldap/import", headers={"Content-Type": "text/ldif"}, content=text, timeout=90)
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (503, "outcome_unknown"), answer.text
+    report = body["report"]
+    assert (report["unknown"], report["modified"], report["complete"]) == (1, 0, False) and report["undo_file"], report
+    relay.down = False
+
+
 @pytest.mark.parametrize("arrives", [True, False], ids=["arrives", "never"])
 @pytest.mark.parametrize("kind", ["delete", "modify", "rename"])
 def test_a_change_whose_answer_is_late_keeps_its_undo_record(openldap, relay, writing, tmp_path, kind, arrives):

@@ -171,14 +171,10 @@ impl PreviewDirectory {
             Change::Modify { .. } => {}
             Change::Add(_) => self.take_in_parent(dn).await?,
             Change::Delete { .. } => self.take_in_below(dn, Scope::OneLevel, 1).await?,
-            Change::Rename { new_rdn, new_superior, .. } => {
+            Change::Rename { .. } => {
                 self.take_in_below(dn, Scope::Subtree, usize::MAX).await?;
-                let parent = match new_superior {
-                    Some(superior) => superior.clone(),
-                    None => parent(dn).unwrap_or_default(),
-                };
-                self.take_in(&parent).await?;
-                let destination = format!("{new_rdn},{parent}");
+                let destination = change.new_dn().unwrap_or_default();
+                self.take_in_parent(&destination).await?;
                 self.take_in(&destination).await?;
                 self.changed.apply(change)?;
                 return self.know_below(&destination);

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::LdifRules;
 use crate::change::{Change, Modification, ModificationKind};
-use crate::dn::{self, Dn, DnKey, Parents, Rdn, split};
+use crate::dn::{self, Dn, DnKey, Parents, Rdn, join, split};
 use crate::entry::{Attribute, CompactEntry, Entry, base_type};
 use crate::error::DirectoryError;
 use crate::filter::Filter;
@@ -350,10 +350,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn join(head: &str, tail: &str) -> String {
-    if tail.is_empty() { head.to_owned() } else { format!("{head},{tail}") }
 }
 
 fn invalid_dn(operation: &'static str, dn: &str, reason: &str) -> DirectoryError {

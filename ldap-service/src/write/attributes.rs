@@ -1,21 +1,25 @@
 //! The attributes that a change touches, and those that a caller may write.
 
+use std::iter;
+use std::slice;
 use std::sync::Arc;
 
 use ldap_directory::Directory;
-use ldap_directory::change::Change;
+use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnError, first_rdn};
-use ldap_directory::entry::base_type;
+use ldap_directory::entry::{Entry, base_type};
 use ldap_directory::schema::Schema;
 use ldap_directory::secret::SecretAttributes;
+use serde_json::Value;
 
 use super::{WriteError, WriteErrorKind};
 
 /// Attributes that servers keep themselves, though their schema does not say so.
 const KEPT: [&str; 1] = ["memberOf"];
 
-/// Attributes of Active Directory that grant rights over an entry, or let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]).
-const RIGHTS: [&str; 7] = [
+/// Attributes of Active Directory that grant rights over an entry, let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]), or run
+/// programs for people who log on.
+const RIGHTS: [&str; 11] = [
     "nTSecurityDescriptor",
     "sIDHistory",
     "adminCount",
@@ -23,7 +27,25 @@ const RIGHTS: [&str; 7] = [
     "msDS-AllowedToDelegateTo",
     "msDS-AllowedToActOnBehalfOfOtherIdentity",
     "msDS-KeyCredentialLink",
+    "msDS-GroupMSAMembership",
+    "servicePrincipalName",
+    "scriptPath",
+    "gPLink",
 ];
+
+/// The attribute with the flags of an account.
+const FLAGS: &str = "userAccountControl";
+
+/// The flags that grant rights ([MS-ADTS] 2.2.16): SERVER_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION, DONT_REQUIRE_PREAUTH,
+/// TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION, PARTIAL_SECRETS_ACCOUNT.
+const GRANTING: i64 = 0x2000 | 0x8_0000 | 0x40_0000 | 0x100_0000 | 0x400_0000;
+
+/// Whether a value of [`FLAGS`] grants rights. Samba reads octal and hexadecimal digits, too: what is not plainly decimal may grant any.
+fn grants(value: &[u8]) -> bool {
+    let text = str::from_utf8(value).unwrap_or_default();
+    let flags = text.parse::<i64>().ok().filter(|flags| flags.to_string() == text);
+    flags.is_none_or(|flags| flags & GRANTING != 0)
+}
 
 /// Why an attribute is not written for a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +63,6 @@ pub(crate) enum Guarded {
 }
 
 impl Guarded {
-    /// Returns why an attribute is not written; `None`: it may be.
-    pub(crate) fn of(description: &str, directory: &Directory) -> Option<Guarded> {
-        AttributeGuard::of(directory).guarded(description)
-    }
-
     /// Returns the reason for people.
     pub(crate) fn reason(self, description: &str) -> String {
         let why = match self {
@@ -87,12 +104,10 @@ impl AttributeGuard {
         if self.secrets.contains(description) || self.secrets.contains(schema.canonical_name(description)) {
             return Some(Guarded::Secret);
         }
-        let is_of =
-            |names: &[&str]| names.iter().any(|name| schema.same_description(name, base_type(description)));
-        if is_of(&RIGHTS) {
+        if self.is_of(description, &RIGHTS) {
             return Some(Guarded::Rights);
         }
-        if is_of(&KEPT) {
+        if self.is_of(description, &KEPT) {
             return Some(Guarded::Kept);
         }
         match schema.attribute_type(description) {
@@ -104,15 +119,54 @@ impl AttributeGuard {
         }
     }
 
+    /// Whether an attribute has one of these names, be it as an alias or by its OID.
+    fn is_of(&self, description: &str, names: &[&str]) -> bool {
+        let is = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let known = self.schema.attribute_type(description);
+        is(base_type(description)) || known.is_some_and(|known| known.names.iter().any(|name| is(name)))
+    }
+
+    /// Whether values of an attribute are flags that grant rights.
+    fn grant<'v>(&self, description: &str, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+        self.is_of(description, &[FLAGS]) && values.any(grants)
+    }
+
+    /// Returns why a value of a record's property is not written; `None`: it may be.
+    pub(crate) fn guarded_value(&self, property: &str, value: &Value) -> Option<Guarded> {
+        let values = value.as_array().map_or(slice::from_ref(value), Vec::as_slice);
+        let texts = values.iter().filter(|value| !value.is_null());
+        let texts = texts.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let texts: Vec<String> = texts.collect();
+        let grants = self.grant(property, texts.iter().map(String::as_bytes));
+        self.guarded(property).or(grants.then_some(Guarded::Rights))
+    }
+
     /// Checks all attributes that a change touches. `own`: those that the service's rule writes; they name no entry.
     ///
     /// # Errors
     /// It touches one that is not written for a caller.
     pub(crate) fn check(&self, change: &Change, own: &[String]) -> Result<(), WriteError> {
-        let touched = touched(change).map_err(|e| {
-            WriteError::new(WriteErrorKind::Invalid, format!("`{}` is not a valid DN: {e}", change.dn()))
+        self.judge(self.touched(change), change.dn(), own)
+    }
+
+    /// Checks all attributes of a new entry, with those of its RDN.
+    ///
+    /// # Errors
+    /// It has one that is not written for a caller.
+    pub(crate) fn check_entry(&self, entry: &Entry) -> Result<(), WriteError> {
+        self.judge(self.of_entry(entry), &entry.dn, &[])
+    }
+
+    fn judge(
+        &self,
+        touched: Result<Vec<Touched>, DnError>,
+        dn: &str,
+        own: &[String],
+    ) -> Result<(), WriteError> {
+        let touched = touched.map_err(|e| {
+            WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}"))
         })?;
-        for Touched { description, place, is_unprintable } in touched {
+        for Touched { description, place, is_unprintable, grants } in touched {
             // 389 Directory Server stores such a name as another one, which no undo finds.
             if is_unprintable {
                 let detail = format!("`{description}`: a name with a control character is not written");
@@ -120,7 +174,7 @@ impl AttributeGuard {
             }
             let is_own =
                 || own.iter().any(|o| self.schema.same_description(base_type(o), base_type(&description)));
-            match self.guarded(&description) {
+            match self.guarded(&description).or(grants.then_some(Guarded::Rights)) {
                 None => {}
                 Some(_) if place == Place::Value && is_own() => {}
                 // 389 Directory Server names entries in conflict by nsUniqueId: a rename ends that.
@@ -129,6 +183,57 @@ impl AttributeGuard {
             }
         }
         Ok(())
+    }
+
+    /// Returns all attributes that a change touches: of a new entry and a modification, and those of RDNs, whose values are added and
+    /// removed with a name (RFC 4511 sections 4.7 and 4.9).
+    fn touched(&self, change: &Change) -> Result<Vec<Touched>, DnError> {
+        Ok(match change {
+            Change::Delete { .. } => Vec::new(),
+            Change::Modify { changes, .. } => {
+                let step = |step: &Modification| match step.kind {
+                    ModificationKind::Delete => self.of_values(&step.description, &[]),
+                    ModificationKind::Add | ModificationKind::Replace => {
+                        self.of_values(&step.description, &step.values)
+                    }
+                    // What it makes of the flags is not known.
+                    ModificationKind::Increment => self.of_values(&step.description, &[Vec::new()]),
+                };
+                changes.iter().map(step).collect()
+            }
+            Change::Add(entry) => self.of_entry(entry)?,
+            Change::Rename { dn, new_rdn, delete_old_rdn, .. } => {
+                let mut all = self.of_rdn(new_rdn, Place::Rdn)?;
+                if *delete_old_rdn {
+                    all.extend(self.of_rdn(dn, Place::OldRdn)?);
+                }
+                all
+            }
+        })
+    }
+
+    fn of_entry(&self, entry: &Entry) -> Result<Vec<Touched>, DnError> {
+        let mut all = self.of_rdn(&entry.dn, Place::Rdn)?;
+        all.extend(entry.attributes.iter().map(|a| self.of_values(&a.description, &a.values)));
+        Ok(all)
+    }
+
+    fn of_values(&self, description: &str, values: &[Vec<u8>]) -> Touched {
+        let grants = self.grant(description, values.iter().map(Vec::as_slice));
+        Touched { description: description.to_owned(), place: Place::Value, is_unprintable: false, grants }
+    }
+
+    fn of_rdn(&self, dn: &str, place: Place) -> Result<Vec<Touched>, DnError> {
+        let is_new = place == Place::Rdn;
+        let has_control = |value: &[u8]| String::from_utf8_lossy(value).chars().any(char::is_control);
+        let avas = first_rdn(dn)?.into_iter().flat_map(|rdn| rdn.avas);
+        let touched = avas.map(|ava| Touched {
+            is_unprintable: is_new && has_control(&ava.value),
+            grants: is_new && self.grant(&ava.attribute, iter::once(ava.value.as_slice())),
+            description: ava.attribute,
+            place,
+        });
+        Ok(touched.collect())
     }
 }
 
@@ -148,38 +253,24 @@ struct Touched {
     place: Place,
     /// Whether it is of a new name, and has a control character.
     is_unprintable: bool,
+    /// Whether it gets flags that grant rights.
+    grants: bool,
 }
 
-/// Returns all attributes that a change touches: of a new entry and a modification, and those of RDNs, whose values are added and
-/// removed with a name (RFC 4511 sections 4.7 and 4.9).
-fn touched(change: &Change) -> Result<Vec<Touched>, DnError> {
-    let value = |description: &String| {
-        let (description, place) = (description.clone(), Place::Value);
-        Touched { description, place, is_unprintable: false }
-    };
-    let has_control = |value: &[u8]| String::from_utf8_lossy(value).chars().any(char::is_control);
-    let of_rdn = |dn: &str, place| -> Result<Vec<Touched>, DnError> {
-        let avas = first_rdn(dn)?.into_iter().flat_map(|rdn| rdn.avas);
-        let touched = avas.map(|ava| {
-            let is_unprintable = place == Place::Rdn && has_control(&ava.value);
-            Touched { description: ava.attribute, place, is_unprintable }
-        });
-        Ok(touched.collect())
-    };
-    Ok(match change {
-        Change::Delete { .. } => Vec::new(),
-        Change::Modify { changes, .. } => changes.iter().map(|step| value(&step.description)).collect(),
-        Change::Add(entry) => {
-            let mut all = of_rdn(&entry.dn, Place::Rdn)?;
-            all.extend(entry.attributes.iter().map(|attribute| value(&attribute.description)));
-            all
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_grant_rights_are_told_from_others() {
+        for value in ["512", "514", "66048", "1049088", "544", "-2147483136"] {
+            assert!(!grants(value.as_bytes()), "{value}");
         }
-        Change::Rename { dn, new_rdn, delete_old_rdn, .. } => {
-            let mut all = of_rdn(new_rdn, Place::Rdn)?;
-            if *delete_old_rdn {
-                all.extend(of_rdn(dn, Place::OldRdn)?);
-            }
-            all
+        for value in ["524800", "4194816", "16777728", "8704", "67109376", "-1", "4295492096"] {
+            assert!(grants(value.as_bytes()), "{value}");
         }
-    })
+        for value in ["0x80200", "02000000", "+1", " 1", "", "x", "99999999999999999999"] {
+            assert!(grants(value.as_bytes()), "{value}: it is not plainly decimal");
+        }
+    }
 }

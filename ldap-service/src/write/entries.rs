@@ -1,11 +1,10 @@
 //! Existing entries: they are found by their identifier, whatever DN they have by now.
 
-use ldap_directory::dn::DnKey;
+use std::iter;
+
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{
-    AuthMethod, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchRequest, Vendor,
-};
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 use super::{EntryId, EntryRef, WriteError, WriteErrorKind, refusal};
 
@@ -92,17 +91,32 @@ pub(crate) async fn locate(
     let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
     let is_ad = directory.root_dse().vendor == Vendor::ActiveDirectory;
     let names: &[&str] = if is_ad { &CRITICAL } else { &["1.1"] };
-    let mut found =
-        find(directory, &entry.dn, Scope::Base, entry.id.filter(), names, 2).await.map_err(failed)?;
-    if found.is_empty() {
-        found = find(directory, base, Scope::Subtree, entry.id.filter(), names, 2).await.map_err(failed)?;
-    }
-    let [found] = found.as_slice() else { return Err(no_such(entry)) };
-    if is_critical(found) {
+    let found = now(directory, &[base], entry, names).await.map_err(failed)?;
+    let found = found.ok_or_else(|| no_such(entry))?;
+    if is_critical(&found) {
         let detail = format!("`{}` is one of Active Directory's own accounts", found.dn);
         return Err(WriteError::new(WriteErrorKind::Protected, detail));
     }
-    Ok(found.dn.clone())
+    Ok(found.dn)
+}
+
+/// Returns an entry by its identifier: at its former DN, else below the bases.
+pub(crate) async fn now(
+    directory: &Directory,
+    bases: &[&str],
+    entry: &EntryRef,
+    names: &[&str],
+) -> Result<Option<Entry>, DirectoryError> {
+    let places = bases.iter().map(|base| (*base, Scope::Subtree));
+    for (base, scope) in iter::once((entry.dn.as_str(), Scope::Base)).chain(places) {
+        let mut found = find(directory, base, scope, entry.id.filter(), names, 2).await?;
+        match found.len() {
+            0 => {}
+            1 => return Ok(found.pop()),
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether Active Directory marks an entry as one of its own, or as an administrator's.
@@ -128,31 +142,4 @@ pub(crate) async fn check_condition(
         return Err(WriteError::new(WriteErrorKind::Precondition, detail));
     }
     Ok(())
-}
-
-/// Returns the key of the bound user's own entry; `None` if it has none, or none that can be found.
-pub(crate) async fn bound_user(directory: &Directory, config: &DirectoryConfig) -> Option<DnKey> {
-    let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok().filter(|key| !key.is_root());
-    if let AuthMethod::Simple { dn, .. } = &config.auth
-        && let Some(key) = key(dn)
-    {
-        return Some(key);
-    }
-    if matches!(config.auth, AuthMethod::Anonymous) {
-        return None;
-    }
-    let Directory::Ldap(server) = directory else { return None };
-    let who = server.who_am_i().await.ok().flatten()?;
-    if let Some(dn) = who.strip_prefix("dn:") {
-        return key(dn.trim());
-    }
-    // `u:DOMAIN\name` (Active Directory).
-    let name = who.strip_prefix("u:")?.rsplit('\\').next()?.to_owned();
-    let filter = Filter::equality("sAMAccountName", name);
-    let base = directory.root_dse().default_base()?;
-    let found = find(directory, base, Scope::Subtree, filter, &["1.1"], 2).await.ok()?;
-    match found.as_slice() {
-        [entry] => key(&entry.dn),
-        _ => None,
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::DirectoryError;
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::dn::DnKey;
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use target_ldap::write::gate::ChangeGate;
@@ -79,9 +79,7 @@ impl Territory {
             );
             return Err(WriteError::new(WriteErrorKind::Protected, detail));
         }
-        if let Change::Rename { new_rdn, new_superior, .. } = change {
-            let above = new_superior.clone().unwrap_or_else(|| parent(dn));
-            let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+        if let Some(new) = change.new_dn() {
             let new_key = self.key(&new)?;
             self.inside(&new, &new_key, kind)?;
             // A user below groups.base_dn is no user any more: that is a deletion which no guard counts.
@@ -270,6 +268,8 @@ mod tests {
             "entryUUID",
             "memberOf",
             "nTSecurityDescriptor",
+            "servicePrincipalName",
+            "scriptPath",
             "1.2.3.4.5",
             "nobodyKnowsIt",
         ];
@@ -311,6 +311,42 @@ mod tests {
         let conflict = "entryUUID=1-2+uid=ada,ou=people,dc=x";
         assert_eq!(check(&rename(conflict, "uid=ada", None), &[]), Ok(()));
         assert_eq!(check(&Change::Delete { dn: named.into() }, &[]), Ok(()), "a deletion");
+    }
+
+    #[test]
+    fn flags_that_grant_rights_are_given_in_no_way() {
+        let mut territory = territory();
+        // Of Active Directory's schema.
+        territory.attributes.takes_unknown = true;
+        let check = |change: &Change, own: &[String]| territory.check(change, None, own).map_err(|e| e.kind);
+        let ada = "uid=ada,ou=people,dc=x";
+        let step = |kind, value: &str| {
+            let step = Modification::new(kind, "USERAccountControl", vec![value.into()]);
+            Change::Modify { dn: ada.into(), changes: vec![step] }
+        };
+        let add = |value: &str| {
+            let attributes = vec![Attribute::new("userAccountControl", vec![value.into()])];
+            Change::Add(Entry { dn: ada.into(), attributes })
+        };
+        let refused = Err(WriteErrorKind::Mutability);
+        for change in [
+            add("524800"),
+            step(ModificationKind::Add, "4194816"),
+            step(ModificationKind::Replace, "16777728"),
+            step(ModificationKind::Increment, "1"),
+            rename(ada, "userAccountControl=524800", None),
+        ] {
+            assert_eq!(check(&change, &[]), refused, "{change:?}");
+        }
+        let own = ["userAccountControl".to_owned()];
+        let granting = step(ModificationKind::Replace, "524800");
+        assert_eq!(check(&granting, &[]), refused);
+        assert_eq!(check(&granting, &own), Ok(()), "the rule keeps the flags that are there");
+        for change in
+            [add("512"), step(ModificationKind::Replace, "514"), step(ModificationKind::Delete, "524800")]
+        {
+            assert_eq!(check(&change, &[]), Ok(()), "{change:?}");
+        }
     }
 
     #[test]

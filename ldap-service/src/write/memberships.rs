@@ -14,6 +14,7 @@ use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
 use target_ldap::write::destination::Destination;
@@ -24,7 +25,7 @@ use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
 mod places;
 
 pub(crate) use places::{GivenNames, Places};
-use places::{moved, pages, renamed, uids};
+use places::{moved, pages, uids};
 
 /// The attributes with names of members.
 const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
@@ -101,11 +102,9 @@ fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
 }
 
 /// Returns the attributes with DNs of members: the usual ones, and that of the rule.
-fn members_of(writer: &Writer, directory: &Directory) -> Vec<String> {
-    let schema = directory.schema();
-    let own = writer.rule(ResourceKind::Groups, directory).ok().map(|rule| rule.members);
+fn members_of(own: String, schema: &Schema) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in MEMBERS.into_iter().map(str::to_owned).chain(own) {
+    for name in MEMBERS.into_iter().map(str::to_owned).chain([own]) {
         let is_known = names.iter().any(|known| schema.same_description(known, &name));
         if !is_known && ValueKind::of(schema, &name).is_name() {
             names.push(name);
@@ -121,13 +120,17 @@ impl Memberships {
         directory: &Directory,
         given: GivenNames,
     ) -> Result<Memberships, WriteError> {
-        let places = writer.places();
+        let (places, schema) = (writer.places(), directory.schema());
         // Active Directory follows its links itself, and has none to an entry that is not there.
         let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
         let bases = if follows { Vec::new() } else { places.apart(directory) };
-        let placeholder = if bases.is_empty() { None } else { writer.placeholder(directory)? };
-        let has_member_uid = directory.schema().attribute_type(MEMBER_UID).is_some();
-        let members = members_of(writer, directory);
+        let (mut placeholder, mut members) = (None, Vec::new());
+        if !bases.is_empty() {
+            let rule = writer.rule(ResourceKind::Groups, directory)?;
+            placeholder = rule.placeholder();
+            members = members_of(rule.members, schema);
+        }
+        let has_member_uid = schema.attribute_type(MEMBER_UID).is_some();
         Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
     }
 
@@ -202,8 +205,8 @@ impl Memberships {
                 arriving.push(Arriving { dn: old.clone(), key: None, uids: fresh });
                 leaving.push(Leaving { key: key(&old)?, new: Some(old.clone()), old, uids: before });
             }
-            Change::Rename { new_rdn, new_superior, .. } => {
-                let new = renamed(&old, new_rdn, new_superior.as_ref());
+            Change::Rename { .. } => {
+                let new = change.new_dn().unwrap_or_default();
                 let top = key(&old)?;
                 let found = entries::find(
                     directory,
@@ -477,12 +480,7 @@ impl Memberships {
     }
 }
 
-fn left(
-    error: &DirectoryError,
-    name: &str,
-    group: &str,
-    schema: &ldap_directory::schema::Schema,
-) -> WriteError {
+fn left(error: &DirectoryError, name: &str, group: &str, schema: &Schema) -> WriteError {
     let error = refusal::of_directory(error, schema);
     let detail = format!("the group `{group}` may still have the name `{name}`: {}", error.detail);
     tracing::error!(dn = group, "{detail}");

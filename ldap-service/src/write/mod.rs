@@ -25,6 +25,7 @@ use ldap_directory::change::Change;
 use ldap_directory::filter::Filter;
 
 mod attributes;
+mod bound;
 mod change_set;
 mod entries;
 pub mod error;
@@ -53,7 +54,6 @@ pub(crate) use self::{
     attributes::Guarded,
     change_set::ChangeSet,
     fence::{Fence, Territory},
-    guard::Reservation,
     locks::of_dn,
     memberships::{GivenNames, Memberships},
     refusal::of_directory,

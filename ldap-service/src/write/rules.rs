@@ -20,7 +20,7 @@ use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::requirements;
 use target_ldap::map::Mapping;
 use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
-use target_ldap::rules::rule::{OnDelete, Rule};
+use target_ldap::rules::rule::{EmptyGroup, OnDelete, Rule};
 
 use super::ResourceKind;
 use crate::config::Config;
@@ -291,6 +291,14 @@ impl KindRule {
             own.extend(values.iter().map(|(name, _)| name.clone()));
         }
         own
+    }
+
+    /// Returns the member of groups that would have none; it is not a real member.
+    pub(crate) fn placeholder(&self) -> Option<String> {
+        match &self.rule.empty_group {
+            EmptyGroup::Placeholder(dn) => Some(dn.clone()),
+            _ => None,
+        }
     }
 
     /// Returns the mapping for records with these properties.

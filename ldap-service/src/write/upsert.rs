@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, parent, split_first};
+use ldap_directory::dn::{DnKey, join, parent, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use serde_json::{Map, Value};
-use target_ldap::map::wanted::WantedEntry;
+use target_ldap::map::wanted::{Wanted, WantedEntry};
 use target_ldap::map::{DeleteAction, Task, WritePolicy};
 use target_ldap::rules::rule::Operations;
 use target_ldap::write::claims::EntryClaims;
@@ -16,7 +16,7 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
-use super::attributes::Guarded;
+use super::attributes::AttributeGuard;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
 use super::memberships::{GivenNames, Memberships, Watch};
@@ -34,7 +34,7 @@ const ATTEMPTS: u32 = 3;
 struct Job<'a> {
     writer: &'a Writer,
     directory: &'a Directory,
-    kind: ResourceKind,
+    rule: KindRule,
     territory: Arc<Territory>,
     task: Task,
     /// The wanted DN; of a deletion, the current one.
@@ -44,9 +44,6 @@ struct Job<'a> {
     found: Option<String>,
     /// A value that no other entry may have, with its attribute.
     unique: Option<(String, Vec<u8>)>,
-    base: String,
-    /// Protected attributes that the rule writes.
-    own: Vec<String>,
     locks: BTreeSet<LockKey>,
     /// The identifier of the existing entry, as a filter.
     identity: Option<Filter>,
@@ -105,29 +102,21 @@ pub(super) async fn upsert(
     spelling::keep(&mut wanted, &rule, schema);
     let is_for_name = |name: &str| options.for_name_only.iter().any(|n| schema.same_description(n, name));
     wanted.attributes.retain(|a| !is_for_name(&a.description));
-    let key = territory.key(&wanted.dn)?;
-    let mut locks = BTreeSet::from([locks::of_dn(&key)]);
-    let value = wanted.attributes.iter().find(|a| schema.same_description(&a.description, &rule.naming));
-    let unique = value.and_then(|a| Some((a.description.clone(), a.values.first()?.clone())));
-    if let Some((name, value)) = &unique {
-        locks.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
-    }
-    let (found, identity, filter, operations, match_attributes) = match subject {
+    let (existing, filter, operations, match_attributes) = match subject {
         Subject::New => {
             if let Some(filter) = own_filter {
                 check_match(directory, &rule.base_dn, &filter).await?;
             }
             let operations = Operations { update: false, rename: false, ..write_policy.operations };
-            (None, None, None, operations, Vec::new())
+            (None, None, operations, Vec::new())
         }
         Subject::Existing(entry) => {
-            let dn = current.unwrap_or(entry.dn);
-            locks.insert(locks::of_dn(&territory.key(&dn)?));
-            locks.insert(locks::of_value(&entry.id.attribute, &entry.id.value));
-            let filter = entry.id.filter();
+            let filter = entry.id.filter().to_string();
             let may_rename = write_policy.operations.rename && options.placement != Placement::Same;
             let operations = Operations { create: false, rename: may_rename, ..write_policy.operations };
-            (Some(dn), Some(filter.clone()), Some(filter.to_string()), operations, vec![entry.id.attribute])
+            let match_attributes = vec![entry.id.attribute.clone()];
+            let existing = EntryRef { dn: current.unwrap_or(entry.dn), id: entry.id };
+            (Some(existing), Some(filter), operations, match_attributes)
         }
     };
     let base = Some(rule.base_dn.clone());
@@ -138,28 +127,8 @@ pub(super) async fn upsert(
         exact_rdn: true,
         ..(*write_policy).clone()
     });
-    let dn = wanted.dn.clone();
     let task = Task::Upsert { wanted, filter, write_policy };
-    let own = rule.own_attributes(directory);
-    let base = rule.base_dn;
-    Job {
-        writer,
-        directory,
-        kind,
-        territory,
-        task,
-        dn,
-        key,
-        found,
-        unique,
-        base,
-        own,
-        locks,
-        identity,
-        options,
-    }
-    .run()
-    .await
+    Job::new((writer, directory), rule, territory, task, existing, options)?.run().await
 }
 
 /// Does to an entry what the rule's `on_delete` says.
@@ -175,40 +144,19 @@ pub(super) async fn delete(
     let mapping = rule.mapping(&Map::new(), directory).map_err(|e| refusal::of_settings(&e))?;
     let territory = writer.territory(directory).await?;
     let dn = entries::locate(directory, &rule.base_dn, entry).await?;
-    let key = territory.key(&dn)?;
     let task = mapping.deletion(Some(dn.clone()), None);
     if matches!(&task, Task::Delete { action, .. } if **action == DeleteAction::Nothing) {
         let detail = "the service's rule does not delete (on_delete: ignore)";
         return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
     }
-    let locks = BTreeSet::from([locks::of_dn(&key), locks::of_value(&entry.id.attribute, &entry.id.value)]);
-    let (found, identity) = (Some(dn.clone()), Some(entry.id.filter()));
-    let own = rule.own_attributes(directory);
-    let (unique, base) = (None, rule.base_dn);
-    Job {
-        writer,
-        directory,
-        kind,
-        territory,
-        task,
-        dn,
-        key,
-        found,
-        unique,
-        base,
-        own,
-        locks,
-        identity,
-        options,
-    }
-    .run()
-    .await
+    let existing = EntryRef { dn, id: entry.id.clone() };
+    Job::new((writer, directory), rule, territory, task, Some(existing), options)?.run().await
 }
 
 /// Puts a wanted entry below another one, with its own RDN.
 fn below(wanted: &mut WantedEntry, place: Option<&str>) {
     if let (Some(above), Ok((rdn, _))) = (place, split_first(&wanted.dn)) {
-        wanted.dn = if above.is_empty() { rdn.to_owned() } else { format!("{rdn},{above}") };
+        wanted.dn = join(rdn, above);
     }
 }
 
@@ -242,19 +190,20 @@ fn task_of(
     };
     // Without a mapping, properties are attributes. With one, the configuration says what is written.
     if rule.rule.attribute_mapping.is_none() {
+        let guard = AttributeGuard::of(directory);
         let is_enabled = record.get(ACTIVE).is_some_and(|active| active.is_null() || *active == true);
         if is_enabled && !is_input(ACTIVE) {
             // An account that cannot be disabled is enabled.
             record.shift_remove(ACTIVE);
         }
-        for property in record.keys().filter(|property| !is_input(property)) {
+        for (property, value) in record.iter().filter(|(property, _)| !is_input(property)) {
             if property == PASSWORD {
                 return no_way(property, "passwords cannot be set on this connection to the directory");
             }
             if property == ACTIVE {
                 return no_way(property, "the directory has no lock of accounts");
             }
-            if let Some(guarded) = Guarded::of(property, directory) {
+            if let Some(guarded) = guard.guarded_value(property, value) {
                 return Err(guarded.error(property));
             }
             if directory.schema().same_description(property, "objectClass") {
@@ -284,7 +233,39 @@ async fn check_match(directory: &Directory, base: &str, filter: &str) -> Result<
     }
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// Returns a job, with the locks that it needs. `existing`: the entry, as it is now.
+    fn new(
+        (writer, directory): (&'a Writer, &'a Directory),
+        rule: KindRule,
+        territory: Arc<Territory>,
+        task: Task,
+        existing: Option<EntryRef>,
+        options: WriteOptions,
+    ) -> Result<Job<'a>, WriteError> {
+        let schema = directory.schema();
+        let dn = task.dn().unwrap_or_default().to_owned();
+        let key = territory.key(&dn)?;
+        let mut locks = BTreeSet::from([locks::of_dn(&key)]);
+        let mut unique = None;
+        if let Task::Upsert { wanted, .. } = &task {
+            let is_naming = |a: &&Wanted| schema.same_description(&a.description, &rule.naming);
+            let value = wanted.attributes.iter().find(is_naming);
+            unique = value.and_then(|a| Some((a.description.clone(), a.values.first()?.clone())));
+        }
+        if let Some((name, value)) = &unique {
+            locks.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
+        }
+        let (mut found, mut identity) = (None, None);
+        if let Some(EntryRef { dn, id }) = existing {
+            locks.insert(locks::of_dn(&territory.key(&dn)?));
+            locks.insert(locks::of_value(&id.attribute, &id.value));
+            identity = Some(id.filter());
+            found = Some(dn);
+        }
+        Ok(Job { writer, directory, rule, territory, task, dn, key, found, unique, locks, identity, options })
+    }
+
     async fn run(mut self) -> Result<WriteOutcome, WriteError> {
         for _ in 0..ATTEMPTS {
             match self.try_once().await? {
@@ -309,7 +290,8 @@ impl Job<'_> {
     }
 
     fn fence(&self) -> Fence {
-        Fence::new(self.territory.clone(), Some(self.kind)).with_own(self.own.clone())
+        let own = self.rule.own_attributes(self.directory);
+        Fence::new(self.territory.clone(), Some(self.rule.kind)).with_own(own)
     }
 
     async fn try_once(&self) -> Result<TryEnd, WriteError> {
@@ -344,7 +326,7 @@ impl Job<'_> {
     ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
-        let label = self.kind.stream();
+        let label = self.rule.kind.stream();
         let change_set = match self.writer.begin(label, directory).await {
             Ok(change_set) => change_set,
             Err(error) => {
@@ -436,7 +418,8 @@ impl Job<'_> {
     async fn check_unique(&self) -> Result<(), WriteError> {
         let Some((name, value)) = &self.unique else { return Ok(()) };
         let filter = Filter::equality(name.clone(), value.clone());
-        let found = entries::find(self.directory, &self.base, Scope::Subtree, filter, &["1.1"], 2).await;
+        let found =
+            entries::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
         if found.iter().all(|entry| self.territory.key(&entry.dn).ok() == own) {
@@ -449,7 +432,7 @@ impl Job<'_> {
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {
         match effect {
             Effect::Added | Effect::Renamed => self.dn.clone(),
-            Effect::Moved => changes.iter().rev().find_map(new_dn).unwrap_or_else(|| self.dn.clone()),
+            Effect::Moved => changes.iter().rev().find_map(Change::new_dn).unwrap_or_else(|| self.dn.clone()),
             Effect::Modified | Effect::Deleted | Effect::Unchanged => {
                 self.found.clone().unwrap_or_else(|| self.dn.clone())
             }
@@ -474,11 +457,4 @@ impl Job<'_> {
             undo_file,
         }
     }
-}
-
-/// Returns the DN after a rename.
-fn new_dn(change: &Change) -> Option<String> {
-    let Change::Rename { dn, new_rdn, new_superior, .. } = change else { return None };
-    let above = new_superior.clone().unwrap_or_else(|| parent(dn));
-    Some(if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") })
 }

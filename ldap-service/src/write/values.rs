@@ -10,10 +10,9 @@ use ldap_directory::ldif::writer::LdifWriter;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, Scope};
-use target_ldap::rules::rule::EmptyGroup;
 use target_ldap::write::destination::Destination;
 
-use super::attributes::Guarded;
+use super::attributes::AttributeGuard;
 use super::fence::{Fence, Territory};
 use super::{
     Effect, EntryRef, ResourceKind, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer, entries,
@@ -50,13 +49,9 @@ pub(super) async fn apply(
         steps.extend(changes);
     }
     let mut dn = entries::locate(directory, &rule.base_dn, entry).await?;
-    check(&steps, &dn, directory)?;
-    let placeholder = match rule.rule.empty_group {
-        EmptyGroup::Placeholder(ref dn) if kind == ResourceKind::Groups => {
-            Some((rule.members.clone(), dn.clone().into_bytes()))
-        }
-        _ => None,
-    };
+    check(&steps, &dn, &territory.attributes)?;
+    let placeholder = rule.placeholder().filter(|_| kind == ResourceKind::Groups);
+    let placeholder = placeholder.map(|dn| (rule.members.clone(), dn.into_bytes()));
     let mut keys = BTreeSet::from([locks::of_value(&entry.id.attribute, &entry.id.value)]);
     keys.insert(locks::of_dn(&territory.key(&dn)?));
     let state = writer.state();
@@ -69,12 +64,12 @@ pub(super) async fn apply(
 }
 
 /// Checks that the steps are single values of attributes that may be written.
-fn check(steps: &[Modification], dn: &str, directory: &Directory) -> Result<(), WriteError> {
-    let schema = directory.schema();
+fn check(steps: &[Modification], dn: &str, guard: &AttributeGuard) -> Result<(), WriteError> {
+    let schema = &guard.schema;
     let rdn = first_rdn(dn).ok().flatten();
     for step in steps {
         let name = &step.description;
-        if let Some(guarded) = Guarded::of(name, directory) {
+        if let Some(guarded) = guard.guarded(name) {
             return Err(guarded.error(name));
         }
         let is_naming =

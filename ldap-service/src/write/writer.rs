@@ -12,6 +12,7 @@ use singer_common::plugin::settings::SettingsError;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use super::attributes::AttributeGuard;
+use super::bound::BoundEntry;
 use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
 use super::guard::DeleteGuard;
@@ -20,7 +21,7 @@ use super::memberships::Places;
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, entries, reference, refusal, upsert, values,
+    WriteOutcome, reference, refusal, upsert, values,
 };
 use crate::config::Config;
 
@@ -66,7 +67,7 @@ struct Inner {
     guard: DeleteGuard,
     places: Places,
     state: Arc<WriteState>,
-    bound: OnceCell<Option<DnKey>>,
+    bound: OnceCell<BoundEntry>,
 }
 
 impl Writer {
@@ -141,7 +142,7 @@ impl Writer {
     /// Returns where entries may be written.
     ///
     /// # Errors
-    /// A base is not a DN.
+    /// A base is not a DN, or it is not known which entry the service is bound as.
     pub(crate) async fn territory(&self, directory: &Directory) -> Result<Arc<Territory>, WriteError> {
         let attributes = AttributeGuard::of(directory);
         let key = |dn: &str| DnKey::parse(dn, &attributes.schema).map_err(|e| refusal::of_settings(&e));
@@ -149,9 +150,11 @@ impl Writer {
         for (kind, config) in &self.0.kinds {
             bases.push((*kind, key(&config.base_dn)?));
         }
-        let bound = self.0.bound.get_or_init(|| entries::bound_user(directory, &self.0.connection)).await;
+        let dns: Vec<&str> = self.0.kinds.iter().map(|(_, config)| config.base_dn.as_str()).collect();
+        let find = || BoundEntry::find(directory, &self.0.connection.auth, &dns);
+        let bound = self.0.bound.get_or_try_init(find).await?;
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
-        protected.extend(bound.clone());
+        protected.extend(bound.key(directory, &dns).await?);
         Ok(Arc::new(Territory { attributes, bases, protected }))
     }
 
@@ -173,11 +176,7 @@ impl Writer {
     /// # Errors
     /// As [`Self::upsert`] for groups.
     pub fn placeholder(&self, directory: &Directory) -> Result<Option<String>, WriteError> {
-        use target_ldap::rules::rule::EmptyGroup;
-        Ok(match self.rule(ResourceKind::Groups, directory)?.rule.empty_group {
-            EmptyGroup::Placeholder(dn) => Some(dn),
-            _ => None,
-        })
+        Ok(self.rule(ResourceKind::Groups, directory)?.placeholder())
     }
 
     /// Begins a change set, once the journals of killed processes are recovered.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{Ava, Dn, split_first};
+use ldap_directory::dn::{Ava, Dn, join, split_first};
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 
@@ -100,7 +100,7 @@ fn rename(
 ) -> Option<Vec<Change>> {
     let (old_rdn, above) = split_first(dn).ok().filter(|(rdn, _)| !rdn.is_empty())?;
     let place = new_superior.unwrap_or(&above);
-    let new_name = if place.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{place}") };
+    let new_name = join(new_rdn, place);
     // The values of the new RDN are removed, except those that the entry had before.
     let name = Dn::parse(new_rdn).ok()?;
     let old_name = Dn::parse(old_rdn).ok()?;

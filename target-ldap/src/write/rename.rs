@@ -2,7 +2,7 @@
 
 use ldap_directory::DirectoryError;
 use ldap_directory::change::Change;
-use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, split_first};
+use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, join, split_first};
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
@@ -69,7 +69,7 @@ impl Applier {
             let mut value = ava.value.clone();
             value.extend_from_slice(format!("-moving{attempt}").as_bytes());
             let new_rdn = format!("{}={}", ava.attribute, escape_value(&value));
-            let aside = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+            let aside = join(&new_rdn, &above);
             let change =
                 Change::Rename { dn: dn.to_owned(), new_rdn, delete_old_rdn: true, new_superior: None };
             match self.directory.apply(&change).await {

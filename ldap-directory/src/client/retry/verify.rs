@@ -2,7 +2,7 @@
 
 use crate::change::{Change, Modification, ModificationKind};
 use crate::client::LdapDirectory;
-use crate::dn::{self, DnKey};
+use crate::dn::DnKey;
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::schema::Schema;
@@ -48,12 +48,8 @@ impl LdapDirectory {
                     None => ChangeState::NotDone,
                 }
             }
-            Change::Rename { dn, new_rdn, new_superior, .. } => {
-                let above = match new_superior {
-                    Some(superior) => superior.clone(),
-                    None => dn::parent(dn),
-                };
-                let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+            Change::Rename { dn, .. } => {
+                let new = change.new_dn().unwrap_or_default();
                 let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
                 // The same name in another spelling: repeating the rename has no other effect.
                 if key(dn) == key(&new) {

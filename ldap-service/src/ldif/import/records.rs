@@ -105,18 +105,14 @@ pub(crate) fn prepare(
         Record::Change(change) => {
             territory.check(&change, None, &[])?;
             let mut keys = vec![territory.key(change.dn())?];
-            match &change {
-                Change::Rename { dn, new_rdn, new_superior, .. } => {
-                    let above = new_superior.clone().unwrap_or_else(|| ldap_directory::dn::parent(dn));
-                    keys.push(territory.key(&format!("{new_rdn},{above}"))?);
-                }
-                Change::Delete { dn } => {
-                    let action = Action::Delete(dn.clone());
-                    return Ok(Prepared { action, keys, ignored: Vec::new() });
-                }
-                Change::Add(_) | Change::Modify { .. } => {}
+            if let Some(new) = change.new_dn() {
+                keys.push(territory.key(&new)?);
             }
-            Ok(Prepared { action: Action::Change(change), keys, ignored: Vec::new() })
+            let action = match change {
+                Change::Delete { dn } => Action::Delete(dn),
+                change => Action::Change(change),
+            };
+            Ok(Prepared { action, keys, ignored: Vec::new() })
         }
     }
 }
@@ -133,18 +129,11 @@ fn upsert(
         let detail = format!("`{}` is not below users.base_dn or groups.base_dn", entry.dn);
         return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
     }
-    let mut ignored = Vec::new();
-    let mut kept = Vec::new();
-    for attribute in entry.attributes {
-        match Guarded::of(&attribute.description, directory) {
-            None => kept.push(attribute),
-            Some(Guarded::Kept) => ignored.push(attribute.description),
-            Some(guarded) => return Err(guarded.error(&attribute.description)),
-        }
-    }
-    let entry = Entry { dn: entry.dn, attributes: kept };
-    // Its name as well.
-    territory.attributes.check(&Change::Add(entry.clone()), &[])?;
+    let is_kept = |a: &Attribute| territory.attributes.guarded(&a.description) == Some(Guarded::Kept);
+    let (ignored, kept) = entry.attributes.into_iter().partition::<Vec<_>, _>(is_kept);
+    let ignored = ignored.into_iter().map(|attribute| attribute.description).collect();
+    let entry = Entry { attributes: kept, ..entry };
+    territory.attributes.check_entry(&entry)?;
     let wanted = wanted(entry.dn, entry.attributes, directory)?;
     let write_policy = Arc::new(WritePolicy { operations, delete_old_rdn: true, ..WritePolicy::default() });
     let action = Action::Task(Task::Upsert { wanted, filter: None, write_policy });

@@ -48,7 +48,9 @@ pub struct Report {
     pub unchanged: u64,
     /// Records that were not carried out.
     pub rejected: u64,
-    /// The first of them, by line.
+    /// Records whose outcome is not known: the directory did not answer, and may have carried them out. The undo file has them.
+    pub unknown: u64,
+    /// The first of the rejects, by line.
     pub rejects: Vec<Reject>,
     /// Attributes that the server maintains, which were passed over, with the number of records.
     pub ignored_attributes: BTreeMap<String, u64>,
@@ -65,11 +67,6 @@ impl Report {
             self.rejects.insert(at, reject);
             self.rejects.truncate(MOST_REJECTS);
         }
-    }
-
-    /// Returns the number of records with an outcome.
-    pub fn done(&self) -> u64 {
-        self.added + self.modified + self.renamed + self.deleted + self.unchanged + self.rejected
     }
 }
 

@@ -22,8 +22,7 @@ use super::attempt::{Attempt, Outcome, internal};
 use super::records::{self, Action, Numbered, ReadEvent};
 use super::report::{Reject, Report};
 use crate::write::{
-    GivenNames, IN_FLIGHT, Memberships, Reservation, Territory, WriteError, WriteErrorKind, Writer,
-    of_directory,
+    GivenNames, IN_FLIGHT, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory,
 };
 
 /// The name of an import in plans and undo files.
@@ -77,9 +76,10 @@ impl Import {
                         Err(_) => {}
                         Ok(record) => {
                             note(&record, &mut given, &self.directory);
-                            let prepared = records::prepare(record, &self.directory, territory);
-                            deletes +=
-                                u64::from(prepared.is_ok_and(|p| matches!(p.action, Action::Delete(_))));
+                            let is_delete = matches!(record, Record::Change(Change::Delete { .. }));
+                            let is_made =
+                                is_delete && records::prepare(record, &self.directory, territory).is_ok();
+                            deletes += u64::from(is_made);
                         }
                     }
                 }
@@ -152,7 +152,9 @@ impl Import {
             result = result.and(Err(of_directory(&error, self.directory.schema())));
         }
         let mut report = runner.report;
-        self.release(reservation, deletes, &report, result.as_ref().err()).await;
+        // A deletion whose outcome is not known counts.
+        let unused = deletes.saturating_sub(report.deleted + report.unknown);
+        self.writer.guard().release(reservation, unused).await;
         report.undo_file = change_set.finish(&self.directory).await;
         report.complete = result.is_ok();
         log(&report);
@@ -163,18 +165,6 @@ impl Import {
                 Err(ImportError { error: WriteError { undo_file, ..error }, report: Some(Box::new(report)) })
             }
         }
-    }
-
-    async fn release(
-        &self,
-        reservation: Option<Reservation>,
-        deletes: u64,
-        report: &Report,
-        error: Option<&WriteError>,
-    ) {
-        let is_unknown = error.is_some_and(|e| e.kind == WriteErrorKind::OutcomeUnknown);
-        let unused = if is_unknown { 0 } else { deletes.saturating_sub(report.deleted) };
-        self.writer.guard().release(reservation, unused).await;
     }
 }
 
@@ -193,8 +183,9 @@ fn note(record: &Record, given: &mut GivenNames, directory: &Directory) {
 }
 
 fn log(report: &Report) {
-    let Report { added, modified, renamed, deleted, unchanged, rejected, complete, undo_file, .. } = report;
-    let undo_file = undo_file.as_deref();
+    let Report { added, modified, renamed, deleted, unchanged, rejected, unknown, .. } = report;
+    let complete = report.complete;
+    let undo_file = report.undo_file.as_deref();
     tracing::info!(
         added,
         modified,
@@ -202,6 +193,7 @@ fn log(report: &Report) {
         deleted,
         unchanged,
         rejected,
+        unknown,
         complete,
         undo_file,
         "import: {added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged, {rejected} rejected"
@@ -306,7 +298,7 @@ impl Runner {
         while let Some(event) = events.recv().await {
             if (self.is_stopping)() {
                 let detail = "the service is stopping; send the file again to continue";
-                self.failure.get_or_insert(WriteError::new(WriteErrorKind::Unavailable, detail));
+                self.fail(WriteError::new(WriteErrorKind::Unavailable, detail));
             }
             if self.failure.is_some() {
                 break;
@@ -390,7 +382,7 @@ impl Runner {
             Some(Err(_)) => {
                 self.busy.clear();
                 let detail = "internal error; whether the last change was made is not known";
-                self.failure.get_or_insert(WriteError::new(WriteErrorKind::OutcomeUnknown, detail));
+                self.fail(WriteError::new(WriteErrorKind::OutcomeUnknown, detail));
             }
             None => {}
         }
@@ -419,9 +411,16 @@ impl Runner {
                 }
             }
             Outcome::Rejected(error) => self.reject(number, line, dn, error),
-            Outcome::Failed(error) => {
-                self.failure.get_or_insert(error);
-            }
+            Outcome::Failed(error) => self.fail(error),
+        }
+    }
+
+    /// Ends the import. The first error is answered, but that a change may have been made outweighs all others.
+    fn fail(&mut self, error: WriteError) {
+        let is_unknown = |error: &WriteError| error.kind == WriteErrorKind::OutcomeUnknown;
+        self.report.unknown += u64::from(is_unknown(&error));
+        if !self.failure.as_ref().is_some_and(|first| is_unknown(first) || !is_unknown(&error)) {
+            self.failure = Some(error);
         }
     }
 
@@ -436,11 +435,52 @@ impl Runner {
             reason: &error.detail,
         };
         if let Err(e) = self.destination.show_refused(&refused) {
-            self.failure.get_or_insert(of_directory(&e, self.directory.schema()));
+            self.fail(of_directory(&e, self.directory.schema()));
         }
         self.destination.show_outcome(number, RecordOutcome::Rejected);
         let WriteError { kind, detail, attribute, result_code, .. } = error;
         let dn = Some(dn).filter(|dn| !dn.is_empty());
         self.report.reject(Reject { line, dn, code: kind.code(), attribute, result_code, reason: detail });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ldap_directory::Access;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_change_that_may_have_been_made_outweighs_all_other_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.ldif");
+        std::fs::write(&path, "dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
+        let mut values = crate::settings::TABLE.resolve(&[], &BTreeMap::new()).unwrap().values;
+        values.insert("server_url".into(), format!("ldif:{}", path.display()).into());
+        values.insert("users".into(), json!({"base_dn": "dc=x"}));
+        let config = Config::from_settings(&values, &mut Vec::new()).unwrap();
+        let directory = Directory::open(&config.directory, Access::WRITE).await.unwrap();
+        let writer = Writer::new(&config, Arc::default()).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let import = Import { writer, directory, file, is_stopping: Arc::new(|| false) };
+        let territory = import.writer.territory(&import.directory).await.unwrap();
+        let memberships = Memberships::new(&import.writer, &import.directory, GivenNames::default()).unwrap();
+        let destination = Destination::new(import.directory.clone());
+        let mut runner = Runner::new(&import, territory, destination, 1, memberships);
+        let (unavailable, unknown) = (WriteErrorKind::Unavailable, WriteErrorKind::OutcomeUnknown);
+        for (number, kind, ends_with, count) in [
+            (0, unavailable, unavailable, 0),
+            (1, unknown, unknown, 1),
+            (2, unavailable, unknown, 1),
+            (3, unknown, unknown, 2),
+        ] {
+            let outcome = Outcome::Failed(WriteError::new(kind, number.to_string()));
+            runner.finished(Finished { number, line: number, dn: String::new(), outcome });
+            assert_eq!(runner.failure.as_ref().map(|e| e.kind), Some(ends_with), "{number}");
+            assert_eq!(runner.report.unknown, count, "{number}");
+        }
+        assert_eq!(runner.failure.map(|e| e.detail).as_deref(), Some("1"), "the first of its kind");
     }
 }

@@ -90,12 +90,6 @@ fn hash(kind: &str, value: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Returns the DN after a rename.
-pub(super) fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&String>) -> String {
-    let above = new_superior.cloned().unwrap_or_else(|| parent(dn));
-    if above.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{above}") }
-}
-
 /// Returns the DN of an entry below another one that was renamed.
 pub(super) fn moved(dn: &str, levels: usize, new_above: &str) -> Option<String> {
     let (mut rest, mut own) = (dn.to_owned(), Vec::new());

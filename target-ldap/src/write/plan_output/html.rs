@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ldap_directory::Directory;
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, parent};
+use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 use maud::{Markup, html};
@@ -132,9 +132,8 @@ impl Page {
                     self.note(at, if line.name == "parent" { Part::Parent } else { Part::Name });
                 }
                 self.lines(at, &lines)?;
-                let above = new_superior.clone().unwrap_or_else(|| parent(dn));
-                let now = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
-                if let (Some(from), Some(to)) = (&key, self.key(&now)) {
+                let now = change.new_dn().and_then(|now| self.key(&now));
+                if let (Some(from), Some(to)) = (&key, now) {
                     self.renamed(from, &to);
                 }
             }

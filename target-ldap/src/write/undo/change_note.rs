@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{self, Dn};
+use ldap_directory::dn::Dn;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::{Equality, Schema};
 use serde::{Deserialize, Serialize};
@@ -158,13 +158,12 @@ impl ChangeNote {
                 let (attributes, lost) = modified(changes, before, back, schema);
                 ChangeNote { of: ChangeKind::Modify, attributes, lost, ..plain }
             }
-            Change::Rename { dn, new_rdn, new_superior, .. } => {
+            Change::Rename { dn, new_rdn, .. } => {
                 let attributes = match (id, before) {
                     (None, Some(before)) => kept(before, &[dn, new_rdn], schema),
                     _ => BTreeMap::new(),
                 };
-                let to = renamed(dn, new_rdn, new_superior.as_deref());
-                ChangeNote { of: ChangeKind::Rename, to: Some(to), attributes, ..plain }
+                ChangeNote { of: ChangeKind::Rename, to: change.new_dn(), attributes, ..plain }
             }
         }
     }
@@ -194,15 +193,6 @@ pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
         let value = entry.values(name).first()?;
         Some(((*name).to_owned(), value_digest(name, value, schema)))
     })
-}
-
-/// Returns the DN of an entry after a rename.
-fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> String {
-    let above = match new_superior {
-        Some(superior) => superior.to_owned(),
-        None => dn::parent(dn),
-    };
-    if above.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{above}") }
 }
 
 fn naming(names: &[&str], schema: &Schema) -> BTreeSet<String> {
