@@ -52,6 +52,7 @@ pub use writer::{WriteState, Writer};
 pub(crate) use self::{
     attributes::Guarded,
     change_set::ChangeSet,
+    entries::find,
     fence::{Fence, Territory},
     guard::Reservation,
     locks::of_dn,
