@@ -52,6 +52,29 @@ def test_the_document_has_every_route(document):
     assert not {path: methods for path, methods in missing.items() if methods}
 
 
+def test_scim_answers_by_operation(document):
+    """A read cannot be refused for the undo file, and each write can; what asks the directory nothing has none of its answers."""
+    every = {"400", "401", "403", "404", "422", "500", "502", "503"}
+    body, write, version = {"408", "413", "415"}, {"409", "429", "507"}, {"412"}
+    expected = {
+        "get": every | {"409"}, "search": every | body, "post": every | body | write,
+        "put": every | body | write | version, "patch": every | body | write | version, "delete": every | write | version,
+    }
+    found = 0
+    for path, methods in operations(document).items():
+        discovers = path.startswith(("/scim/v2/Schemas", "/scim/v2/ResourceTypes", "/scim/v2/ServiceProviderConfig"))
+        for method in methods if path.startswith("/scim/") else ():
+            responses = document["paths"][path][method]["responses"]
+            refusals = {status for status in responses if status >= "400"}
+            wanted = expected["search" if path.endswith("/.search") else method]
+            if discovers:
+                wanted = every - {"404", "422", "502"} | ({"404"} if "{" in path else set())
+            assert refusals == wanted, (path, method)
+            assert all(list(responses[status]["content"]) == ["application/scim+json"] for status in refusals), (path, method)
+            found += 1
+    assert found == 21
+
+
 def test_every_route_of_the_document_is_there(document, service):
     """No 404 of the router: an id that is missing has its own error."""
     for path, methods in operations(document).items():

@@ -106,6 +106,27 @@ CONTROLS = ["\0", "\x01", "\x1b[31m", "\x7f", "\x80", "\x85", "\x9b"]
 BREAKS = ["\n", "\r\n", "\t", "\u2028", "\u2029"]
 
 
+def test_the_primary_value_is_the_only_one(scim, openldap):
+    """No LDAP attribute says which value is primary, and clients ask for it: the only value is meant, and not another one added."""
+    path = f"/Users/{scim.user('ada')}"
+    change = {"op": "replace", "path": "emails[primary eq true].value", "value": "new@example.com"}
+    assert scim.patch(path, change)["emails"] == [{"type": "work", "value": "new@example.com"}]
+    assert openldap.values(people.ADA.dn(), "mail") == {"mail": [b"new@example.com"]}
+    openldap.modify(f"dn: {people.ADA.dn()}\nchangetype: modify\nadd: mail\nmail: second@example.com\n")
+    assert scim.patch(path, {**change, "value": "third@example.com"}, status=400)["scimType"] == "noTarget"
+    assert scim.patch(path, {"op": "remove", "path": "emails[primary eq false]"}, status=400)["scimType"] == "invalidPath"
+    assert len(openldap.values(people.ADA.dn(), "mail")["mail"]) == 2
+
+
+def test_an_account_that_is_locked_with_seconds_is_not_active(scim, openldap):
+    """The same time for the server, and for logins."""
+    id = scim.user("ada")
+    openldap.modify(f"dn: {people.ADA.dn()}\nchangetype: modify\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 00000101000000Z\n")
+    assert scim("GET", f"/Users/{id}")["active"] is False
+    assert scim.patch(f"/Users/{id}", {"op": "replace", "path": "active", "value": True})["active"] is True
+    assert openldap.values(people.ADA.dn(), "pwdAccountLockedTime") == {}
+
+
 def test_names_have_no_control_characters(scim, openldap):
     before = content(openldap)
     name = {"familyName": "X"}

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use ldap_directory::Vendor;
 use ldap_directory::entry::Entry;
+use target_ldap::rules::accounts::is_locked_for_ever;
 
 /// Why an account may not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +16,6 @@ pub enum Unusable {
 
 /// `ACCOUNTDISABLE` of `userAccountControl` ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLE: i64 = 0x2;
-/// `pwdAccountLockedTime` of an account that an administrator has locked (draft-behera-ldap-password-policy-11 section 5.3.3).
-const LOCKED_FOR_GOOD: &str = "000001010000Z";
 /// Seconds from 1601 to 1970.
 const EPOCH_OF_FILETIME: i64 = 11_644_473_600;
 
@@ -48,7 +47,7 @@ pub(super) fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
     if entry.first_text("nsAccountLock").is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
         return Err(Unusable::Disabled);
     }
-    if entry.first_text("pwdAccountLockedTime").is_some_and(is_locked_for_good) {
+    if entry.first_text("pwdAccountLockedTime").is_some_and(is_locked_for_ever) {
         return Err(Unusable::Disabled);
     }
     match number("accountExpires") {
@@ -57,11 +56,6 @@ pub(super) fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
         Some(time) if time / 10_000_000 - EPOCH_OF_FILETIME <= now.timestamp() => Err(Unusable::Expired),
         Some(_) => Ok(()),
     }
-}
-
-/// slapd normalizes the time, and may add seconds.
-fn is_locked_for_good(time: &str) -> bool {
-    time == LOCKED_FOR_GOOD || (time.starts_with("00000101") && time.ends_with('Z'))
 }
 
 #[cfg(test)]

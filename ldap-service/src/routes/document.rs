@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document: what the table of routes says, completed by what holds for every route.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
 use crate::error::CODES;
@@ -17,8 +17,8 @@ pub(super) fn of(table: &OpenApi) -> Value {
     }
     let Some(paths) = document["paths"].as_object_mut() else { return document };
     for (path, methods) in paths {
-        for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            complete(path, operation);
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            complete(path, method, operation);
         }
     }
     document
@@ -53,8 +53,41 @@ fn schemes() -> Value {
 /// The cookie of a session.
 const SESSION: &str = "ldap_session";
 
+/// The answers of SCIM's routes beside their successes: the status, the operations that give it (`search`: POST of a SearchRequest), and
+/// what it means.
+const SCIM: &[(&str, &[&str], &str)] = &[
+    ("400", ALL, "The request is not valid (`scimType`), or the directory refuses a value (`invalidValue`)"),
+    ("403", WRITES, "The caller lacks the scope, writes are disabled, or the entry is protected"),
+    ("404", ALL, "There is no such resource, or the service has no setting `groups`"),
+    (
+        "409",
+        &["get", "post", "put", "patch", "delete"],
+        "Another entry has the name (`uniqueness`), groups have it already, two entries have the id, or entries below prevent a deletion",
+    ),
+    ("412", &["put", "patch", "delete"], "It is not the version of `If-Match`"),
+    ("415", &["search", "post", "put", "patch"], "The body is not JSON"),
+    ("422", ALL, "The directory has a limit below this answer"),
+    ("429", WRITES, "`write.max_deletes` is reached for this hour"),
+    ("500", ALL, "A setting does not fit the directory, or an internal error: `detail` or the log has it"),
+    ("502", ALL, "The directory refused the operation"),
+    ("507", WRITES, "The undo file cannot be written: nothing was changed"),
+];
+const ALL: &[&str] = &["get", "search", "post", "put", "patch", "delete"];
+const WRITES: &[&str] = &["post", "put", "patch", "delete"];
+/// The routes of SCIM that ask the directory nothing.
+const DISCOVERY: [&str; 3] = ["/scim/v2/ServiceProviderConfig", "/scim/v2/Schemas", "/scim/v2/ResourceTypes"];
+
+/// Returns the answers of [`SCIM`] for a route; none for others.
+fn of_scim(path: &str, method: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let operation = if path.ends_with("/.search") { "search" } else { method }.to_owned();
+    let is_it = path.starts_with("/scim/") && !DISCOVERY.iter().any(|documents| path.starts_with(documents));
+    let rows =
+        SCIM.iter().filter(move |(_, operations, _)| is_it && operations.contains(&operation.as_str()));
+    rows.map(|(status, _, description)| (*status, *description))
+}
+
 /// Adds the answers that every route of a kind may give, and the headers of answers.
-fn complete(path: &str, operation: &mut Value) {
+fn complete(path: &str, method: &str, operation: &mut Value) {
     if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
         // What a token with scopes may do, a client certificate with them may do, too.
         let scopes =
@@ -67,13 +100,14 @@ fn complete(path: &str, operation: &mut Value) {
     let has_caller = operation["security"].as_array().is_some_and(|list| !list.is_empty());
     let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation["responses"].as_object_mut() else { return };
-    let mut answers = vec![
+    let mut answers: Vec<(&str, &str)> = of_scim(path, method).collect();
+    answers.extend([
         ("500", "Internal error: it is in the log under this `request_id`"),
         (
             "503",
             "The directory does not answer, or there are too many requests (`overloaded`), or no answer in time (`timeout`)",
         ),
-    ];
+    ]);
     if has_caller {
         answers.push(("401", "The caller is not known"));
         answers.push(("403", "The caller lacks the scope (`insufficient_scope`)"));

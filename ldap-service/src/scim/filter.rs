@@ -138,6 +138,21 @@ impl Operator {
         }
     }
 
+    /// Compares two texts octet by octet: a caller that ignores case gives both in lower case.
+    pub fn holds(self, text: &str, wanted: &str) -> bool {
+        match self {
+            Self::Eq => text == wanted,
+            Self::Ne => text != wanted,
+            Self::Co => text.contains(wanted),
+            Self::Sw => text.starts_with(wanted),
+            Self::Ew => text.ends_with(wanted),
+            Self::Gt => text > wanted,
+            Self::Ge => text >= wanted,
+            Self::Lt => text < wanted,
+            Self::Le => text <= wanted,
+        }
+    }
+
     /// Returns the operator of a keyword, in any case.
     pub fn from_keyword(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operator| operator.keyword().eq_ignore_ascii_case(word))

@@ -137,6 +137,12 @@ impl ListQuery {
         Ok(query)
     }
 
+    /// Returns the most resources of the answer; `most`: `limits.count`.
+    pub fn page_size(&self, most: u32) -> usize {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        self.count.unwrap_or(size(DEFAULT_COUNT)).min(size(most))
+    }
+
     /// Returns a digest of what a cursor belongs to.
     fn digest(&self, endpoint: &str) -> [u8; 8] {
         let mut digest = Sha256::new();
@@ -312,9 +318,7 @@ impl Collector {
     /// # Errors
     /// The cursor belongs to another query, or is none; or the page is too far from the start.
     pub fn new(query: &ListQuery, endpoint: &str, most: u32) -> Result<Self, ScimError> {
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let default = usize::try_from(DEFAULT_COUNT).unwrap_or(usize::MAX);
-        let count = query.count.unwrap_or(default).min(most);
+        let count = query.page_size(most);
         let digest = query.digest(endpoint);
         let after = match query.cursor.as_deref() {
             None | Some("") => None,

@@ -57,6 +57,14 @@ impl ResourceType {
         }
     }
 
+    /// Returns the name of the setting of the base.
+    pub fn base_setting(self) -> &'static str {
+        match self {
+            Self::User => "users.base_dn",
+            Self::Group => "groups.base_dn",
+        }
+    }
+
     /// Returns the name of the setting of the mapping.
     pub fn setting(self) -> &'static str {
         match self {
@@ -244,6 +252,19 @@ impl Mapping {
     /// Returns the fields of an attribute, with their positions.
     pub fn fields_of<'m>(&'m self, attribute: &'m Attribute) -> impl Iterator<Item = &'m Field> {
         self.fields.iter().filter(|f| f.key.schema == attribute.schema && f.key.name == attribute.name)
+    }
+
+    /// Returns the fields of a multi-valued attribute by the `type` of the values that they make, in order.
+    pub fn elements_of<'m>(&'m self, attribute: &'m Attribute) -> Vec<(Option<&'m str>, Vec<&'m Field>)> {
+        let mut elements: Vec<(Option<&str>, Vec<&Field>)> = Vec::new();
+        for field in self.fields_of(attribute) {
+            let element = field.key.element.as_deref();
+            match elements.iter_mut().find(|(known, _)| *known == element) {
+                Some((_, fields)) => fields.push(field),
+                None => elements.push((element, vec![field])),
+            }
+        }
+        elements
     }
 
     /// Returns the LDAP attribute of `userName` or of a group's `displayName`.

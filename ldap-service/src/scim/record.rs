@@ -304,13 +304,9 @@ fn stored(
     values: Vec<(&Field, Value)>,
     dn_of: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Value, ScimError> {
-    let path = |f: &Field| match &f.key.sub {
-        Some(sub) => format!("{}.{sub}", f.key.name),
-        None => f.key.name.clone(),
-    };
     let mut list: Vec<Value> = Vec::new();
     for (of, value) in values {
-        let path = path(of);
+        let path = of.key.path();
         let value = if of.is_user {
             let id = value.as_str().unwrap_or_default();
             let unknown = || ScimError::value(format!("{path}: there is no user with the id `{id}`"));
@@ -327,7 +323,7 @@ fn stored(
         }
     }
     if list.len() > 1 && (field.single_valued || !field.multi_valued) {
-        let detail = format!("{}: the LDAP attribute {} has one value", path(field), field.attribute);
+        let detail = format!("{}: the LDAP attribute {} has one value", field.key.path(), field.attribute);
         return Err(ScimError::value(detail));
     }
     Ok(match list.pop() {
@@ -342,7 +338,7 @@ fn stored(
 
 /// Returns the values of multi-valued attributes that no field takes: of a type that is not mapped, or a second one where several
 /// LDAP attributes make one value.
-fn unstored(mapping: &Mapping, resource: &Canonical) -> Vec<String> {
+pub fn unstored(mapping: &Mapping, resource: &Canonical) -> Vec<String> {
     let mut found = Vec::new();
     for attribute in mapping.attributes.iter().filter(|a| a.multi_valued && a.source == Source::Fields) {
         let elements = value_of(mapping, resource, attribute).and_then(Value::as_array);

@@ -7,7 +7,6 @@ use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use target_ldap::rules::accounts::AccountLock;
 
 use super::definitions::Type;
 use super::mapping::{Active, Attribute, Field, Mapping, ResourceType, Source};
@@ -141,7 +140,7 @@ impl Renderer<'_> {
 
     fn active(&self, entry: &Entry) -> Option<bool> {
         match self.mapping.active? {
-            Active::Lock(lock) => is_enabled(lock, entry),
+            Active::Lock(lock) => lock.is_enabled(entry),
             Active::Field(at) => self.first(self.mapping.fields.get(at)?, entry)?.as_bool(),
         }
     }
@@ -151,16 +150,8 @@ impl Renderer<'_> {
             let object = self.object(self.mapping.fields_of(attribute), entry)?;
             return Some(Value::Object(object));
         }
-        let mut elements: Vec<Option<&str>> = Vec::new();
-        for field in self.mapping.fields_of(attribute) {
-            if !elements.contains(&field.key.element.as_deref()) {
-                elements.push(field.key.element.as_deref());
-            }
-        }
         let mut found = Vec::new();
-        for element in elements {
-            let fields: Vec<&Field> =
-                self.mapping.fields_of(attribute).filter(|f| f.key.element.as_deref() == element).collect();
+        for (element, fields) in self.mapping.elements_of(attribute) {
             let objects: Vec<Map<String, Value>> = match fields.as_slice() {
                 [field] => {
                     let name = field.key.sub.clone().unwrap_or_else(|| "value".to_owned());
@@ -273,18 +264,4 @@ impl Renderer<'_> {
 /// Returns the URI of a resource.
 pub fn location(base: &str, resource: ResourceType, id: &str) -> String {
     format!("{base}/{}/{id}", resource.endpoint())
-}
-
-/// Returns whether an account is enabled; `None` if that cannot be read.
-fn is_enabled(lock: AccountLock, entry: &Entry) -> Option<bool> {
-    let value = entry.first_text(lock.attribute());
-    match lock {
-        AccountLock::UserAccountControl => {
-            let control: i64 = value?.trim().parse().ok()?;
-            Some(control & 2 == 0)
-        }
-        AccountLock::NsAccountLock => Some(!value.is_some_and(|v| v.eq_ignore_ascii_case("true"))),
-        // A lock for some minutes is not a disabled account.
-        AccountLock::PwdAccountLockedTime => Some(value != Some("000001010000Z")),
-    }
 }

@@ -8,7 +8,7 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream};
 use serde_json::Value;
 
 use super::filter::FilterLimits;
@@ -32,6 +32,55 @@ struct Kind {
     base_dn: String,
     base: DnKey,
     filter: Filter,
+}
+
+impl Kind {
+    /// Returns the search of the entries that match a filter.
+    fn request(&self, filter: Filter, names: &[&str]) -> SearchRequest {
+        SearchRequest::new(self.base_dn.as_str(), Scope::Subtree, filter, names)
+    }
+
+    /// Returns the error of a search below the base. A client would conclude from 404 or an empty list that everybody is gone.
+    fn fault(&self, error: DirectoryError) -> ApiError {
+        if error.is_no_such_object() { self.unseen() } else { error.into() }
+    }
+
+    /// Returns the error of a base that is not there.
+    fn unseen(&self) -> ApiError {
+        let setting = self.mapping.resource.base_setting();
+        misconfigured(&[format!("{setting}: the entry is not there, or the service's user may not see it")])
+    }
+
+    /// Returns the error of an entry whose identifier cannot be read. It is never left out, for the same reason.
+    fn without_id(&self, dn: &str) -> ApiError {
+        tracing::error!(dn, "the service's user may not read `{}`", self.mapping.id.attribute);
+        misconfigured(&[format!(
+            "bind_dn: the service's user may not read `{}` of all entries below {}",
+            self.mapping.id.attribute,
+            self.mapping.resource.base_setting()
+        )])
+    }
+}
+
+/// The entries of a kind that a search finds.
+struct Entries<'k> {
+    kind: &'k Kind,
+    stream: SearchStream,
+}
+
+impl Entries<'_> {
+    async fn next(&mut self) -> Result<Option<Entry>, ApiError> {
+        loop {
+            match self.stream.next().await.map_err(|e| self.kind.fault(e))? {
+                Some(SearchItem::Entry(entry)) => return Ok(Some(entry)),
+                Some(SearchItem::Unreadable(dn)) => {
+                    tracing::warn!(dn, "an entry is left out: its DN is not UTF-8");
+                }
+                Some(SearchItem::Reference(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 /// The directory as SCIM sees it, for one request.
@@ -60,6 +109,13 @@ impl Found {
     /// Returns `meta.version`.
     pub fn version(&self) -> Option<&str> {
         self.resource.get("meta")?.get("version")?.as_str()
+    }
+
+    /// Whether one of these entity tags is that of the resource, in the weak comparison (RFC 9110 section 8.8.3.2); quotes may be missing.
+    pub fn is_any_of(&self, tags: &[String]) -> bool {
+        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned();
+        let version = self.version().map(opaque);
+        tags.iter().any(|tag| tag == "*" || Some(opaque(tag)) == version)
     }
 
     /// Returns `meta.location`.
@@ -109,9 +165,14 @@ impl<'s> Store<'s> {
         self.kind(resource).map(|kind| &kind.mapping)
     }
 
+    /// Returns all kinds: users, then groups.
+    fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        std::iter::once(&self.users).chain(&self.groups)
+    }
+
     /// Returns the mappings of all resource types.
     pub fn mappings(&self) -> Vec<&Mapping> {
-        std::iter::once(&self.users).chain(&self.groups).map(|kind| &kind.mapping).collect()
+        self.kinds().map(|kind| &kind.mapping).collect()
     }
 
     /// Returns the base of all URIs.
@@ -147,8 +208,7 @@ impl<'s> Store<'s> {
     ) -> Result<Option<Entry>, ApiError> {
         let Some(value) = kind.mapping.id.to_value(id) else { return Ok(None) };
         let by_id = Filter::equality(kind.mapping.id.attribute.as_str(), value);
-        let filter = Filter::And(vec![kind.filter.clone(), by_id]);
-        let mut found = self.search(&kind.base_dn, Scope::Subtree, filter, attributes, Some(2)).await?;
+        let mut found = self.by_id(kind, by_id, attributes, Some(2)).await?;
         match (found.pop(), found.pop()) {
             (Some(_), Some(_)) => {
                 tracing::error!(id, "two entries have the identifier `{}`", id.escape_debug());
@@ -159,33 +219,67 @@ impl<'s> Store<'s> {
         }
     }
 
-    /// Returns all entries of a search that is known to be small. A missing base is an empty answer.
+    /// Begins a search below the base of a kind.
+    async fn begin<'k>(&self, kind: &'k Kind, request: SearchRequest) -> Result<Entries<'k>, ApiError> {
+        let stream = self.directory.search(request).await.map_err(|e| kind.fault(e))?;
+        Ok(Entries { kind, stream })
+    }
+
+    /// Returns all entries of a kind that match a filter, if they are known to be few.
     async fn search(
         &self,
-        base: &str,
-        scope: Scope,
+        kind: &Kind,
         filter: Filter,
         attributes: &[String],
         most: Option<u32>,
-    ) -> Result<Vec<Entry>, DirectoryError> {
+    ) -> Result<Vec<Entry>, ApiError> {
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-        let mut request = SearchRequest::new(base, scope, filter, &names);
+        let mut request = kind.request(filter, &names);
         if let Some(most) = most {
             request.paging = Paging::Limited(most);
         }
-        let mut entries = Vec::new();
-        let mut stream = match self.directory.search(request).await {
-            Err(e) if e.is_no_such_object() => return Ok(entries),
-            stream => stream?,
-        };
-        loop {
-            match stream.next_entry().await {
-                Ok(Some(entry)) => entries.push(entry),
-                Ok(None) => return Ok(entries),
-                Err(e) if e.is_no_such_object() => return Ok(entries),
-                Err(e) => return Err(e),
-            }
+        let mut entries = self.begin(kind, request).await?;
+        let mut found = Vec::new();
+        while let Some(entry) = entries.next().await? {
+            found.push(entry);
         }
+        Ok(found)
+    }
+
+    /// Returns the entries of a kind that match a filter of identifiers.
+    async fn by_id(
+        &self,
+        kind: &Kind,
+        ids: Filter,
+        attributes: &[String],
+        most: Option<u32>,
+    ) -> Result<Vec<Entry>, ApiError> {
+        let filter = Filter::And(vec![kind.filter.clone(), ids]);
+        let found = self.search(kind, filter, attributes, most).await?;
+        if found.is_empty() {
+            self.check_ids(kind).await?;
+        }
+        Ok(found)
+    }
+
+    /// Checks that the service's user may see the identifiers of a kind: if not, a search by one finds nothing, whoever is there.
+    async fn check_ids(&self, kind: &Kind) -> Result<(), ApiError> {
+        let names = [kind.mapping.id.attribute.clone()];
+        for entry in self.search(kind, kind.filter.clone(), &names, Some(1)).await? {
+            self.id_of(kind, &entry)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the base of a kind is there.
+    async fn check_base(&self, kind: &Kind) -> Result<(), ApiError> {
+        self.directory.read(&kind.base_dn, &["1.1"]).await?.map(drop).ok_or_else(|| kind.unseen())
+    }
+
+    /// Returns the octets of the identifier of an entry that was read.
+    fn id_of<'e>(&self, kind: &Kind, entry: &'e Entry) -> Result<&'e [u8], ApiError> {
+        let value = self.schema().values_of(entry, &kind.mapping.id.attribute).first();
+        value.map(Vec::as_slice).ok_or_else(|| kind.without_id(&entry.dn))
     }
 
     /// Returns the resource with an id, as far as a projection needs it.
@@ -202,17 +296,17 @@ impl<'s> Store<'s> {
         let wants_members = projection.wants(&kind.mapping, resource.schema(), "members");
         let entry = self.entry_of(kind, id, &Self::attributes(kind, wants_members)).await?;
         let entry = entry.ok_or_else(|| not_found(resource, id))?;
-        self.found(kind, entry, projection, &Links::default()).await?.ok_or_else(|| not_found(resource, id))
+        self.found(kind, entry, projection, &Links::default()).await
     }
 
-    /// Returns the resource of an entry that was read; `None` if it has no readable identifier.
+    /// Returns the resource of an entry that was read.
     async fn found(
         &self,
         kind: &Kind,
         mut entry: Entry,
         projection: &Projection,
         links: &Links,
-    ) -> Result<Option<Found>, ApiError> {
+    ) -> Result<Found, ApiError> {
         self.directory.complete_ranges(&mut entry).await?;
         let mapping = &kind.mapping;
         let core = mapping.resource.schema();
@@ -226,8 +320,9 @@ impl<'s> Store<'s> {
         {
             let values = self.schema().values_of(&entry, attribute).to_vec();
             let with_display = projection.requests(mapping, "members", "display");
-            related.members = Some(self.links(&values, with_display, links).await?);
-            members = self.with_ids(&values, links);
+            let found = self.links(&values, with_display, links).await?;
+            related.members = Some(found.iter().filter_map(|(_, link)| link.clone()).collect());
+            members = found.into_iter().map(|(dn, link)| (dn, link.map(|link| link.id))).collect();
         }
         for field in mapping.fields.iter().filter(|f| f.is_user) {
             let values = self.schema().values_of(&entry, &field.attribute).to_vec();
@@ -235,7 +330,8 @@ impl<'s> Store<'s> {
         }
         let user_of = |dn: &str| links.user(dn, self.schema());
         let renderer = Renderer { mapping, schema: self.schema(), base: &self.base, user_of: &user_of };
-        Ok(renderer.render(&entry, &related).map(|resource| Found { entry, resource, members }))
+        let resource = renderer.render(&entry, &related).ok_or_else(|| kind.without_id(&entry.dn))?;
+        Ok(Found { entry, resource, members })
     }
 
     /// Returns the filter that holds as long as an entry is unchanged.
@@ -246,10 +342,10 @@ impl<'s> Store<'s> {
     }
 
     /// Returns a reference to an entry for the writer.
-    fn reference(&self, kind: &Kind, entry: &Entry) -> Option<EntryRef> {
-        let attribute = kind.mapping.id.attribute.clone();
-        let value = self.schema().values_of(entry, &attribute).first()?.clone();
-        Some(EntryRef { dn: entry.dn.clone(), id: EntryId { attribute, value } })
+    fn entry_ref(&self, kind: &Kind, found: &Found) -> Result<EntryRef, ApiError> {
+        let value = self.id_of(kind, &found.entry)?.to_vec();
+        let id = EntryId { attribute: kind.mapping.id.attribute.clone(), value };
+        Ok(EntryRef { dn: found.entry.dn.clone(), id })
     }
 }
 
@@ -272,7 +368,7 @@ fn kind(
     filter: &Filter,
     given: &[(String, String)],
 ) -> Result<Kind, ApiError> {
-    let setting = if resource == ResourceType::User { "users.base_dn" } else { "groups.base_dn" };
+    let setting = resource.base_setting();
     let base = DnKey::parse(base_dn, directory.schema());
     let base = base.map_err(|e| misconfigured(&[format!("{setting}: {e}")]))?;
     let rule = service.writer.rule(writer_kind(resource), directory).ok().map(|rule| rule.rule);

@@ -53,6 +53,7 @@ pub use writer::{WriteState, Writer};
 pub(crate) use self::{
     attributes::Guarded,
     change_set::ChangeSet,
+    entries::find,
     fence::{Fence, Territory},
     locks::of_dn,
     memberships::{GivenNames, Memberships},

@@ -34,7 +34,7 @@ pub const ACTIVE: &str = "active";
 #[derive(Debug, Clone)]
 pub(crate) struct KindConfig {
     pub(crate) base_dn: String,
-    filter: Filter,
+    pub(crate) filter: Filter,
     /// SCIM attribute to LDAP attribute.
     scim: Vec<(String, String)>,
     /// `users.login_attributes`.

@@ -418,15 +418,25 @@ impl<'a> Job<'a> {
     async fn check_unique(&self) -> Result<(), WriteError> {
         let Some((name, value)) = &self.unique else { return Ok(()) };
         let filter = Filter::equality(name.clone(), value.clone());
+        let Some(other) = self.find_other(filter.clone()).await? else { return Ok(()) };
+        let mut detail = format!("another entry has this value of `{name}`");
+        if let Some(of_kind) = self.writer.filter(self.rule.kind)
+            && self.find_other(Filter::And(vec![of_kind.clone(), filter])).await?.is_none()
+        {
+            let setting = format!("{}.filter", self.rule.kind.stream());
+            tracing::warn!(setting, dn = other, "{detail}, and {setting} leaves it out: it is in no list");
+            detail.push_str(&format!(", and {setting} leaves it out: it is in no list"));
+        }
+        Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
+    }
+
+    /// Returns the DN of another entry below the base that matches a filter.
+    async fn find_other(&self, filter: Filter) -> Result<Option<String>, WriteError> {
         let found =
             entries::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
-        if found.iter().all(|entry| self.territory.key(&entry.dn).ok() == own) {
-            return Ok(());
-        }
-        let detail = format!("another entry has this value of `{name}`");
-        Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
+        Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
+use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
 use singer_common::operations::file;
@@ -129,6 +130,11 @@ impl Writer {
             let detail = "the service has no setting `write`: it changes nothing";
             WriteError::new(WriteErrorKind::Disabled, detail)
         })
+    }
+
+    /// Returns the filter of a kind's entries: others are in no list.
+    pub(crate) fn filter(&self, kind: ResourceKind) -> Option<&Filter> {
+        self.0.kinds.iter().find(|(known, _)| *known == kind).map(|(_, config)| &config.filter)
     }
 
     pub(crate) fn places(&self) -> &Places {

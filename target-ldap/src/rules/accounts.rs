@@ -18,7 +18,7 @@ const ACCOUNT_DISABLE: i64 = 0x2;
 /// ADS_UF_NORMAL_ACCOUNT: a person's account, not a machine's or a trust's.
 const NORMAL_ACCOUNT: i64 = 0x200;
 /// The time that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
-const LOCKED_FOR_EVER: &str = "000001010000Z";
+pub const LOCKED_FOR_EVER: &str = "000001010000Z";
 
 /// A rule's `accounts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -166,6 +166,17 @@ impl AccountLock {
         }
     }
 
+    /// Returns whether an account is enabled; `None` if the attribute cannot be read. A lock for some minutes after wrong passwords
+    /// does not disable it.
+    pub fn is_enabled(self, current: &Entry) -> Option<bool> {
+        let there = current.first_text(self.attribute()).map(str::trim);
+        Some(match self {
+            AccountLock::UserAccountControl => there?.parse::<i64>().ok()? & ACCOUNT_DISABLE == 0,
+            AccountLock::NsAccountLock => !there.is_some_and(|v| v.eq_ignore_ascii_case(self.locked())),
+            AccountLock::PwdAccountLockedTime => !there.is_some_and(is_locked_for_ever),
+        })
+    }
+
     /// Returns the changes to an existing entry; `None` if the attribute cannot be read.
     pub fn changes(self, enabled: bool, current: &Entry) -> Option<Vec<Modification>> {
         let name = self.attribute();
@@ -186,14 +197,18 @@ impl AccountLock {
                 ]
             });
         }
-        let locked = there.is_some_and(|v| v.eq_ignore_ascii_case(self.locked()));
-        Some(match (enabled, locked) {
-            (true, true) => vec![step(ModificationKind::Delete, vec![])],
-            (false, false) => vec![step(ModificationKind::Replace, vec![self.locked().into()])],
+        Some(match (enabled, self.is_enabled(current)?) {
+            (true, false) => vec![step(ModificationKind::Delete, vec![])],
+            (false, true) => vec![step(ModificationKind::Replace, vec![self.locked().into()])],
             // A lock for some minutes after wrong passwords (pwdAccountLockedTime) is left to the server.
             _ => vec![],
         })
     }
+}
+
+/// Returns whether a time of `pwdAccountLockedTime` is [`LOCKED_FOR_EVER`]: some clients write it with seconds.
+pub fn is_locked_for_ever(time: &str) -> bool {
+    time.starts_with("00000101") && time.ends_with(['Z', 'z'])
 }
 
 /// Returns `userAccountControl` with the bit set or cleared, and all other bits unchanged.
@@ -277,7 +292,14 @@ mod tests {
             assert_eq!(lock.for_new(true), None);
             assert_eq!(lock.for_new(false).unwrap().values, [value.as_bytes()]);
         }
+        let with_seconds = entry("pwdAccountLockedTime", "00000101000000Z");
+        assert_eq!(AccountLock::PwdAccountLockedTime.is_enabled(&with_seconds), Some(false));
+        assert_eq!(
+            texts(&AccountLock::PwdAccountLockedTime.changes(true, &with_seconds).unwrap()),
+            [(Delete, String::new())]
+        );
         let lockout = entry("pwdAccountLockedTime", "20260101000000Z");
+        assert_eq!(AccountLock::PwdAccountLockedTime.is_enabled(&lockout), Some(true));
         assert_eq!(
             AccountLock::PwdAccountLockedTime.changes(true, &lockout),
             Some(vec![]),

@@ -17,11 +17,7 @@ use crate::scim::mapping::ResourceType;
     responses(
         (status = 200, description = "The User", body = Value, content_type = "application/scim+json"),
         (status = 304, description = "It is the version of `If-None-Match`"),
-        (status = 400, description = "A parameter is not valid", body = Value, content_type = "application/scim+json"),
         (status = 403, description = "The caller is a program, or lacks the scope", body = Value, content_type = "application/scim+json"),
-        (status = 404, description = "The user is not one of the service's", body = Value, content_type = "application/scim+json"),
-        (status = 422, description = "The directory has a limit below this answer", body = Value, content_type = "application/scim+json"),
-        (status = 502, description = "The directory refused the search", body = Value, content_type = "application/scim+json"),
     ))]
 pub(in crate::routes) async fn get(asked: Asked) -> Result<Response, ApiError> {
     asked.caller.require(Scope::ScimRead)?;

@@ -19,6 +19,14 @@ pub struct FieldKey {
 }
 
 impl FieldKey {
+    /// Returns the path of the value, for messages: `name.familyName`.
+    pub fn path(&self) -> String {
+        match &self.sub {
+            Some(sub) => format!("{}.{sub}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Parses a key. The enterprise extension's attributes need no URI.
     pub(super) fn parse(resource: ResourceType, text: &str) -> Result<Self, String> {
         let (before, element, after) = split(text)?;

@@ -106,7 +106,7 @@ fn at_path(
         return Err(ScimError::new(ScimType::Mutability, detail));
     }
     let (op, value) = unassigned(op, value);
-    let target = Target { mapping, attribute, path };
+    let target = Target::new(mapping, attribute, path)?;
     let old = value_of(mapping, &applied.resource, attribute).cloned().unwrap_or(Value::Null);
     let new = match (op, value) {
         (Op::Remove, value) => target.without(old, value, &mut applied.ignored)?,
@@ -148,9 +148,52 @@ struct Target<'t> {
     mapping: &'t Mapping,
     attribute: &'t Attribute,
     path: &'t Path,
+    /// The filter in brackets, without `primary eq true`.
+    filter: Option<Expr>,
+    /// Whether the brackets have `primary eq true`. No LDAP attribute holds it: the only value is meant.
+    is_primary: bool,
 }
 
-impl Target<'_> {
+impl<'t> Target<'t> {
+    /// # Errors
+    /// There are brackets after an attribute of one value, or a sub-attribute in them is not mapped: no value could match, and `replace`
+    /// would add another one.
+    fn new(mapping: &'t Mapping, attribute: &'t Attribute, path: &'t Path) -> Result<Self, ScimError> {
+        let invalid = |detail: String| Err(ScimError::new(ScimType::InvalidPath, detail));
+        if path.filter.is_some() && !attribute.multi_valued {
+            return invalid(format!("`{}` has one value: no filter in brackets", attribute.name));
+        }
+        let (mut filter, mut is_primary) = (path.filter.clone(), false);
+        if attribute.sub("primary").is_none() {
+            let parts = match filter {
+                Some(Expr::And(parts)) => parts,
+                other => other.into_iter().collect(),
+            };
+            let (primary, mut rest): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_primary_true);
+            is_primary = !primary.is_empty();
+            filter = if rest.len() > 1 { Some(Expr::And(rest)) } else { rest.pop() };
+        }
+        if let Some(unknown) = filter.as_ref().and_then(|filter| unknown_sub(attribute, filter)) {
+            return invalid(format!("`{}` has no sub-attribute `{unknown}` that is mapped", attribute.name));
+        }
+        Ok(Self { mapping, attribute, path, filter, is_primary })
+    }
+
+    /// Returns the positions of the values that the path means.
+    fn found(&self, elements: &[Value]) -> Result<Vec<usize>, ScimError> {
+        let fits = |element: &Value| self.filter.as_ref().is_none_or(|f| matches(self.attribute, f, element));
+        let found: Vec<usize> =
+            elements.iter().enumerate().filter(|(_, element)| fits(element)).map(|(at, _)| at).collect();
+        if self.is_primary && found.len() > 1 {
+            let detail = format!(
+                "`{}` has several values, and no LDAP attribute says which is primary: name its `type` or `value`",
+                self.attribute.name
+            );
+            return Err(ScimError::new(ScimType::NoTarget, detail));
+        }
+        Ok(found)
+    }
+
     /// Returns the sub-attribute of the path.
     fn sub(&self) -> Result<Option<&crate::scim::mapping::Sub>, ScimError> {
         let Some(name) = self.path.sub() else { return Ok(None) };
@@ -165,20 +208,11 @@ impl Target<'_> {
         ScimError::new(ScimType::NoTarget, detail)
     }
 
-    fn check_filter(&self) -> Result<(), ScimError> {
-        if self.path.filter.is_some() && !self.attribute.multi_valued {
-            let detail = format!("`{}` has one value: no filter in brackets", self.attribute.name);
-            return Err(ScimError::new(ScimType::InvalidPath, detail));
-        }
-        Ok(())
-    }
-
     /// Adds or replaces.
     fn with(&self, old: Value, op: Op, value: &Value, ignored: &mut Vec<String>) -> Result<Value, ScimError> {
-        self.check_filter()?;
         let sub = self.sub()?;
         if self.attribute.multi_valued {
-            let mut elements = elements(old);
+            let mut elements = elements_of(old);
             match (&self.path.filter, sub) {
                 (None, None) => {
                     let new = elements_of(canonical_value(self.attribute, value, ignored)?);
@@ -191,18 +225,16 @@ impl Target<'_> {
                         }
                     }
                 }
-                (filter, sub) => {
-                    let fits =
-                        |element: &Value| filter.as_ref().is_none_or(|f| matches(self.attribute, f, element));
-                    let mut found = false;
-                    for element in elements.iter_mut().filter(|e| fits(e)) {
-                        self.change(element, sub, value, ignored)?;
-                        found = true;
+                (_, sub) => {
+                    let mut found = self.found(&elements)?;
+                    if found.is_empty() {
+                        found.push(elements.len());
+                        elements.push(self.described()?);
                     }
-                    if !found {
-                        let mut element = self.described(filter.as_ref())?;
-                        self.change(&mut element, sub, value, ignored)?;
-                        elements.push(element);
+                    for at in found {
+                        if let Some(element) = elements.get_mut(at) {
+                            self.change(element, sub, value, ignored)?;
+                        }
                     }
                 }
             }
@@ -240,17 +272,18 @@ impl Target<'_> {
     }
 
     /// Returns the element that a filter describes by equalities alone: `type eq "work"`.
-    fn described(&self, filter: Option<&Expr>) -> Result<Value, ScimError> {
+    fn described(&self) -> Result<Value, ScimError> {
         let mut object = Map::new();
-        let mut open: Vec<&Expr> = filter.into_iter().collect();
-        if open.is_empty() && self.mapping.fields_of(self.attribute).all(|f| f.key.element.is_some()) {
+        let mut open: Vec<&Expr> = self.filter.iter().collect();
+        if self.path.filter.is_none()
+            && self.mapping.fields_of(self.attribute).all(|f| f.key.element.is_some())
+        {
             return Err(self.no_target());
         }
         while let Some(expr) = open.pop() {
             match expr {
                 Expr::And(parts) => open.extend(parts),
                 Expr::Compare { path, operator: Operator::Eq, value } if path.sub.is_none() => {
-                    // `primary eq true` and the like: what is not mapped describes nothing.
                     if let Some(sub) = self.attribute.sub(&path.name) {
                         object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
                     }
@@ -268,7 +301,6 @@ impl Target<'_> {
         value: Option<&Value>,
         ignored: &mut Vec<String>,
     ) -> Result<Value, ScimError> {
-        self.check_filter()?;
         let sub = self.sub()?;
         if self.attribute.required && self.attribute.source == Source::Active {
             return Err(ScimError::value("active: it is true or false, and cannot be removed"));
@@ -281,7 +313,7 @@ impl Target<'_> {
             }
             return Ok(old);
         }
-        let mut elements = elements(old);
+        let mut elements = elements_of(old);
         if let (None, None, Some(value)) = (&self.path.filter, sub, value.filter(|v| !v.is_null())) {
             let unwanted = elements_of(canonical_value(self.attribute, value, ignored)?);
             if unwanted.is_empty() || unwanted.iter().any(|u| u.as_object().is_some_and(Map::is_empty)) {
@@ -291,35 +323,46 @@ impl Target<'_> {
             elements.retain(|element| !unwanted.iter().any(|u| same(element, u)));
             return Ok(Value::Array(elements));
         }
-        let fits = |element: &Value| {
-            self.path.filter.as_ref().is_none_or(|filter| matches(self.attribute, filter, element))
-        };
-        match sub {
-            None => elements.retain(|element| !fits(element)),
-            Some(sub) => {
-                for element in elements.iter_mut().filter(|e| fits(e)) {
-                    if let Some(object) = element.as_object_mut() {
-                        object.shift_remove(&sub.name);
-                    }
-                }
-                let has_value = |e: &Value| e.as_object().is_none_or(|o| o.keys().any(|k| k != "type"));
-                elements.retain(has_value);
+        for at in self.found(&elements)?.into_iter().rev() {
+            let Some(sub) = sub else {
+                elements.remove(at);
+                continue;
+            };
+            let object = elements.get_mut(at).and_then(Value::as_object_mut);
+            if object.is_some_and(|o| o.shift_remove(&sub.name).is_some() && o.keys().all(|k| k == "type")) {
+                elements.remove(at);
             }
         }
         Ok(Value::Array(elements))
     }
 }
 
-fn elements(value: Value) -> Vec<Value> {
+/// Whether a part of a filter is `primary eq true`, also as a text.
+fn is_primary_true(filter: &Expr) -> bool {
+    let Expr::Compare { path, operator: Operator::Eq, value } = filter else { return false };
+    let is_true = value == true || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    is_true && path.name.eq_ignore_ascii_case("primary")
+}
+
+/// Returns the first sub-attribute in a filter that the values of an attribute do not have.
+fn unknown_sub<'e>(attribute: &Attribute, filter: &'e Expr) -> Option<&'e str> {
+    match filter {
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().find_map(|part| unknown_sub(attribute, part)),
+        Expr::Not(inner) => unknown_sub(attribute, inner),
+        Expr::Element { path, .. } => Some(&path.name),
+        Expr::Present(path) | Expr::Compare { path, .. } => {
+            let is_value = attribute.subs.is_empty() && path.name.eq_ignore_ascii_case("value");
+            (!is_value && attribute.sub(&path.name).is_none()).then_some(path.name.as_str())
+        }
+    }
+}
+
+fn elements_of(value: Value) -> Vec<Value> {
     match value {
         Value::Array(elements) => elements,
         Value::Null => Vec::new(),
         single => vec![single],
     }
-}
-
-fn elements_of(value: Value) -> Vec<Value> {
-    elements(value)
 }
 
 /// Returns whether two elements are the same value: equal `value` and, if both have one, `type`.
@@ -353,26 +396,12 @@ fn part<'v>(attribute: &Attribute, element: &'v Value, path: &AttrPath) -> Optio
 
 fn compares(value: Option<&Value>, operator: Operator, wanted: &Value, exact: bool) -> bool {
     let value = value.unwrap_or(&Value::Null);
-    let fold = |text: &str| if exact { text.to_owned() } else { text.to_lowercase() };
-    let (Value::String(a), Value::String(b)) = (value, wanted) else {
-        let equal = value == wanted;
-        return match operator {
-            Operator::Eq => equal,
-            Operator::Ne => !equal,
-            _ => false,
-        };
-    };
-    let (a, b) = (fold(a), fold(b));
-    match operator {
-        Operator::Eq => a == b,
-        Operator::Ne => a != b,
-        Operator::Co => a.contains(&b),
-        Operator::Sw => a.starts_with(&b),
-        Operator::Ew => a.ends_with(&b),
-        Operator::Gt => a > b,
-        Operator::Ge => a >= b,
-        Operator::Lt => a < b,
-        Operator::Le => a <= b,
+    match (value, wanted, operator) {
+        (Value::String(a), Value::String(b), _) if exact => operator.holds(a, b),
+        (Value::String(a), Value::String(b), _) => operator.holds(&a.to_lowercase(), &b.to_lowercase()),
+        (_, _, Operator::Eq) => value == wanted,
+        (_, _, Operator::Ne) => value != wanted,
+        _ => false,
     }
 }
 

@@ -134,6 +134,36 @@ fn trap_23_the_dialects_of_entra_and_okta() {
             json!("home"),
         ),
         (json!([{"op": "remove", "path": ENTERPRISE}]), extension.as_str(), Value::Null),
+        // No LDAP attribute says which value is primary: the only one is meant, of those that the rest of the filter matches.
+        (
+            json!([{"op": "Replace", "path": "emails[type eq \"work\" and primary eq true].value", "value": "b"}]),
+            "/emails",
+            json!([{"value": "b", "type": "work"}, {"value": "ada@home.example", "type": "home"}]),
+        ),
+        (
+            json!([
+                {"op": "remove", "path": "emails[type eq \"home\"]"},
+                {"op": "replace", "path": "emails[primary eq \"True\"].value", "value": "b"},
+            ]),
+            "/emails",
+            json!([{"value": "b", "type": "work"}]),
+        ),
+        (
+            json!([
+                {"op": "remove", "path": "emails"},
+                {"op": "replace", "path": "emails[primary eq true].value", "value": "b"},
+            ]),
+            "/emails",
+            json!([{"value": "b"}]),
+        ),
+        (
+            json!([
+                {"op": "remove", "path": "emails[type eq \"home\"]"},
+                {"op": "remove", "path": "emails[primary eq true]"},
+            ]),
+            "/emails",
+            Value::Null,
+        ),
         (
             json!([{"op": "add", "path": ENTERPRISE, "value": {"DEPARTMENT": "D"}}]),
             extension.as_str(),
@@ -166,6 +196,14 @@ fn what_cannot_be_applied() {
         (json!([{"op": "add", "path": "groups", "value": [{"value": "g"}]}]), Mutability),
         (json!([{"op": "replace", "path": "emails[value sw \"zz\"].value", "value": "x"}]), NoTarget),
         (json!([{"op": "add", "path": "phoneNumbers.value", "value": "1"}]), NoTarget),
+        (json!([{"op": "replace", "path": "emails[primary eq true].value", "value": "x"}]), NoTarget),
+        (json!([{"op": "remove", "path": "emails[primary eq true]"}]), NoTarget),
+        (json!([{"op": "replace", "path": "emails[primary eq false].value", "value": "x"}]), InvalidPath),
+        (json!([{"op": "remove", "path": "emails[display eq \"x\"]"}]), InvalidPath),
+        (
+            json!([{"op": "add", "path": "emails[type eq \"work\" or primary eq true].value", "value": "x"}]),
+            InvalidPath,
+        ),
         (json!([{"op": "replace", "path": "active", "value": "perhaps"}]), InvalidValue),
         (json!([{"op": "replace", "path": "title", "value": ["a"]}]), InvalidValue),
         (json!([{"op": "replace", "path": "emails", "value": 5}]), InvalidValue),

@@ -4,16 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use ldap_directory::Scope;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
-use ldap_directory::{Scope, SearchRequest};
 
 use super::{AT_ONCE, Kind, Store};
 use crate::error::ApiError;
 use crate::scim::mapping::ResourceType;
 use crate::scim::resource::Link;
+use crate::write::find;
 
 /// Up to so many DNs are read one by one; for more, the users and groups are read once.
 const FEW: usize = 200;
@@ -60,51 +61,51 @@ impl Links {
 }
 
 impl Store<'_> {
-    /// Returns the resources with these DNs, in their order. DNs of other entries, or of none, are left out.
+    /// Returns these DNs with the resources that have them; `None` for other entries, and where there is none.
     pub(super) async fn links(
         &self,
         dns: &[Vec<u8>],
         with_display: bool,
         links: &Links,
-    ) -> Result<Vec<Link>, ApiError> {
+    ) -> Result<Vec<(String, Option<Link>)>, ApiError> {
         // 389 DS and others keep the spelling of the client: DNs compare by the schema.
-        let key = |dn: &Vec<u8>| {
-            let text = std::str::from_utf8(dn).ok()?;
-            Some((DnKey::parse(text, self.schema()).ok()?, text.to_owned()))
+        let keyed = |dn: &Vec<u8>| {
+            let text = String::from_utf8_lossy(dn).into_owned();
+            (DnKey::parse(&text, self.schema()).ok(), text)
         };
-        let keys: Vec<(DnKey, String)> = dns.iter().filter_map(key).collect();
-        let unknown: Vec<&(DnKey, String)> = keys
+        let keyed: Vec<(Option<DnKey>, String)> = dns.iter().map(keyed).collect();
+        let unknown: Vec<(&DnKey, &str)> = keyed
             .iter()
+            .filter_map(|(key, dn)| Some((key.as_ref()?, dn.as_str())))
             .filter(|(key, _)| match links.get(key) {
                 None => true,
                 Some(Known::Resource(link)) => with_display && link.display.is_none(),
                 Some(Known::Other) => false,
             })
             .collect();
+        let asked: Vec<&DnKey> = unknown.iter().map(|(key, _)| *key).collect();
         if unknown.len() > FEW {
-            self.read_all(&unknown, with_display, links).await?;
+            self.read_all(&asked, with_display, links).await?;
         } else {
             let mut reads = Vec::with_capacity(unknown.len());
             for (key, dn) in unknown {
                 reads.push(self.learn(key, dn, with_display, links).boxed());
             }
             futures_util::stream::iter(reads).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            self.check_bases(&asked, links).await?;
         }
-        Ok(keys.iter().filter_map(|(key, _)| links.resource(key)).collect())
+        let known = |key: Option<DnKey>| links.resource(&key?);
+        Ok(keyed.into_iter().map(|(key, dn)| (dn, known(key))).collect())
     }
 
-    /// Returns DNs with the ids that [`Self::links`] has found.
-    pub(super) fn with_ids(&self, dns: &[Vec<u8>], links: &Links) -> Vec<(String, Option<String>)> {
-        let one = |dn: &Vec<u8>| {
-            let text = String::from_utf8_lossy(dn).into_owned();
-            let key = DnKey::parse(&text, self.schema()).ok();
-            (text, key.and_then(|key| links.resource(&key)).map(|link| link.id))
-        };
-        dns.iter().map(one).collect()
-    }
-
-    fn kinds(&self) -> impl Iterator<Item = &Kind> {
-        std::iter::once(&self.users).chain(&self.groups)
+    /// Checks that the bases are there of DNs that no entry was found for.
+    async fn check_bases(&self, asked: &[&DnKey], links: &Links) -> Result<(), ApiError> {
+        for kind in self.kinds() {
+            if asked.iter().any(|key| key.is_within(&kind.base) && links.resource(key).is_none()) {
+                self.check_base(kind).await?;
+            }
+        }
+        Ok(())
     }
 
     fn link_attributes(kind: &Kind, with_display: bool) -> Vec<String> {
@@ -120,15 +121,15 @@ impl Store<'_> {
         names
     }
 
-    fn link_of(&self, kind: &Kind, entry: &Entry, with_display: bool) -> Option<Link> {
-        let id = &kind.mapping.id;
-        let id = id.to_text(self.schema().values_of(entry, &id.attribute).first()?)?;
+    fn link_of(&self, kind: &Kind, entry: &Entry, with_display: bool) -> Result<Link, ApiError> {
+        let id =
+            kind.mapping.id.to_text(self.id_of(kind, entry)?).ok_or_else(|| kind.without_id(&entry.dn))?;
         let names = Self::link_attributes(kind, with_display);
         let display = names.iter().skip(1).find_map(|name| {
             let value = self.schema().values_of(entry, name).first()?;
             String::from_utf8(value.clone()).ok()
         });
-        Some(Link { resource: kind.mapping.resource, id, display })
+        Ok(Link { resource: kind.mapping.resource, id, display })
     }
 
     async fn learn(&self, key: &DnKey, dn: &str, with_display: bool, links: &Links) -> Result<(), ApiError> {
@@ -140,35 +141,31 @@ impl Store<'_> {
     async fn link(&self, key: &DnKey, dn: &str, with_display: bool) -> Result<Option<Link>, ApiError> {
         for kind in self.kinds().filter(|kind| key.is_within(&kind.base)) {
             let names = Self::link_attributes(kind, with_display);
-            let found = self.search(dn, Scope::Base, kind.filter.clone(), &names, Some(1)).await?;
-            if let Some(link) = found.first().and_then(|entry| self.link_of(kind, entry, with_display)) {
-                return Ok(Some(link));
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            // A missing entry is none of the kind.
+            let found = find(&self.directory, dn, Scope::Base, kind.filter.clone(), &names, 1).await?;
+            if let Some(entry) = found.first() {
+                return self.link_of(kind, entry, with_display).map(Some);
             }
         }
         Ok(None)
     }
 
     /// Reads all users and groups once, and keeps those that are wanted.
-    async fn read_all(
-        &self,
-        wanted: &[&(DnKey, String)],
-        with_display: bool,
-        links: &Links,
-    ) -> Result<(), ApiError> {
-        let mut missing: HashSet<&DnKey> = wanted.iter().map(|(key, _)| key).collect();
+    async fn read_all(&self, wanted: &[&DnKey], with_display: bool, links: &Links) -> Result<(), ApiError> {
+        let mut missing: HashSet<&DnKey> = wanted.iter().copied().collect();
         for kind in self.kinds() {
             if missing.is_empty() {
                 break;
             }
             let names = Self::link_attributes(kind, with_display);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let request =
-                SearchRequest::new(kind.base_dn.as_str(), Scope::Subtree, kind.filter.clone(), &names);
-            let mut stream = self.directory.search(request.repeating()).await?;
-            while let Some(entry) = stream.next_entry().await? {
+            let request = kind.request(kind.filter.clone(), &names).repeating();
+            let mut entries = self.begin(kind, request).await?;
+            while let Some(entry) = entries.next().await? {
                 let Ok(key) = DnKey::parse(&entry.dn, self.schema()) else { continue };
                 if missing.remove(&key) {
-                    links.put(key, self.link_of(kind, &entry, with_display));
+                    links.put(key, Some(self.link_of(kind, &entry, with_display)?));
                 }
             }
         }
@@ -204,10 +201,9 @@ impl Store<'_> {
         }
         let one = |value: &Vec<u8>| Filter::equality(id.attribute.as_str(), value.clone());
         let any = Filter::Or(by_value.keys().map(one).collect());
-        let filter = Filter::And(vec![kind.filter.clone(), any]);
         let names = [id.attribute.clone()];
-        for entry in self.search(&kind.base_dn, Scope::Subtree, filter, &names, None).await? {
-            let Some(value) = self.schema().values_of(&entry, &id.attribute).first() else { continue };
+        for entry in self.by_id(kind, any, &names, None).await? {
+            let value = self.id_of(kind, &entry)?;
             let same = |known: &&Vec<u8>| self.schema().values_match(&id.attribute, known, value);
             let asked = by_value.get(value).or_else(|| by_value.get(by_value.keys().find(same)?));
             if let Some(asked) = asked {
@@ -224,9 +220,9 @@ impl Store<'_> {
         let is_member = Filter::equality(members.as_str(), dn.as_bytes());
         let filter = Filter::And(vec![kind.filter.clone(), is_member]);
         let names = Self::link_attributes(kind, true);
-        let entries = self.search(&kind.base_dn, Scope::Subtree, filter, &names, None).await?;
-        let mut found: Vec<Link> =
-            entries.iter().filter_map(|entry| self.link_of(kind, entry, true)).collect();
+        let entries = self.search(kind, filter, &names, None).await?;
+        let links = entries.iter().map(|entry| self.link_of(kind, entry, true));
+        let mut found = links.collect::<Result<Vec<Link>, ApiError>>()?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(found)
     }

@@ -2,7 +2,6 @@
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use ldap_directory::filter::Filter;
-use ldap_directory::{Scope, SearchRequest};
 use serde_json::{Map, Value, json};
 
 use super::links::Links;
@@ -48,15 +47,13 @@ impl Store<'_> {
         let start = query.start_index.unwrap_or(1);
         let mut rest = ListQuery { start_index: Some(start), ..query.clone() };
         let (mut total, mut resources) = (0, Vec::new());
-        for kind in std::iter::once(&self.users).chain(&self.groups) {
+        for kind in self.kinds() {
             let collector = Collector::new(&rest, "", most)?;
             let listed = self.page(kind, &rest, collector).await?;
             total += listed.page.total;
             resources.extend(listed.resources);
             // What is left of the page begins with the next type.
-            let wanted =
-                query.count.unwrap_or_else(default_count).min(usize::try_from(most).unwrap_or(usize::MAX));
-            rest.count = Some(wanted.saturating_sub(resources.len()));
+            rest.count = Some(query.page_size(most).saturating_sub(resources.len()));
             rest.start_index = Some(start.saturating_sub(total).max(1));
         }
         let page = Page { rows: Vec::new(), total, start_index: Some(start), next_cursor: None };
@@ -119,23 +116,17 @@ impl Store<'_> {
         let id = kind.mapping.id.attribute.as_str();
         let mut names = vec![id];
         names.extend(sort.map(|sort| sort.attribute.as_str()));
-        let request = SearchRequest::new(kind.base_dn.as_str(), Scope::Subtree, Filter::from(filter), &names);
-        let mut stream = self.directory.search(request).await?;
-        let mut unreadable = 0usize;
-        while let Some(entry) = stream.next_entry().await? {
-            let Some(value) = self.schema().values_of(&entry, id).first() else {
-                unreadable += 1;
-                continue;
-            };
+        let compares_id = filter.attributes().iter().any(|name| name.eq_ignore_ascii_case(id));
+        let mut entries = self.begin(kind, kind.request(Filter::from(filter), &names)).await?;
+        let mut is_empty = true;
+        while let Some(entry) = entries.next().await? {
+            is_empty = false;
+            let id = self.id_of(kind, &entry)?.to_vec();
             let key = sort.and_then(|s| s.key(self.schema().values_of(&entry, &s.attribute), self.schema()));
-            collector.push(Row { position: Position { key, id: value.clone() }, dn: entry.dn });
+            collector.push(Row { position: Position { key, id }, dn: entry.dn });
         }
-        if unreadable > 0 {
-            tracing::warn!(
-                attribute = id,
-                entries = unreadable,
-                "{unreadable} entries are left out of a list: the service's user may not read `{id}`"
-            );
+        if is_empty && compares_id {
+            self.check_ids(kind).await?;
         }
         Ok(())
     }
@@ -164,14 +155,10 @@ impl Store<'_> {
             },
         };
         match entry {
-            Some(entry) => self.found(kind, entry, &query.projection, links).await,
+            Some(entry) => self.found(kind, entry, &query.projection, links).await.map(Some),
             None => Ok(None),
         }
     }
-}
-
-fn default_count() -> usize {
-    usize::try_from(crate::scim::listing::DEFAULT_COUNT).unwrap_or(usize::MAX)
 }
 
 fn response(page: &Page, resources: Vec<Value>) -> Value {

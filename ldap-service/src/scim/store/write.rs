@@ -17,7 +17,7 @@ use crate::scim::mapping::ResourceType;
 use crate::scim::patch::{self, MemberChange, Operation};
 use crate::scim::projection::Projection;
 use crate::scim::record::{self, Canonical, Changes};
-use crate::write::{EntryRef, Placement, Subject, WriteError, WriteOptions};
+use crate::write::{Placement, Subject, WriteError, WriteOptions};
 
 /// What a change left.
 #[derive(Debug)]
@@ -56,12 +56,20 @@ impl Store<'_> {
         let outcome = writer
             .upsert(&self.directory, writer_kind(resource), changes.record, Subject::New, options)
             .await
-            .map_err(|e| self.refused(kind, e))?;
+            .map_err(|e| self.refused(kind, e));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // The server, too, says that an entry above is missing.
+                self.check_base(kind).await?;
+                return Err(error);
+            }
+        };
         let names = Self::attributes(kind, true);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let gone = || not_found(resource, "(new)");
-        let entry = self.directory.read(&outcome.dn, &names).await?.ok_or_else(gone)?;
-        self.found(kind, entry, &Projection::default(), &Links::default()).await?.ok_or_else(gone)
+        let entry = self.directory.read(&outcome.dn, &names).await?;
+        let entry = entry.ok_or_else(|| not_found(resource, "(new)"))?;
+        self.found(kind, entry, &Projection::default(), &Links::default()).await
     }
 
     /// Replaces a resource.
@@ -95,7 +103,7 @@ impl Store<'_> {
             self.guard_emptying(&found, ids.is_empty() && !says_members)?;
             self.set_members(kind, &found, &ids, &mut changes).await?;
         }
-        self.upsert(kind, id, &found, changes.record, options).await?;
+        self.upsert(kind, &found, changes.record, options).await?;
         self.get(resource, id, &Projection::default()).await
     }
 
@@ -119,7 +127,7 @@ impl Store<'_> {
         let found = self.get(resource, id, &Projection::default()).await?;
         let options = self.precondition(kind, &found, if_match)?;
         let changes = self.patched(kind, &found, &operations).await?;
-        self.upsert(kind, id, &found, changes.record, options).await?;
+        self.upsert(kind, &found, changes.record, options).await?;
         self.get(resource, id, projection).await.map(|found| Written::Resource(Box::new(found)))
     }
 
@@ -135,12 +143,11 @@ impl Store<'_> {
         let replaces = |c: &MemberChange| matches!(c, MemberChange::Replace(_) | MemberChange::RemoveAll);
         let needs_all =
             split.members.iter().any(replaces) || (!split.members.is_empty() && !split.others.is_empty());
-        let without = Projection::new(None, Some(&["members".to_owned()]))?;
-        let mut found = self.get(kind.mapping.resource, id, &without).await?;
-        // Without an exact stamp, the version depends on the members.
-        if needs_all || (if_match.is_some() && found.version().is_none()) {
-            found = self.get(kind.mapping.resource, id, &Projection::default()).await?;
-        }
+        let found = if needs_all {
+            self.get(kind.mapping.resource, id, &Projection::default()).await?
+        } else {
+            self.get_entry(kind.mapping.resource, id, if_match).await?
+        };
         let options = self.precondition(kind, &found, if_match)?;
         if needs_all || split.members.is_empty() {
             let mut changes = self.patched(kind, &found, &split.others).await?;
@@ -148,9 +155,9 @@ impl Store<'_> {
                 let ids = self.after(&found, &split.members)?;
                 self.set_members(kind, &found, &ids, &mut changes).await?;
             }
-            self.upsert(kind, id, &found, changes.record, options).await?;
+            self.upsert(kind, &found, changes.record, options).await?;
         } else {
-            self.change_members(kind, id, &found, &split.members, options).await?;
+            self.change_members(kind, &found, &split.members, options).await?;
         }
         self.answer(kind, id, projection).await
     }
@@ -160,19 +167,35 @@ impl Store<'_> {
         let resource = kind.mapping.resource;
         let most = usize::try_from(self.service.config.limits.count).unwrap_or(usize::MAX);
         let attribute = kind.mapping.members.as_deref().unwrap_or_default();
-        let is_asked = projection.names_it(&kind.mapping, "members");
-        if !is_asked && projection.wants(&kind.mapping, resource.schema(), "members") {
-            let names = Self::attributes(kind, true);
-            let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
+        let is_wanted = projection.wants(&kind.mapping, resource.schema(), "members");
+        let names = Self::attributes(kind, is_wanted);
+        let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
+        if is_wanted && !projection.names_it(&kind.mapping, "members") {
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
             if is_ranged || self.schema().values_of(&entry, attribute).len() > most {
                 let without = Projection::new(None, Some(&["members".to_owned()]))?;
                 let found = self.found(kind, entry, &without, &Links::default()).await?;
-                let version = found.as_ref().and_then(Found::version).map(str::to_owned);
-                return Ok(Written::TooLarge { version });
+                return Ok(Written::TooLarge { version: found.version().map(str::to_owned) });
             }
         }
-        self.get(resource, id, projection).await.map(|found| Written::Resource(Box::new(found)))
+        let found = self.found(kind, entry, projection, &Links::default()).await?;
+        Ok(Written::Resource(Box::new(found)))
+    }
+
+    /// Returns a resource without members and groups, unless `If-Match` needs them: without an exact stamp, the version depends on the
+    /// members.
+    async fn get_entry(
+        &self,
+        resource: ResourceType,
+        id: &str,
+        if_match: IfMatch<'_>,
+    ) -> Result<Found, ApiError> {
+        let without = Projection::new(None, Some(&["members".to_owned(), "groups".to_owned()]))?;
+        let found = self.get(resource, id, &without).await?;
+        if if_match.is_some() && found.version().is_none() {
+            return self.get(resource, id, &Projection::default()).await;
+        }
+        Ok(found)
     }
 
     /// Deletes a resource.
@@ -186,13 +209,9 @@ impl Store<'_> {
         if_match: IfMatch<'_>,
     ) -> Result<(), ApiError> {
         let kind = self.kind(resource)?;
-        let without = Projection::new(None, Some(&["members".to_owned(), "groups".to_owned()]))?;
-        let mut found = self.get(resource, id, &without).await?;
-        if if_match.is_some() && found.version().is_none() {
-            found = self.get(resource, id, &Projection::default()).await?;
-        }
+        let found = self.get_entry(resource, id, if_match).await?;
         let options = self.precondition(kind, &found, if_match)?;
-        let entry = self.entry_ref(kind, id, &found)?;
+        let entry = self.entry_ref(kind, &found)?;
         let writer = &self.service.writer;
         let deleted = writer.delete(&self.directory, writer_kind(resource), entry, options).await;
         deleted.map(|_| ()).map_err(|e| self.refused(kind, e))
@@ -209,17 +228,11 @@ impl Store<'_> {
         if wanted.iter().any(|tag| tag == "*") {
             return Ok(WriteOptions::default());
         }
-        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned();
-        let version = found.version().map(opaque);
-        if version.is_none() || !wanted.iter().any(|tag| Some(opaque(tag)) == version) {
+        if !found.is_any_of(wanted) {
             let detail = "the resource is not the version of If-Match";
             return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
         }
         Ok(WriteOptions { condition: self.unchanged(kind, &found.entry), ..WriteOptions::default() })
-    }
-
-    fn entry_ref(&self, kind: &Kind, id: &str, found: &Found) -> Result<EntryRef, ApiError> {
-        self.reference(kind, &found.entry).ok_or_else(|| not_found(kind.mapping.resource, id))
     }
 
     /// Returns the changes from one state to another, with the DNs of users that are referred to.
@@ -238,9 +251,9 @@ impl Store<'_> {
         let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
         let applied = patch::apply(&kind.mapping, &before, operations, self.filter_limits())?;
         let changes = self.changes(kind, &before, &applied.resource).await?;
-        let known = record::to_record(&kind.mapping, &before, &before, &|_| None).map(|c| c.unstored);
+        let known = record::unstored(&kind.mapping, &before);
         let mut new = changes.unstored.clone();
-        new.retain(|path| !known.as_ref().is_ok_and(|known| known.contains(path)));
+        new.retain(|path| !known.contains(path));
         if applied.has_path && !new.is_empty() {
             let detail = format!("no LDAP attribute is mapped for: {}", new.join(", "));
             return Err(ScimError::value(detail).into());
@@ -252,7 +265,6 @@ impl Store<'_> {
     async fn upsert(
         &self,
         kind: &Kind,
-        id: &str,
         found: &Found,
         mut record: Map<String, Value>,
         mut options: WriteOptions,
@@ -261,7 +273,7 @@ impl Store<'_> {
             return Ok(());
         }
         (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
-        let subject = Subject::Existing(self.entry_ref(kind, id, found)?);
+        let subject = Subject::Existing(self.entry_ref(kind, found)?);
         let resource = writer_kind(kind.mapping.resource);
         let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;
         written.map(|_| ()).map_err(|e| self.refused(kind, e))
@@ -312,10 +324,7 @@ impl Store<'_> {
             let schema = self.schema();
             let field =
                 kind.mapping.fields.iter().find(|f| schema.same_description(&f.attribute, attribute))?;
-            Some(match &field.key.sub {
-                Some(sub) => format!("{}.{sub}", field.key.name),
-                None => field.key.name.clone(),
-            })
+            Some(field.key.path())
         });
         let mut error = ApiError::from(error);
         if let Some(path) = path {
@@ -427,7 +436,6 @@ impl Store<'_> {
     async fn change_members(
         &self,
         kind: &Kind,
-        id: &str,
         found: &Found,
         changes: &[MemberChange],
         options: WriteOptions,
@@ -468,7 +476,7 @@ impl Store<'_> {
         if steps.is_empty() {
             return Ok(());
         }
-        let entry = self.entry_ref(kind, id, found)?;
+        let entry = self.entry_ref(kind, found)?;
         let changes = vec![Change::Modify { dn: entry.dn.clone(), changes: steps }];
         let (writer, resource) = (&self.service.writer, writer_kind(kind.mapping.resource));
         let applied = writer.apply(&self.directory, resource, entry, changes, options).await;

@@ -16,17 +16,9 @@ impl Translator<'_> {
         if matches!(attribute.source, Source::Members | Source::Groups) {
             return self.members(path, inner);
         }
-        let mut elements: Vec<Option<&str>> = Vec::new();
-        for field in self.mapping.fields_of(attribute) {
-            if !elements.contains(&field.key.element.as_deref()) {
-                elements.push(field.key.element.as_deref());
-            }
-        }
         let mut parts = Vec::new();
-        for element in elements {
-            let fields: Vec<&Field> =
-                self.mapping.fields_of(attribute).filter(|f| f.key.element.as_deref() == element).collect();
-            let of = Element { path, attribute, kind: element, fields: &fields };
+        for (kind, fields) in self.mapping.elements_of(attribute) {
+            let of = Element { path, attribute, kind, fields: &fields };
             let truth = self.inner(&of, inner)?;
             parts.push(match truth {
                 Truth::Never => Truth::Never,

@@ -4,7 +4,7 @@ use ldap_directory::filter::Filter;
 use ldap_directory::oid;
 use ldap_directory::schema::syntax::ValueKind;
 use serde_json::Value;
-use target_ldap::rules::accounts::AccountLock;
+use target_ldap::rules::accounts::{AccountLock, LOCKED_FOR_EVER};
 
 use super::{Translated, Translator, Truth, refused};
 use crate::scim::definitions::Type;
@@ -23,7 +23,7 @@ pub(super) fn disabled(lock: AccountLock) -> Filter {
             value: b"2".to_vec(),
         },
         AccountLock::NsAccountLock => Filter::equality(lock.attribute(), "true"),
-        AccountLock::PwdAccountLockedTime => Filter::equality(lock.attribute(), "000001010000Z"),
+        AccountLock::PwdAccountLockedTime => Filter::equality(lock.attribute(), LOCKED_FOR_EVER),
     }
 }
 
@@ -31,18 +31,7 @@ pub(super) fn disabled(lock: AccountLock) -> Filter {
 pub(super) fn text_matches(text: Option<&str>, operator: Operator, value: &Value) -> bool {
     let Some(text) = text.map(str::to_lowercase) else { return value.is_null() && operator == Operator::Eq };
     let Value::String(wanted) = value else { return false };
-    let wanted = wanted.to_lowercase();
-    match operator {
-        Operator::Eq => text == wanted,
-        Operator::Ne => text != wanted,
-        Operator::Co => text.contains(&wanted),
-        Operator::Sw => text.starts_with(&wanted),
-        Operator::Ew => text.ends_with(&wanted),
-        Operator::Gt => text > wanted,
-        Operator::Ge => text >= wanted,
-        Operator::Lt => text < wanted,
-        Operator::Le => text <= wanted,
-    }
+    operator.holds(&text, &wanted.to_lowercase())
 }
 
 impl Translator<'_> {
