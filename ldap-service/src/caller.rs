@@ -29,7 +29,6 @@ impl Caller {
     /// Returns what tells this caller from all others: a user by the entry, a program by its name.
     pub fn key(&self) -> String {
         match &self.user {
-            Some(user) if user.id.is_empty() => format!("user {}", user.dn),
             Some(user) => format!("user {}", user.id),
             None => format!("program {}", self.name),
         }

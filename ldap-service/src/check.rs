@@ -368,7 +368,7 @@ async fn entries(
     }
     let asked: Vec<_> = wanted.iter().map(|(_, _, dn, _, _)| directory.read(dn, &["1.1"])).collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let mut roles_are_there = None;
+    let mut has_role = false;
     for ((name, setting, dn, grade, effect), answer) in wanted.into_iter().zip(answers) {
         let is_there = match answer {
             Ok(entry) => entry.is_some(),
@@ -384,12 +384,12 @@ async fn entries(
             let fault = SettingsError::value(setting, problem, "the DN of an entry");
             found.push(Finding::fault(name, grade, fault));
         } else if name == "roles" {
-            roles_are_there.get_or_insert(true);
+            has_role = true;
         } else {
             found.push(Finding::well(name, format!("`{dn}` is there")));
         }
     }
-    if roles_are_there.is_some() && !found.iter().any(|finding| finding.name == "roles") {
+    if has_role && !found.iter().any(|finding| finding.name == "roles") {
         found.push(Finding::well("roles", "all groups of roles are there"));
     }
     Ok(())

@@ -28,6 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often an operation is tried again while a caller waits; without an attempt, a lost connection would stay lost.
 const MOST_ATTEMPTS: u32 = 2;
 
+/// Longer times are as this one: the sum with the present must be a time.
+const FAR: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// The service's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -112,7 +115,7 @@ impl Default for Limits {
 impl Limits {
     /// Returns the longest time of a request.
     pub fn request_time(&self) -> Duration {
-        Duration::from_secs(self.request_seconds)
+        Duration::from_secs(self.request_seconds).min(FAR)
     }
 
     const KEYS: &'static [&'static str] = &[
@@ -299,6 +302,19 @@ mod tests {
         assert_eq!(config.login.max_failures, 3);
         assert!(config.auth_enabled);
         assert!(config.write.is_none());
+    }
+
+    #[test]
+    fn the_greatest_numbers_are_limits_too() {
+        let (time, count) = (json!({"request_seconds": u64::MAX, "concurrent": usize::MAX}), u64::MAX);
+        let login = json!({"window_seconds": count, "session_minutes": count});
+        let config =
+            Config::from_settings(&settings(&json!({"limits": time, "login": login})), &mut Vec::new())
+                .unwrap();
+        assert!(tokio::time::Instant::now().checked_add(config.limits.request_time()).is_some());
+        let _ = crate::gate::Gate::new(&config.limits);
+        let _ = crate::login::Login::new(&config.login, None);
+        let _ = crate::sessions::Sessions::new(&config.login, None).unwrap();
     }
 
     #[test]

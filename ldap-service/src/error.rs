@@ -137,6 +137,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail).with("scope", scope.into())
     }
 
+    /// Returns 500.
+    pub fn internal() -> Self {
+        let detail = "internal error; it is in the log under this request_id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     /// Returns 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)

@@ -46,7 +46,8 @@ impl Gate {
     /// Returns the permits for these limits.
     pub fn new(limits: &Limits) -> Self {
         let most_units = MOST_UNITS.max(limits.request_bytes / UNIT + 1);
-        Self { requests: Semaphore::new(limits.concurrent), units: Semaphore::new(most_units), most_units }
+        let most = limits.concurrent.min(Semaphore::MAX_PERMITS);
+        Self { requests: Semaphore::new(most), units: Semaphore::new(most_units), most_units }
     }
 
     /// Waits for a permit for a request at work.

@@ -62,9 +62,9 @@ pub struct LoggedIn {
 
 /// What a client sent to log in.
 #[derive(Debug)]
-pub struct Credentials<'a> {
+pub struct Credentials {
     /// The login name.
-    pub name: &'a str,
+    pub name: String,
     /// The password, if it is not empty.
     pub password: Option<NonEmptyPassword>,
     /// The client's address, if logins from there are limited.
@@ -74,7 +74,7 @@ pub struct Credentials<'a> {
 impl Login {
     /// Returns the memory of logins. That of an `earlier` generation goes on.
     pub fn new(config: &LoginConfig, earlier: Option<&Login>) -> Self {
-        let window = Duration::from_secs(config.window_seconds);
+        let window = config.window();
         if let Some(earlier) = earlier.filter(|earlier| earlier.names.window() == window) {
             return earlier.clone();
         }
@@ -97,7 +97,7 @@ impl Login {
         &self,
         config: &Config,
         directory: &DirectoryHandle,
-        credentials: Credentials<'_>,
+        credentials: Credentials,
     ) -> Result<LoggedIn, ApiError> {
         let began = Instant::now();
         let directory = directory.get()?;
@@ -108,9 +108,9 @@ impl Login {
             Some(address) => self.addresses.begin(network(address), most).await.map_err(throttled)?,
             None => Attempt::uncounted(),
         };
-        let name = find::canonical_name(&config.users, &directory, credentials.name);
+        let name = find::canonical_name(&config.users, &directory, &credentials.name);
         let named = self.names.begin(name, config.login.max_failures).await.map_err(throttled)?;
-        let checked = self.bind(config, &directory, credentials.name, password).await;
+        let checked = self.bind(config, &directory, &credentials.name, password).await;
         match checked {
             Ok(Checked::Refused { took_a_hash }) => {
                 named.failed();
@@ -129,7 +129,7 @@ impl Login {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
-                let user = describe(config, &directory, &entry, Some(credentials.name)).await?;
+                let user = describe(config, &directory, &entry, Some(&credentials.name)).await?;
                 Ok(LoggedIn { user, password })
             }
             Err(error) => Err(error),

@@ -171,9 +171,6 @@ fn configuration(
     Ok((config?, resolved.values))
 }
 
-/// The longest time that writes in progress have once the last connection is closed.
-const WRITES_END: Duration = Duration::from_secs(8);
-
 async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Result<()> {
     let hangups = Hangups::catch().context("SIGHUP")?;
     let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
@@ -195,9 +192,9 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
     let routes: Routes = Arc::new(ArcSwap::from_pointee(routes::router(&app.current().config, app.clone())));
     let reloading = tokio::spawn(reload(hangups, app.clone(), acceptor.clone(), routes.clone(), sources));
     let writes = app.current().writer.state();
-    server::serve(listener, app, acceptor, routes, stop).await;
+    let end = server::serve(listener, app, acceptor, routes, stop).await;
     // A write whose caller has gone makes its undo file, too.
-    if tokio::time::timeout(WRITES_END, writes.idle()).await.is_err() {
+    if tokio::time::timeout_at(end, writes.idle()).await.is_err() {
         tracing::warn!(
             "writes in progress were not finished: the next start makes undo files of their journals"
         );

@@ -1,7 +1,5 @@
 //! The listener: connections, TLS, limits, reload and the graceful stop.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use singer_common::operations::signals::Stop;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::service::App;
 
@@ -23,7 +22,7 @@ use request::Peer;
 pub use request::Routes;
 use tls::Acceptor;
 
-/// The longest time that requests in progress have after a signal. The process ends after 10 seconds in any case.
+/// The longest time that requests and writes in progress have after a signal. The process ends after 10 seconds in any case.
 const GRACE: Duration = Duration::from_secs(8);
 /// The time in which the head of a request must have arrived.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -34,15 +33,17 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// The pause when no further connection can be accepted (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until a signal stops the process. Requests in progress are finished. `routes` is replaced by a reload.
+/// Serves until a signal stops the process. Requests in progress are finished. `routes` is replaced by a reload. Returns when the process
+/// should have ended.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     acceptor: Option<Acceptor>,
     routes: Routes,
     mut stop: Stop,
-) {
-    let connections = Arc::new(Semaphore::new(app.current().config.limits.connections));
+) -> Instant {
+    let most = app.current().config.limits.connections.min(Semaphore::MAX_PERMITS);
+    let connections = Arc::new(Semaphore::new(most));
     let graceful = GracefulShutdown::new();
     loop {
         // A permit first: connections beyond the limit wait in the system's queue.
@@ -64,15 +65,17 @@ pub async fn serve(
             _ = stop.wait() => break,
         }
     }
+    let end = Instant::now() + GRACE;
     app.stop();
     drop(listener);
     tracing::info!(
         connections = app.metrics().connections.get(),
         "stopping: requests in progress are finished"
     );
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if timeout_at(end, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in progress were not finished within {} s", GRACE.as_secs());
     }
+    end
 }
 
 /// A connection in the metrics, for as long as this exists.
@@ -110,12 +113,12 @@ fn accept(
         let stream = IdleTimeout::new(stream, IDLE_TIME);
         match acceptor {
             None => {
-                let peer = Peer { address: address.ip(), is_secure: false, certificate: None };
+                let peer = Peer::new(address, false, None);
                 Box::pin(connection(stream, peer, &app, routes, watcher)).await;
             }
             Some(acceptor) => match acceptor.accept(stream, HEAD_TIME).await {
                 Ok((stream, certificate)) => {
-                    let peer = Peer { address: address.ip(), is_secure: true, certificate };
+                    let peer = Peer::new(address, true, certificate);
                     Box::pin(connection(stream, peer, &app, routes, watcher)).await;
                 }
                 Err(reason) => tracing::debug!(%address, "TLS: {reason}"),
@@ -140,8 +143,7 @@ async fn connection<S>(
         .max_buf_size(HEAD_BYTES)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(watcher.watch(served));
-    if let Err(error) = poll_fn(|cx| served.as_mut().poll(cx)).await {
+    if let Err(error) = watcher.watch(served).await {
         tracing::debug!("a connection ended: {error}");
     }
 }

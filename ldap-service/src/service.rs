@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::metrics::Metrics;
-use crate::search::cursors::{CursorKey, Cursors};
+use crate::search::cursors::Cursors;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use crate::write::Writer;
@@ -60,7 +60,7 @@ impl Service {
         let directory = DirectoryHandle::open(&config.directory);
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
-        let cursors = Cursors::new(&config.directory, cursor_key(&config, earlier)?);
+        let cursors = Cursors::new(&config.directory, sessions.derived_key("search cursors"));
         Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
     }
 }
@@ -85,24 +85,6 @@ impl Readiness {
         *last = Some((Instant::now(), is_ready));
         is_ready
     }
-}
-
-/// Returns the key of cursors: of `login.session_key_file`, so that those from before a restart are known, though not open any more; else
-/// that of the earlier generation, or a random one.
-fn cursor_key(config: &Config, earlier: Option<&Service>) -> Result<CursorKey, SettingsError> {
-    if let Some(file) = &config.login.session_key_file {
-        return CursorKey::of_file(file).map_err(|e| {
-            let problem = format!("{}: {e}", file.display());
-            SettingsError::value("login.session_key_file", problem, "a file with 32 octets or more")
-        });
-    }
-    if let Some(earlier) = earlier {
-        return Ok(earlier.cursors.key().clone());
-    }
-    CursorKey::random().map_err(|e| {
-        let expected = "random numbers of the system, for keys";
-        SettingsError::value("(random numbers)", e.to_string(), expected)
-    })
 }
 
 /// The state of the process. Cheap to clone.

@@ -4,7 +4,6 @@
 //! before its end is remembered here.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -25,7 +24,7 @@ use crate::error::ApiError;
 use crate::login::User;
 
 /// The name of the session cookie. Over TLS, it has the prefix by which browsers accept it from this host alone.
-const SESSION: &str = "ldap_session";
+pub(crate) const SESSION: &str = "ldap_session";
 /// The name of the cookie of forms.
 const FORM: &str = "ldap_form";
 const HOST_PREFIX: &str = "__Host-";
@@ -33,7 +32,6 @@ const HOST_PREFIX: &str = "__Host-";
 const SHORTEST_KEY: usize = 32;
 /// The most sessions that are remembered as logged out.
 const MOST_ENDED: u64 = 100_000;
-
 /// The most octets of `login.session_key_file`.
 const LONGEST_KEY: u64 = 64 * 1024;
 
@@ -41,7 +39,7 @@ const LONGEST_KEY: u64 = 64 * 1024;
 ///
 /// # Errors
 /// It is not a regular file of a bounded size, or cannot be read.
-pub(crate) fn key_file(path: &Path) -> std::io::Result<Vec<u8>> {
+fn key_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let about = std::fs::metadata(path)?;
     if !about.is_file() || about.len() > LONGEST_KEY {
         return Err(std::io::Error::other("not a regular file of at most 64 KiB"));
@@ -58,8 +56,18 @@ pub struct Sessions {
     ended: Cache<String, ()>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Key(Arc<Vec<u8>>);
+/// A key, ready to sign.
+#[derive(Clone)]
+struct Key(Hmac<Sha256>);
+
+impl Key {
+    fn of(octets: &[u8]) -> Self {
+        // The hash fits every key into the block of HMAC.
+        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+        block.iter_mut().zip(Sha256::digest(octets)).for_each(|(octet, of_hash)| *octet = of_hash);
+        Self(Hmac::new(&block))
+    }
+}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,12 +78,9 @@ impl std::fmt::Debug for Key {
 /// The content of a session cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The immutable id of the user's entry; empty if the directory has none.
+    /// The immutable id of the user's entry.
     #[serde(rename = "i")]
     pub id: String,
-    /// The login name, as the entry spells it.
-    #[serde(rename = "u")]
-    pub username: String,
     /// Identifies the password that the session began with.
     #[serde(rename = "p")]
     password: String,
@@ -135,16 +140,16 @@ impl Sessions {
                 if octets.len() < SHORTEST_KEY {
                     return Err(wrong(format!("{} octets", octets.len())));
                 }
-                Key(Arc::new(octets))
+                Key::of(&octets)
             }
             (None, Some(earlier)) => earlier.key.clone(),
             (None, None) => {
-                let mut octets = vec![0; 32];
+                let mut octets = [0; 32];
                 getrandom::fill(&mut octets).map_err(|e| {
                     let problem = format!("not set, and there are no random numbers: {e}");
                     SettingsError::value("login.session_key_file", problem, "a file")
                 })?;
-                Key(Arc::new(octets))
+                Key::of(&octets)
             }
         };
         let time = config.session_time();
@@ -160,9 +165,13 @@ impl Sessions {
         Ok(Self { key, time, ended })
     }
 
+    /// Returns a key for another purpose. It stays as long as that of the sessions does.
+    pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
+        self.mac(purpose, "")
+    }
+
     fn mac(&self, purpose: &str, text: &str) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key.0)
-            .unwrap_or_else(|_| Hmac::<Sha256>::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
+        let mut mac = self.key.0.clone();
         for part in [purpose.as_bytes(), b"\0", text.as_bytes()] {
             mac.update(part);
         }
@@ -177,7 +186,6 @@ impl Sessions {
         let seconds = i64::try_from(self.time.as_secs()).unwrap_or(i64::MAX);
         let session = Session {
             id: user.id.clone(),
-            username: user.username.clone(),
             password: password_mark(user),
             end: Utc::now().timestamp().saturating_add(seconds),
             number: random()?,
@@ -325,7 +333,7 @@ mod tests {
             assert_eq!((cookie.secure(), cookie.path()), (Some(is_secure), Some("/")));
             let headers = headers(&pair(&cookie));
             let session = sessions.of(&headers, is_secure).unwrap();
-            assert_eq!(session.username, "ada");
+            assert_eq!(session.id, user(None).id);
             assert_eq!(sessions.of(&headers, !is_secure), None, "a cookie of clear text is none over TLS");
             sessions.end(&session);
             assert_eq!(sessions.of(&headers, is_secure), None);
@@ -340,7 +348,7 @@ mod tests {
         let sessions = sessions(480);
         let cookie = sessions.begin(&user(None), false).unwrap();
         let (content, mac) = cookie.value().split_once('.').unwrap();
-        let forged = Session { username: "root".into(), ..sessions.open(cookie.value()).unwrap() };
+        let forged = Session { id: "another".into(), ..sessions.open(cookie.value()).unwrap() };
         let forged = BASE64.encode(serde_json::to_vec(&forged).unwrap());
         for value in [
             format!("{forged}.{mac}"),
@@ -386,7 +394,9 @@ mod tests {
     fn keys_are_kept_or_read_and_never_short() {
         let first = sessions(480);
         let config = LoginConfig::default();
-        assert_eq!(Sessions::new(&config, Some(&first)).unwrap().key, first.key);
+        let derived = |sessions: &Sessions| sessions.derived_key("cursors");
+        assert_eq!(derived(&Sessions::new(&config, Some(&first)).unwrap()), derived(&first));
+        assert_ne!(derived(&Sessions::new(&config, None).unwrap()), derived(&first));
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = LoginConfig { session_key_file: Some(file.path().to_owned()), ..config };
         for (text, is_key) in

@@ -1,6 +1,7 @@
 """The configurations of docs/guides/login.md for nginx and Caddy, as they stand: only ports, addresses and certificates differ."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -131,10 +132,24 @@ def test_a_person_logs_in_over_tls_and_out(site):
     site.cookies.clear()
     shown = site.get("/page?json", headers={"Cookie": session})
     assert shown.status_code == 200 and arrived(shown)["remote-user"] == "ada"
+    # The application's own cookies arrive, and those of the service do not.
+    for before, after in (("", ""), ("a=1; ", ""), ("", "; b=2"), ("a=1; ", "; b=2")):
+        sent = f"{before}{session}; {cookies['Cookie']}{after}"
+        for path in ("/page?json", "/public/?json"):
+            answer = site.get(path, headers={"Cookie": sent})
+            own = [pair for pair in re.split("; *", arrived(answer).get("cookie", "")) if pair]
+            assert answer.status_code == 200 and own == [text.strip("; ") for text in (before, after) if text], (path, sent, own)
     out = site.post("/logout", data={"form_token": form["form_token"]}, headers={"Cookie": f"{session}; {cookies['Cookie']}"})
     assert out.status_code == 303
     site.cookies.clear()
     assert site.get("/page?json", headers={"Cookie": session}).status_code == 302
+
+
+def test_a_script_gets_401_and_a_page_the_login(site):
+    for mode, status in (("navigate", 302), ("cors", 401), ("same-origin", 401), ("no-cors", 401), ("websocket", 401), (None, 302)):
+        answer = site.get("/page", headers={"Sec-Fetch-Mode": mode} if mode else {})
+        assert answer.status_code == status, (mode, answer.headers)
+        assert answer.headers.get("location", "").endswith("/login?return_to=/page") == (status == 302), answer.headers
 
 
 def test_trap_20_identity_from_outside_does_not_arrive(site):

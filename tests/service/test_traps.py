@@ -246,6 +246,27 @@ def test_trap_06_at_the_same_moment(openldap, services):
     assert can_bind(openldap, people.EVE), statuses
 
 
+def test_trap_06_callers_who_hang_up_are_counted(openldap, services):
+    """The directory counts a wrong password, whether or not the caller waits for the answer."""
+    service = services(openldap, login={"max_failures": 3, "window_seconds": 900, "per_address_per_minute": MANY})
+    service.secrets.add(WRONG)
+    service.login("ada", people.ADA.password)
+    body = json.dumps({"username": "eve", "password": WRONG}).encode()
+    head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for _ in range(6):
+        # Nothing comes back until the callers have gone.
+        openldap.freeze()
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
+            caller.sendall(head + body)
+            time.sleep(0.3)
+        time.sleep(0.3)
+        openldap.thaw()
+        time.sleep(0.3)
+    assert service.login("eve", WRONG).status_code == 429
+    assert len(openldap.values(people.EVE.dn(), "pwdFailureTime").get("pwdFailureTime", [])) <= 3
+    assert can_bind(openldap, people.EVE)
+
+
 def test_trap_06_per_address(openldap, services):
     """An address that tries many names is stopped; another address is not, and a header does not make another address."""
     service = services(openldap, login={"max_failures": 3, "window_seconds": 900, "per_address_per_minute": 5})

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use singer_common::plugin::settings::SettingsError;
 
 use super::callers::Scope;
-use super::parts;
+use super::{FAR, parts};
 
 /// The setting `users`.
 #[derive(Debug, Clone)]
@@ -123,7 +123,12 @@ impl Default for LoginConfig {
 impl LoginConfig {
     /// Returns how long a session lasts.
     pub fn session_time(&self) -> Duration {
-        Duration::from_secs(self.session_minutes.saturating_mul(60))
+        Duration::from_secs(self.session_minutes.saturating_mul(60)).min(FAR)
+    }
+
+    /// Returns the window in which wrong passwords count.
+    pub fn window(&self) -> Duration {
+        Duration::from_secs(self.window_seconds).min(FAR)
     }
 
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Self, SettingsError> {

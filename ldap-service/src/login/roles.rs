@@ -98,6 +98,7 @@ fn role_attributes(rules: &[RoleRule]) -> Vec<&str> {
         RoleName::Groups { .. } => None,
     });
     let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
     names.dedup();
     if names.is_empty() { vec!["1.1"] } else { names }
 }

@@ -1,5 +1,7 @@
 //! Login and forward authentication: `POST /api/v1/auth/login`, `GET /api/v1/auth/me`, `GET /api/v1/auth/forward`.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -11,6 +13,7 @@ use ldap_directory::client::PasswordState;
 use ldap_directory::secret::NonEmptyPassword;
 use serde::Serialize;
 use serde_json::Value;
+use singer_common::operations::observe;
 use utoipa::ToSchema;
 
 use crate::caller;
@@ -126,7 +129,7 @@ pub(super) async fn login(
         None => false,
     };
     let credentials = Credentials {
-        name: &request.username,
+        name: request.username,
         password: NonEmptyPassword::new(request.password),
         address: (!is_trusted).then_some(client.address),
     };
@@ -153,19 +156,26 @@ pub(super) async fn me(
 }
 
 /// Checks credentials, and counts the outcome.
-async fn check(app: &App, service: &Service, credentials: Credentials<'_>) -> Result<LoggedIn, ApiError> {
-    let checked = service.login.check(&service.config, &service.directory, credentials).await;
-    let outcome = match &checked {
-        Ok(_) => "accepted",
-        Err(error) => match error.status {
-            StatusCode::UNAUTHORIZED => "refused",
-            StatusCode::FORBIDDEN => "not_usable",
-            StatusCode::TOO_MANY_REQUESTS => "throttled",
-            _ => "unavailable",
-        },
-    };
-    app.metrics().login(outcome);
-    checked
+///
+/// It goes on if the client goes away: the directory counts the wrong password then, and so must the throttle. Else whoever hangs up early
+/// could lock the account of another.
+async fn check(app: &App, service: &Arc<Service>, credentials: Credentials) -> Result<LoggedIn, ApiError> {
+    let (app, service) = (app.clone(), service.clone());
+    let checking = observe::spawn(async move {
+        let checked = service.login.check(&service.config, &service.directory, credentials).await;
+        let outcome = match &checked {
+            Ok(_) => "accepted",
+            Err(error) => match error.status {
+                StatusCode::UNAUTHORIZED => "refused",
+                StatusCode::FORBIDDEN => "not_usable",
+                StatusCode::TOO_MANY_REQUESTS => "throttled",
+                _ => "unavailable",
+            },
+        };
+        app.metrics().login(outcome);
+        checked
+    });
+    checking.await.unwrap_or_else(|_| Err(ApiError::internal()))
 }
 
 /// Returns the user of a request by what proves it without a password: the cookie of a session; else a bearer token. `None` if there is
@@ -176,13 +186,10 @@ async fn check(app: &App, service: &Service, credentials: Credentials<'_>) -> Re
 /// # Errors
 /// Neither is valid; or the directory cannot tell.
 async fn proven(service: &Service, client: &Client, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
-    let of_session = match service.sessions.of(headers, client.is_secure) {
-        Some(_) => match user_of_session(service, client, headers).await {
-            Ok(user) => return Ok(Some(user)),
-            // It may be valid.
-            Err(error) if error.status.is_server_error() => return Err(error),
-            Err(error) => Some(error),
-        },
+    let of_session = match user_of_session(service, client, headers).await {
+        // After an error of the server's, it may be valid.
+        Some(Err(error)) if !error.status.is_server_error() => Some(error),
+        Some(decided) => return decided.map(Some),
         None => None,
     };
     if caller::bearer(headers).is_some() {
@@ -210,16 +217,18 @@ async fn user_of_token(service: &Service, client: &Client, headers: &HeaderMap) 
     })
 }
 
-/// Returns the user of a session: looked up again, enabled, and with the password that the session began with (trap 18).
-async fn user_of_session(service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
-    let session = service.sessions.of(headers, client.is_secure).ok_or_else(ApiError::unauthorized)?;
-    let (config, directory) = (&service.config, &service.directory);
-    let user = if session.id.is_empty() {
-        Login::user_of_name(config, directory, &session.username).await?
-    } else {
-        Login::user_of_id(config, directory, &session.id).await?
-    };
-    if session.is_of(&user) { Ok(user) } else { Err(ApiError::unauthorized()) }
+/// Returns the user of a session: looked up again, enabled, and with the password that the session began with (trap 18). `None` without a
+/// session.
+async fn user_of_session(
+    service: &Service,
+    client: &Client,
+    headers: &HeaderMap,
+) -> Option<Result<User, ApiError>> {
+    let session = service.sessions.of(headers, client.is_secure)?;
+    Some(match Login::user_of_id(&service.config, &service.directory, &session.id).await {
+        Ok(user) if !session.is_of(&user) => Err(ApiError::unauthorized()),
+        found => found,
+    })
 }
 
 /// The credentials of HTTP Basic (RFC 7617): the octets of the password as they are.

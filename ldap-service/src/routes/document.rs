@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
+use crate::config::Scope;
 use crate::error::CODES;
+use crate::sessions::SESSION;
 
 /// Returns the document of a table of routes.
 pub(super) fn of(table: &OpenApi) -> Value {
@@ -26,11 +28,12 @@ pub(super) fn of(table: &OpenApi) -> Value {
 
 /// How callers prove who they are.
 fn schemes() -> Value {
+    let scopes = Scope::ALL.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
     json!({
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token of `api_tokens`, or a JWT of the identity provider in `jwt`. Its scopes say what the caller may do: login, search, scim.read, scim.write, ldif.read, ldif.write, plugin, health.",
+            "description": format!("A token of `api_tokens`, or a JWT of the identity provider in `jwt`. Its scopes say what the caller may do: {scopes}."),
         },
         "certificate": {
             "type": "mutualTLS",
@@ -49,9 +52,6 @@ fn schemes() -> Value {
         },
     })
 }
-
-/// The cookie of a session.
-const SESSION: &str = "ldap_session";
 
 /// The answers of SCIM's routes beside their successes: the status, the operations that give it (`search`: POST of a SearchRequest), and
 /// what it means.

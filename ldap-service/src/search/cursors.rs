@@ -15,7 +15,7 @@ use hmac::{Hmac, Mac as _};
 use http::StatusCode;
 use ldap_directory::entry::Entry;
 use ldap_directory::{Directory, DirectoryConfig, SearchStream};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::page::Warning;
 use super::question::Question;
@@ -98,8 +98,7 @@ pub struct Ticket {
 }
 
 /// The key that signs cursors.
-#[derive(Clone)]
-pub struct CursorKey([u8; 32]);
+struct CursorKey([u8; 32]);
 
 impl std::fmt::Debug for CursorKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,26 +107,6 @@ impl std::fmt::Debug for CursorKey {
 }
 
 impl CursorKey {
-    /// Returns a random key.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        Ok(Self(key))
-    }
-
-    /// Returns a key that is derived from a file.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
-        let mut hash = Sha256::new_with_prefix(b"ldap-service cursors\0");
-        hash.update(crate::sessions::key_file(path)?);
-        Ok(Self(hash.finalize().into()))
-    }
-
     /// Returns the key as a block of the hash, which has 64 octets.
     fn block(&self) -> [u8; 64] {
         let mut block = [0; 64];
@@ -176,18 +155,13 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// Returns no open searches.
-    pub fn new(config: &DirectoryConfig, key: CursorKey) -> Self {
+    /// Returns no open searches. `key` signs the cursors.
+    pub fn new(config: &DirectoryConfig, key: [u8; 32]) -> Self {
         let mut config = config.clone();
         config.pool_size = MOST + AT_WORK + 1;
         let open = Arc::new(Open::default());
         tokio::spawn(sweep(Arc::downgrade(&open)));
-        Self { key, config, directory: OnceLock::new(), open }
-    }
-
-    /// Returns the key.
-    pub fn key(&self) -> &CursorKey {
-        &self.key
+        Self { key: CursorKey(key), config, directory: OnceLock::new(), open }
     }
 
     /// Returns the directory of searches.
@@ -344,7 +318,7 @@ mod tests {
         values.insert("server_url".into(), format!("ldif:{}", file.path().display()).into());
         values.insert("users".into(), serde_json::json!({"base_dn": "dc=x"}));
         let config = crate::config::Config::from_settings(&values, &mut Vec::new()).unwrap();
-        let cursors = Cursors::new(&config.directory, key(7));
+        let cursors = Cursors::new(&config.directory, [7; 32]);
         (file, cursors, config)
     }
 

@@ -1,7 +1,7 @@
 //! The way of each request, around the table of routes: number, client, limits, log, metrics, the form of errors.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,9 +33,20 @@ pub type Routes = Arc<ArcSwap<Router>>;
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
-    pub(super) address: IpAddr,
-    pub(super) is_secure: bool,
-    pub(super) certificate: Option<Arc<PeerCertificate>>,
+    /// An IPv4 address as such, also on a socket for both.
+    address: IpAddr,
+    is_secure: bool,
+    certificate: Option<Arc<PeerCertificate>>,
+}
+
+impl Peer {
+    pub(super) fn new(
+        address: SocketAddr,
+        is_secure: bool,
+        certificate: Option<Arc<PeerCertificate>>,
+    ) -> Self {
+        Self { address: address.ip().to_canonical(), is_secure, certificate }
+    }
 }
 
 /// The routes, with what surrounds each request of a connection.
@@ -134,10 +145,7 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
     let response = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => error.into_response(),
-        Err(_) => {
-            let detail = "internal error; it is in the log under this request_id";
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
-        }
+        Err(_) => ApiError::internal().into_response(),
     };
     if let Some(AnswerAt(at)) = response.extensions().get::<AnswerAt>().copied() {
         tokio::time::sleep_until(at).await;
@@ -160,10 +168,15 @@ async fn answer(routes: &Router, app: App, peer: Peer, request: Request<Incoming
     response
 }
 
+/// Whether an address is that of a trusted proxy.
+fn is_trusted(config: &Config, address: &IpAddr) -> bool {
+    config.trusted_proxies.iter().any(|network| network.contains(address))
+}
+
 /// Begins the span of a request. A trace of a trusted proxy goes on.
 fn span(config: &Config, peer: &Peer, method: &'static str, headers: &HeaderMap) -> Option<RequestSpan> {
-    let is_trusted = config.trusted_proxies.iter().any(|network| network.contains(&peer.address));
-    let text = |name: &str| headers.get(name).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
+    let from_proxy = is_trusted(config, &peer.address);
+    let text = |name: &str| headers.get(name).filter(|_| from_proxy).and_then(|value| value.to_str().ok());
     RequestSpan::begin(method, text("traceparent"), text("tracestate"))
 }
 
@@ -221,9 +234,7 @@ async fn call(routes: &Router, request: Request<Body>) -> Response {
 
 /// Returns the client of a request. Headers about it count from trusted proxies alone.
 fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
-    let is_trusted =
-        |address: &IpAddr| config.trusted_proxies.iter().any(|network| network.contains(address));
-    let from_proxy = is_trusted(&peer.address);
+    let from_proxy = is_trusted(config, &peer.address);
     let text = |name: &str| headers.get(name).filter(|_| from_proxy).and_then(|value| value.to_str().ok());
     let mut address = peer.address;
     // The trusted proxies: the last one is the peer.
@@ -238,7 +249,7 @@ fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
             address = next;
             known += 1;
             hops = known;
-            if !is_trusted(&address) {
+            if !is_trusted(config, &address) {
                 break;
             }
         }
@@ -246,7 +257,7 @@ fn client(config: &Config, peer: &Peer, headers: &HeaderMap) -> Client {
     let forwarded = |name: &str| of_first_proxy(headers, name, hops).filter(|_| from_proxy);
     let own_host = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
     Client {
-        address: canonical(address),
+        address,
         is_secure: peer.is_secure
             || forwarded("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
         certificate: peer.certificate.clone(),
@@ -264,15 +275,11 @@ fn of_first_proxy<'h>(headers: &'h HeaderMap, name: &str, hops: usize) -> Option
     all.get(all.len().saturating_sub(hops)).copied()
 }
 
-/// Returns an IPv4 address for an IPv6 one that stands for it.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
 /// Parses an address as proxies write it: alone, in brackets, or with a port.
 fn address_of(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inner, _)| inner);
-    bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|with_port| with_port.ip()))
+    let with_port = || text.parse().ok().map(|with_port: SocketAddr| with_port.ip());
+    bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
 fn is_request_id(text: &str) -> bool {
@@ -298,7 +305,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, value.parse().unwrap());
         }
-        let peer = Peer { address: peer.parse().unwrap(), is_secure: false, certificate: None };
+        let peer = Peer::new((peer.parse::<IpAddr>().unwrap(), 1).into(), false, None);
         client(&config, &peer, &headers)
     }
 
@@ -341,6 +348,10 @@ mod tests {
         assert_eq!(of("127.0.0.1", &["127.0.0.0/8"], &["10.0.0.1", "192.0.2.7, 127.0.0.2"]), "192.0.2.7");
         assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["[2001:db8::1]:443"]), "2001:db8::1");
         assert_eq!(of("127.0.0.1", &["127.0.0.1"], &["nonsense"]), "127.0.0.1");
+        // On a socket for both families, as [::] is.
         assert_eq!(of("::ffff:192.0.2.9", &[], &[]), "192.0.2.9");
+        assert_eq!(of("::ffff:127.0.0.1", &["127.0.0.1"], &["10.0.0.1"]), "10.0.0.1");
+        let both = ["127.0.0.1", "10.0.0.0/8"];
+        assert_eq!(of("127.0.0.1", &both, &["192.0.2.7, ::ffff:10.0.0.1"]), "192.0.2.7");
     }
 }

@@ -157,8 +157,8 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsErro
             "a PEM file with the authorities of the issuer's certificate",
         )
     };
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let all = CertificateDer::pem_reader_iter(std::io::BufReader::new(file)).collect::<Result<Vec<_>, _>>();
+    let pem = ldap_directory::file::read(path).map_err(|e| wrong(e.to_string()))?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|e| wrong(e.to_string()))?;
     if all.is_empty() { Err(wrong("no certificate in it".to_owned())) } else { Ok(all) }
 }

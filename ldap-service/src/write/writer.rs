@@ -8,7 +8,7 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
-use singer_common::operations::file;
+use singer_common::operations::{file, observe};
 use singer_common::plugin::settings::SettingsError;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
@@ -205,7 +205,7 @@ impl Writer {
         work: impl Future<Output = Result<T, WriteError>> + Send + 'static,
     ) -> Result<T, WriteError> {
         let state = self.0.state.clone();
-        let task = tokio::spawn(async move {
+        let task = observe::spawn(async move {
             let _in_progress = state.in_progress.read().await;
             let _permit = state.permits.acquire().await;
             work.await

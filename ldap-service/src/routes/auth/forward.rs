@@ -1,6 +1,7 @@
 //! `GET /api/v1/auth/forward`: a reverse proxy asks who sends a request, and whether the user has a role.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
@@ -67,13 +68,18 @@ fn roles(query: &str) -> Result<Vec<Cow<'_, str>>, ApiError> {
 }
 
 /// Returns the user of a request: of its session; else of its bearer token, or of HTTP Basic.
-async fn whose(app: &App, service: &Service, client: &Client, headers: &HeaderMap) -> Result<User, ApiError> {
+async fn whose(
+    app: &App,
+    service: &Arc<Service>,
+    client: &Client,
+    headers: &HeaderMap,
+) -> Result<User, ApiError> {
     if let Some(user) = proven(service, client, headers).await? {
         return Ok(user);
     }
     if let Some(basic) = basic(headers) {
         let credentials =
-            Credentials { name: &basic.name, password: basic.password, address: Some(client.address) };
+            Credentials { name: basic.name, password: basic.password, address: Some(client.address) };
         return match check(app, service, credentials).await {
             Ok(logged_in) => Ok(logged_in.user),
             Err(error) if error.status == StatusCode::UNAUTHORIZED => {

@@ -244,12 +244,12 @@ pub(in crate::routes) async fn get(
     let return_to = target.and_then(|target| visit.checked_return_to(&target));
     let user = user_of_session(&visit.service, &visit.client, &visit.headers).await;
     let shown = match &user {
-        Ok(user) => Shown { logged_in: Some(&user.username), ..Shown::default() },
-        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
+        Some(Ok(user)) => Shown { logged_in: Some(&user.username), ..Shown::default() },
+        Some(Err(error)) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
             let form = LoginForm { return_to: return_to.unwrap_or_default(), ..LoginForm::default() };
             return visit.problem_page(error, &form);
         }
-        Err(_) => Shown { return_to: return_to.as_deref(), ..Shown::default() },
+        Some(Err(_)) | None => Shown { return_to: return_to.as_deref(), ..Shown::default() },
     };
     visit.page(StatusCode::OK, &shown)
 }
@@ -281,7 +281,7 @@ pub(in crate::routes) async fn post(
     }
     let (service, client) = (&visit.service, &visit.client);
     let credentials = Credentials {
-        name: &form.username,
+        name: form.username.clone(),
         password: NonEmptyPassword::new(std::mem::take(&mut form.password)),
         address: Some(client.address),
     };

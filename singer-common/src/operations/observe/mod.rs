@@ -31,7 +31,7 @@ pub use meter::{
     Books, Change, RecordCounter, books, changes, labels, of_directory, oldest_wait, output_waited,
     queue_depth, records, rejected, retried,
 };
-pub use traces::{Batches, RequestSpan, StreamSpan};
+pub use traces::{Batches, RequestSpan, StreamSpan, spawn};
 
 /// The settings of metrics and traces.
 #[derive(Debug, Clone, Default)]
@@ -100,16 +100,8 @@ impl Config {
 /// [`finish`] must be called at the end.
 pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
     let config = Config::from_settings(values)?;
-    if config.file.is_some() || config.listen.is_some() {
-        // Of a service, they are there already.
-        if !is_metering() {
-            meter::start(name, &config.labels);
-        }
-        export::start(name, config.file, config.listen);
-    }
-    if let Some(endpoint) = &config.otlp {
-        traces::start(name, endpoint);
-    }
+    let is_metering = config.file.is_some() || config.listen.is_some();
+    start_by(name, config, is_metering);
     Ok(())
 }
 
@@ -121,10 +113,21 @@ pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), Sett
 /// A setting is not valid.
 pub fn start_service(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
     let config = Config::from_settings(values)?;
-    if config.is_metering {
+    let is_metering = config.is_metering;
+    start_by(name, config, is_metering);
+    Ok(())
+}
+
+fn start_by(name: &'static str, config: Config, is_metering: bool) {
+    if is_metering {
         meter::start(name, &config.labels);
     }
-    start(name, values)
+    if config.file.is_some() || config.listen.is_some() {
+        export::start(name, config.file, config.listen);
+    }
+    if let Some(endpoint) = &config.otlp {
+        traces::start(name, endpoint);
+    }
 }
 
 /// Whether metrics are enabled.

@@ -276,6 +276,14 @@ impl RequestSpan {
     }
 }
 
+/// Spawns a part of a request that goes on without it. Its requests to an LDAP server belong to the request.
+pub fn spawn<F>(work: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    tokio::spawn(work.with_current_context())
+}
+
 /// The writes of a target: a span for each batch of a stream's writes.
 #[derive(Debug)]
 pub struct Batches {
