@@ -57,7 +57,7 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 	$(CARGO) run --locked -p ldap-tests --bin demo_openldap
 
 demo-service: ## ldap-service over a slapd, behind nginx, with a protected page: all on loopback, stopped at its end
-	@scripts/install-servers.sh
+	@scripts/install-servers.sh slapd ldap-utils nginx
 	@scripts/install-service-tests.sh "$${CARGO_TARGET_DIR:-target}/service" service
 	$(CARGO) build --locked -p ldap-service
 	@PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/service/service/bin/python" tests/service/demo.py
@@ -100,7 +100,7 @@ site: ## the documentation as a site, in target/site; broken links fail it
 	NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
 	@echo "$${CARGO_TARGET_DIR:-target}/site/index.html"
 
-sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
+sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and so on
 	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"
 
 lint: ## formatting and clippy, as CI runs them
@@ -129,7 +129,8 @@ bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/e
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
 
 bench-service: build ## logins a second beside ldclt on the same slapd, and memory (docs/explanation/performance.md)
-	@scripts/install-servers.sh
+	@scripts/install-servers.sh slapd 389-ds-base
+	@command -v wrk >/dev/null || scripts/install-packages.sh bench-service wrk
 	tests/bench/service.py "$(RELEASE)/ldap-service"
 
 corpus: build ## every LDIF file below a folder through the pair, against an independent parser: make corpus DIR=path (CONTRIBUTING.md)

@@ -2,6 +2,7 @@
 # Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
 # domain controller, ApacheDS with the Java libraries it is started with, a browser, what the benchmarks count with, what checks metrics (promtool), and nginx and Caddy, which ask ldap-service
 # who may enter, from Debian's packages (Ubuntu's too, but for the browser).
+#   scripts/install-servers.sh [PACKAGE ...]     only these of them
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
 set -eu
@@ -69,18 +70,25 @@ krb5-admin-server krb5-admin-server'
 # there, put any Chromium or Chrome in PATH as `chromium`.
 browser='chromium chromium'
 
+only=" $* "
 missing=$(printf '%s\n' "$wanted" "$browser" | while read -r package sign; do
+  case $only in
+    '  ' | *" $package "*) ;;
+    *) continue ;;
+  esac
   case $sign in
-    # Without quotes: a pattern; of the files it finds, the first will do.
-    # shellcheck disable=SC2086
-    /*) set -- $sign; [ -e "$1" ] || echo "$package" ;;
+    /*)
+      # Without quotes: a pattern; of the files it finds, the first will do.
+      # shellcheck disable=SC2086
+      set -- $sign
+      [ -e "$1" ] || echo "$package" ;;
     *) command -v "$sign" >/dev/null || echo "$package" ;;
   esac
 done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, ApacheDS, Chromium, groff, valgrind, promtool, nginx and Caddy are there"
+  echo "install-servers: ${*:-OpenLDAP, 389 Directory Server, Samba, ApacheDS, Chromium, groff, valgrind, promtool, nginx and Caddy} are there"
   exit 0
 fi
 
@@ -102,7 +110,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
   fi
   echo "install-servers: missing: $missing; installing with sudo"
-  exec sudo sh "$0"
+  exec sudo sh "$0" "$@"
 fi
 
 echo "install-servers: installing $missing"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A bill of materials (CycloneDX 1.5) of each executable: every crate that is built into it, with version, licence and checksum.
 #   scripts/sbom.sh FOLDER
-# A release puts the two files beside its wheels and archives.
+# A release puts the files beside its wheels and archives.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

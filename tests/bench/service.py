@@ -1,29 +1,27 @@
 #!/usr/bin/env python3
 """Logins a second and their times, beside 389's load tool `ldclt` that binds to the same slapd; memory over many requests.
 
-    tests/bench/service.py [--seconds 8] [--rounds 5] [--users 10000] [--clients 64] [--requests 100000] SERVICE
+    tests/bench/service.py [--seconds 10] [--rounds 5] [--users 10000] [--clients 64] [--requests 100000] SERVICE
 
 SERVICE: the executable ldap-service, a release build. Needs slapd, ldclt (389-ds-base) and wrk. In turns: ldclt, then the
 service, as many rounds as asked for. Prints the lowest and the highest of each, and their ratio.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
+from process import cpu_seconds
 from slapd import ADMIN, PASSWORD, SUFFIX, Slapd, die_with_parent, free_port
 
 PEOPLE = f"ou=people,{SUFFIX}"
-TOKEN = "bench"
 # A login of a random user, with the right password. Each thread has its own numbers.
 LOGIN = """
 local threads = 0
@@ -53,7 +51,7 @@ def people(count):
         )
 
 
-def start(executable, server, folder, log, **more):
+def start(executable, server, folder, log):
     """Starts the service, and waits until it is ready: the process and its address."""
     port = free_port()
     settings = {
@@ -63,8 +61,6 @@ def start(executable, server, folder, log, **more):
         "listen": f"127.0.0.1:{port}",
         "users": {"base_dn": PEOPLE},
         "login": {"max_failures": 0, "per_address_per_minute": 0},
-        "api_tokens": [{"name": "bench", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "scopes": ["search", "health"]}],
-        **more,
     }
     path = os.path.join(folder, "service.json")
     with open(path, "w") as f:
@@ -83,34 +79,19 @@ def start(executable, server, folder, log, **more):
 
 
 def ldclt(server, users, clients, seconds):
-    """Binds a second by ldclt."""
+    """Binds a second by ldclt, which counts in samples of 10 seconds."""
     command = [
-        "ldclt", "-h", "127.0.0.1", "-p", str(server.port), "-n", str(clients), "-N", str(seconds // 2), "-W", "0",
+        "ldclt", "-h", "127.0.0.1", "-p", str(server.port), "-n", str(clients), "-N", str(max(1, seconds // 10)), "-W", "0",
         "-D", f"uid=uXXXXXX,{PEOPLE}", "-w", "pXXXXXX",
         "-e", f"bindeach,bindonly,randombinddn,randombinddnlow=0,randombinddnhigh={users - 1}",
         "-I", "32", "-q", "-T", "100000000",
     ]
-    command[command.index("-N") + 1] = str(max(1, seconds // 10))
     began = time.monotonic()
     said = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 6 + 120)
     found = re.search(r"Global average rate:\s+[\d.]+/thr\s+\(\s*([\d.]+)/sec\)", said.stdout)
     if not found:
         sys.exit(f"ldclt said no rate after {time.monotonic() - began:.0f} s:\n{said.stdout[-2000:]}{said.stderr[-2000:]}")
     return float(found[1])
-
-
-def binds(server, users, count):
-    """The times of bare binds, one after another over a connection of its own each: the 50th and the 99th percentile, in ms."""
-    times = []
-    for n in range(count):
-        user = n * 7919 % users
-        began = time.monotonic()
-        subprocess.run(
-            ["ldapwhoami", "-x", "-H", server.url, "-D", f"uid=u{user:06},{PEOPLE}", "-w", f"p{user:06}"],
-            check=True, stdout=subprocess.DEVNULL,
-        )
-        times.append((time.monotonic() - began) * 1000)
-    return statistics.quantiles(times, n=100)
 
 
 def wrk(base, script, clients, seconds):
@@ -125,13 +106,6 @@ def memory(process):
     """Resident memory in KiB."""
     with open(f"/proc/{process.pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-
-
-def cpu(process):
-    """Processor seconds used so far."""
-    with open(f"/proc/{process.pid}/stat") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def spread(values, form="{:.0f}"):
@@ -163,13 +137,13 @@ def main():
         wrk(base, script, asked.clients, 2)
         for _ in range(asked.rounds):
             theirs = ldclt(server, asked.users, asked.clients, asked.seconds)
-            before = cpu(process)
+            before = cpu_seconds(process.pid)
             ours, p50, p99, errors, requests = wrk(base, script, asked.clients, asked.seconds)
             if errors:
                 sys.exit(f"{errors} logins failed; see {folder}/log")
             peer.append(theirs), rate.append(ours), middle.append(p50), high.append(p99)
             ratios.append(ours / theirs)
-            per_login.append((cpu(process) - before) / requests * 1e6)
+            per_login.append((cpu_seconds(process.pid) - before) / requests * 1e6)
         print(f"ldclt, binds a second: {spread(peer)}")
         print(f"service, logins a second: {spread(rate)}; ratio {spread(ratios, '{:.2f}')}")
         print(f"service, times at {asked.clients} clients in ms: 50th percentile {spread(middle, '{:.1f}')}, 99th {spread(high, '{:.1f}')}")

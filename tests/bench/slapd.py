@@ -87,7 +87,12 @@ class Slapd:
         os.unlink(ldif)
         self.url, self.tls_url = listeners[0], listeners[-1]
         self.port = int(self.url.rpartition(":")[2])
-        command = [shutil.which("slapd", path=PATH), "-d", "0", "-f", self.conf, "-h", " ".join(listeners)]
+        self.start()
+
+    def start(self):
+        """Starts the server on its ports and data, and waits for it."""
+        listeners = " ".join(dict.fromkeys((self.url, self.tls_url)))
+        command = [shutil.which("slapd", path=PATH), "-d", "0", "-f", self.conf, "-h", listeners]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
         self.pid = self.process.pid
         try:

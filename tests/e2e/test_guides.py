@@ -222,21 +222,25 @@ def check_install(_work, _home):
         assert (ROOT / path).exists(), path
 
 
+# A route, in a command or in the text of a page: behind a host, or after its method.
+ROUTE = re.compile(r"(?:\$SERVICE|https?://[\w.:-]+|`(?:(?:GET|POST|PUT|PATCH|DELETE) )?)(/(?:api|scim|health|metrics|login|logout|docs|openapi)[\w./{}-]*)")
+
+
 def check_service(page):
-    """A check of a page about ldap-service: its configurations have no unknown setting, and the routes that its commands name exist."""
+    """A check of a page about ldap-service: its configurations have no unknown setting, and the routes that it names exist."""
 
     def check(_work, _home):
-        known, routes = settings("ldap-service"), set(json.loads(run(BIN / "ldap-service", "openapi").stdout)["paths"])
-        found = 0
-        for block in blocks((DOCS / page).read_text()):
-            if block.language == "json" and '"server_url"' in block.text:
-                assert set(json.loads(block.text)) <= known, f"{page}:{block.line}"
-                found += 1
-            for path in re.findall(r"(?:localhost|127\.0\.0\.1|\.example\.com)(?::\d+)?(/(?:api|scim|health|metrics)[\w./-]*)", block.text):
-                patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes]
-                assert any(re.fullmatch(pattern, path.rstrip("/")) for pattern in patterns), f"{page}:{block.line}: {path}"
-                found += 1
-        assert found, f"{page}: nothing to check"
+        known, routes = settings("ldap-service"), json.loads(run(BIN / "ldap-service", "openapi").stdout)["paths"]
+        routes = [*routes, "/docs", "/openapi.json"]
+        text = (DOCS / page).read_text()
+        configurations = [(b.line, set(json.loads(b.text))) for b in blocks(text) if b.language == "json"]
+        for line, keys in configurations:
+            assert not keys & known or keys <= known, f"{page}:{line}: {keys - known}"
+        named = [path.rstrip("/.") for path in ROUTE.findall(text)]
+        for path in named:
+            patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes]
+            assert any(re.fullmatch(pattern, path) or pattern.startswith(f"{path}/") for pattern in patterns), f"{page}: {path}"
+        assert named or any(keys & known for _, keys in configurations), f"{page}: nothing to check"
 
     return check
 
@@ -336,7 +340,7 @@ def test_blocks_are_held_back_for_listed_reasons_only():
 
 
 # What a block may be. Commands are `sh` or `console`, so that they are run.
-LANGUAGES = {"sh", "console", "text", "json", "yaml", "ldif", "conf", "ini", "python", "sql", "bash"}
+LANGUAGES = {"sh", "console", "text", "json", "yaml", "ldif", "conf", "ini", "python", "sql", "bash", "nginx", "caddy", "http"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -372,7 +376,7 @@ def parsed(block):
 @pytest.mark.parametrize("page", PAGES)
 def test_configurations_are_read(page):
     """JSON and YAML parse, and settings in them are settings."""
-    known = settings("tap-ldap") | settings("target-ldap")
+    known = settings("tap-ldap") | settings("target-ldap") | settings("ldap-service")
     for block in blocks((DOCS / page).read_text()):
         where = f"{page}:{block.line}"
         if block.language == "json":

@@ -10,7 +10,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests" / "bench"), str(pathlib.Path(__file__).parent)]
 
+import issuers  # noqa: E402
 import people  # noqa: E402
+import proxies  # noqa: E402
 from directories import OpenLdap, Served  # noqa: E402
 from service import Service, configuration  # noqa: E402
 
@@ -111,6 +113,12 @@ def samba(serve):
     server.stop()
 
 
+@pytest.fixture(params=["openldap", "ds389"])
+def directory(request):
+    """slapd, then 389 Directory Server."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def services(tmp_path):
     """Starts services: `services(directory, name="service", ready=True, **settings)`, settings over the usual ones."""
@@ -138,3 +146,39 @@ def services(tmp_path):
 def service(services, shared_openldap):
     """A service over the shared slapd."""
     return services(shared_openldap)
+
+
+@pytest.fixture
+def writing(services, tmp_path):
+    """A service that writes: `writing(directory, **write)`; undo files are in tmp_path/undo."""
+
+    def start(directory, name="service", undo_dir=None, **settings):
+        write = {"mapping_rules": {}, "max_deletes": 10, "undo_dir": str(undo_dir or tmp_path / "undo"), **settings.pop("write", {})}
+        return services(directory, name=name, write=write, **settings)
+
+    return start
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Starts issuers of our own: `own(…)`, see issuers/own.py."""
+    tool("oidc", "python")
+    started = []
+
+    def start(*certificate):
+        folder = tmp_path / f"issuer{len(started)}"
+        folder.mkdir()
+        started.append(issuers.own(TOOLS, folder, *certificate))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def application():
+    """The page behind a proxy."""
+    running = proxies.Page()
+    yield running
+    running.stop()

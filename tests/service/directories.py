@@ -3,13 +3,12 @@
 import base64
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 
 import people
-from slapd import ADMIN, PASSWORD, PATH, SUFFIX, Slapd, die_with_parent
+from slapd import ADMIN, PASSWORD, SUFFIX, Slapd, die_with_parent
 
 assert people.SUFFIX == SUFFIX
 
@@ -48,7 +47,31 @@ def policy(name="default", **attributes):
 DEFAULT_POLICY = {"pwdLockout": "TRUE", "pwdMaxFailure": "5", "pwdLockoutDuration": "3600"}
 
 
-class OpenLdap(Slapd):
+class Clients:
+    """What tests do to a directory by OpenLDAP's clients, as the administrator."""
+
+    own_binds = 0
+
+    def add(self, ldif):
+        """Adds entries."""
+        self.client("ldapadd", input=ldif.encode(), stdout=subprocess.DEVNULL)
+
+    def modify(self, ldif):
+        """Applies change records."""
+        self.client("ldapmodify", input=ldif.encode(), stdout=subprocess.DEVNULL)
+
+    def values(self, dn, *attributes):
+        """The values of an entry's attributes, as octets: {attribute: [value]}."""
+        asked = ("-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "(objectClass=*)", *attributes)
+        return parse_entry(self.client("ldapsearch", *asked, stdout=subprocess.PIPE).stdout)
+
+    def whoami(self, dn, password):
+        """The exit code of a bind by somebody else: that of LDAP, or 255."""
+        self.own_binds += 1
+        return subprocess.run(["ldapwhoami", "-x", "-H", self.url, "-D", dn, "-w", password], capture_output=True).returncode
+
+
+class OpenLdap(Clients, Slapd):
     """A slapd with the people and groups of people.py. `kill` and `start_again` for outages; `more` is LDIF added to it."""
 
     def __init__(self, folder, more=(), policies=None, overlays="", threads=8, tls=False, schemas=(), access=""):
@@ -72,15 +95,7 @@ class OpenLdap(Slapd):
     def start_again(self):
         """Starts it on the same port and data."""
         self.own_binds = 0
-        listeners = " ".join(dict.fromkeys((self.url, self.tls_url)))
-        command = [shutil.which("slapd", path=PATH), "-d", "0", "-f", self.conf, "-h", listeners]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
-        self.pid = self.process.pid
-        self.wait()
-
-    def modify(self, ldif):
-        """Applies change records as the administrator."""
-        self.client("ldapmodify", input=ldif.encode(), stdout=subprocess.DEVNULL)
+        self.start()
 
     def binds(self):
         """How many binds it has had since it was started, those of this class left out."""
@@ -98,12 +113,6 @@ class OpenLdap(Slapd):
         self.thaw()
         super().stop()
 
-    def values(self, dn, *attributes):
-        """The values of an entry's attributes, as octets: {attribute: [value]}."""
-        command = self.command("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "(objectClass=*)", *attributes)
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        return parse_entry(done.stdout)
-
 
 def parse_entry(text):
     """The attributes of one entry of unwrapped LDIF."""
@@ -116,7 +125,7 @@ def parse_entry(text):
     return found
 
 
-class Served:
+class Served(Clients):
     """389 Directory Server or Samba, started by `serve` (tests/src/bin/serve.rs); it ends with its stdin."""
 
     def __init__(self, serve, kind, seed="", **environment):
@@ -137,16 +146,6 @@ class Served:
     def client(self, program, *arguments, **run):
         env = {**os.environ, "LDAPTLS_CACERT": self.ca}
         return subprocess.run(self.command(program, *arguments), check=True, env=env, **run)
-
-    def modify(self, ldif):
-        self.client("ldapmodify", input=ldif.encode(), stdout=subprocess.DEVNULL)
-
-    def values(self, dn, *attributes):
-        done = self.client(
-            "ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, "(objectClass=*)", *attributes,
-            stdout=subprocess.PIPE,
-        )
-        return parse_entry(done.stdout)
 
     def stop(self):
         """Ends the server, and waits until it has ended; more than once is no harm."""

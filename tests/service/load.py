@@ -5,6 +5,10 @@ import threading
 import time
 
 import httpx
+import people
+from service import bearer
+
+WRONG = "Wr0ng-password-5Kd!"
 
 
 class Load:
@@ -43,3 +47,23 @@ class Load:
             thread.join(60)
             assert not thread.is_alive(), "a request is never answered"
         return {kind: dict(counts) for kind, counts in self.statuses.items()}
+
+
+def login(username, password):
+    body = {"username": username, "password": password}
+    return lambda client, _number: client.post("/api/v1/auth/login", json=body)
+
+
+def search(client, number):
+    person = people.PEOPLE[number % len(people.PEOPLE)]
+    return client.post("/api/v1/ldap/users/search", json={"filter": f"(uid={person.uid})"}, headers=bearer("all"))
+
+
+def scim(client, _number):
+    return client.get("/scim/v2/Users?count=3", headers=bearer("all"))
+
+
+EVERYTHING = {
+    "right": login("ada", people.ADA.password), "wrong": login("bob", WRONG), "search": search, "scim": scim,
+    "ready": lambda client, _: client.get("/health/ready"), "live": lambda client, _: client.get("/health/live"),
+}

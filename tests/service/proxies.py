@@ -59,10 +59,11 @@ def installed(program):
 
 
 class Proxy:
-    """A running reverse proxy with a configuration text."""
+    """A running reverse proxy with a configuration text. `ask` is a request that it answers once it is up."""
 
-    def __init__(self, folder, name, config, command, port):
+    def __init__(self, folder, name, config, command, port, ask=None):
         self.dir, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
+        ask = ask or (lambda: httpx.get(self.url + "/proxy-is-up", trust_env=False, timeout=5))
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / name
         self.config.write_text(config)
@@ -75,7 +76,7 @@ class Proxy:
         deadline = time.monotonic() + 30
         while True:
             try:
-                httpx.get(self.url + "/proxy-is-up", trust_env=False, timeout=5)
+                ask()
                 return
             except httpx.TransportError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
@@ -93,6 +94,30 @@ class Proxy:
             self.process.wait()
 
 
+def nginx_with(folder, server):
+    """(name of the configuration, its text, the command) of nginx with a `server` block, without a place of the machine's own."""
+    user = "user root;\n" if os.getuid() == 0 else ""
+    places = "".join(f"  {kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    config = f"""{user}daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+{places}
+{server}
+}}
+"""
+    return "nginx.conf", config, [installed("nginx"), "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def caddy_with(folder, site):
+    """(name of the configuration, its text, the command) of Caddy with a site, without its administration and certificates of its own."""
+    config = f"{{\n  admin off\n  auto_https disable_redirects\n}}\n{site}"
+    return "Caddyfile", config, [installed("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+
+
 def nginx(folder, service_port, page_port, role="admin"):
     """nginx with auth_request: `/` is the page, `/public/` needs no login."""
     port = free_port()
@@ -103,19 +128,7 @@ def nginx(folder, service_port, page_port, role="admin"):
         for n, v in variables.items()
     )
     clear_remote = "".join(f'      proxy_set_header {n} "";\n' for n in REMOTE)
-    user = "user root;\n" if os.getuid() == 0 else ""
-    places = "".join(
-        f"  {kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = f"""{user}daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-{places}
-  server {{
+    server = f"""  server {{
     listen 127.0.0.1:{port};
     location / {{
       auth_request /internal-auth;
@@ -146,11 +159,8 @@ http {{
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header X-Forwarded-Proto $scheme;
     }}
-  }}
-}}
-"""
-    program = installed("nginx")
-    return Proxy(folder, "nginx.conf", config, [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")], port)
+  }}"""
+    return Proxy(folder, *nginx_with(folder, server), port)
 
 
 def caddy(folder, service_port, page_port, role="admin"):
@@ -158,11 +168,7 @@ def caddy(folder, service_port, page_port, role="admin"):
     port = free_port()
     # The pattern has Remote_User, too: to WSGI and CGI both are HTTP_REMOTE_USER.
     clear = "  request_header -Remote*\n"
-    config = f"""{{
-  admin off
-  auto_https off
-}}
-http://127.0.0.1:{port} {{
+    site = f"""http://127.0.0.1:{port} {{
   bind 127.0.0.1
 {clear}
   @own path /login /logout
@@ -185,8 +191,7 @@ http://127.0.0.1:{port} {{
   }}
 }}
 """
-    command = [installed("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
-    return Proxy(folder, "Caddyfile", config, command, port)
+    return Proxy(folder, *caddy_with(folder, site), port)
 
 
 PROXIES = {"nginx": nginx, "caddy": caddy}

@@ -1,5 +1,6 @@
 """The service as a process: its configuration, its log, and what must never be in either."""
 
+import base64
 import hashlib
 import html
 import json
@@ -13,12 +14,14 @@ import time
 
 import httpx
 import people
+from directories import wait_until
 from slapd import die_with_parent, free_port
 
 # Bearer tokens of the tests, by name.
 SCOPES = ["login", "search", "scim.read", "scim.write", "ldif.read", "ldif.write", "plugin", "health"]
 # No limit, for a setting that has none.
 MANY = 1000000
+UNLIMITED = {"max_failures": MANY, "window_seconds": 900, "per_address_per_minute": MANY}
 PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|fatal runtime error|internal error: entered unreachable")
 
 
@@ -30,6 +33,17 @@ def token(name):
 def bearer(name):
     """The Authorization header of an API client."""
     return {"Authorization": f"Bearer {token(name)}"}
+
+
+def basic(username, password):
+    """The Authorization header of HTTP Basic; a password may be octets."""
+    octets = password if isinstance(password, bytes) else password.encode()
+    return {"Authorization": "Basic " + base64.b64encode(username.encode() + b":" + octets).decode()}
+
+
+def forward(service, headers=None, role=None):
+    """A proxy's question about a request with these headers."""
+    return service.client.get("/api/v1/auth/forward", params={"role": role} if role else None, headers=headers)
 
 
 def configuration(directory, folder, **settings):
@@ -196,8 +210,10 @@ class Service:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def reload(self):
-        """SIGHUP."""
+        """SIGHUP, until the log says that the configuration was read again, or that the earlier one stays."""
+        seen, ends = len(self.lines), ("the configuration was read again", "the earlier configuration stays")
         self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: any(end in line for line in self.lines[seen:] for end in ends), what="the reload")
 
     def terminate(self):
         """SIGTERM, without waiting."""
@@ -220,9 +236,7 @@ class Service:
         """Ends the service. Fails for a panic, a secret on stderr, anything on stdout, or another exit code than 0."""
         if self.process is None:
             return
-        process, self.process = self.process, None
-        self.process = process
-        ended = process.poll()
+        process, ended = self.process, self.process.poll()
         code = self.end()
         out = process.stdout.read()
         process.stdout.close()

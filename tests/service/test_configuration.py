@@ -7,6 +7,7 @@ import time
 import people
 import pytest
 from conftest import SERVICE
+from directories import wait_until
 
 USERS = f"ou=people,{people.SUFFIX}"
 GROUPS = f"ou=groups,{people.SUFFIX}"
@@ -46,10 +47,7 @@ def test_what_the_directory_does_not_have_is_named(services, shared_openldap, fa
     assert service.client.get("/health/ready").status_code == (200 if is_ready else 503)
     level, grade = ("error", "failed") if fails else ("warning", "warning")
     # The log, when the directory is opened.
-    deadline = time.monotonic() + 10
-    while not (lines := service.log(setting=setting)):
-        assert time.monotonic() < deadline, service.log_text()
-        time.sleep(0.05)
+    lines = wait_until(lambda: service.log(setting=setting), what=f"a line about {setting}")
     assert [line["level"] for line in lines] == [level], lines
     assert lines[0].get("nearest") == near, lines
     # The report of a running service.
@@ -132,16 +130,13 @@ def test_bodies_of_another_type_are_refused_by_every_route_with_json(services, s
 
 def test_a_name_that_only_the_filter_leaves_out_is_in_the_log(services, openldap):
     dn = f"uid=posix,{USERS}"
-    openldap.modify(people.entry(
-        dn, changetype="add", objectClass=["account", "simpleSecurityObject"], uid="posix",
+    openldap.add(people.entry(
+        dn, objectClass=["account", "simpleSecurityObject"], uid="posix",
         userPassword="Pw-posix-7Qz!",
     ))
     service = services(openldap, users={"base_dn": USERS})
     assert service.login("posix", "Pw-posix-7Qz!").status_code == 401
-    deadline = time.monotonic() + 10
-    while not (lines := service.log(setting="users.filter")):
-        assert time.monotonic() < deadline, service.log_text()
-        time.sleep(0.05)
+    lines = wait_until(lambda: service.log(setting="users.filter"), what="a line about users.filter")
     assert [(line["level"], line["dn"]) for line in lines] == [("info", dn)]
     # Once for entries of these classes; a name that nobody has is not told.
     assert service.login("posix", "Pw-posix-7Qz!").status_code == 401

@@ -13,32 +13,11 @@ import people
 import pytest
 from conftest import LONG
 from directories import wait_until
-from load import Load
+from load import EVERYTHING, WRONG, Load, login, search
 from relay import Relay
-from service import MANY, bearer, configuration
-
-UNLIMITED = {"max_failures": MANY, "window_seconds": 900, "per_address_per_minute": MANY}
-WRONG = "Wr0ng-password-5Kd!"
+from service import UNLIMITED, bearer
 
 
-def login(username, password):
-    body = {"username": username, "password": password}
-    return lambda client, _number: client.post("/api/v1/auth/login", json=body)
-
-
-def search(client, number):
-    person = people.PEOPLE[number % len(people.PEOPLE)]
-    return client.post("/api/v1/ldap/users/search", json={"filter": f"(uid={person.uid})"}, headers=bearer("all"))
-
-
-def scim(client, _number):
-    return client.get("/scim/v2/Users?count=3", headers=bearer("all"))
-
-
-EVERYTHING = {
-    "right": login("ada", people.ADA.password), "wrong": login("bob", WRONG), "search": search, "scim": scim,
-    "ready": lambda client, _: client.get("/health/ready"), "live": lambda client, _: client.get("/health/live"),
-}
 
 
 def check(statuses):
@@ -313,82 +292,6 @@ def test_memory_is_flat(openldap, services):
     assert max(descriptors[5:]) <= max(descriptors[:5]) + 4, descriptors
 
 
-def test_reload_under_load(openldap, services, tmp_path):
-    """SIGHUP twenty times while requests pass: none fails, none is cut, and the new settings count."""
-    service = services(openldap, login=UNLIMITED)
-    service.secrets.add(WRONG)
-    load = Load(service.url, EVERYTHING, threads=2)
-    config = dict(service.config)
-    for n in range(20):
-        service.configure({**config, "limits": {"count": 10 + n}})
-        service.reload()
-        time.sleep(0.2)
-    statuses = load.stop()
-    assert not load.unanswered, load.unanswered[:5]
-    for kind, found in statuses.items():
-        assert set(found) == {401 if kind == "wrong" else 200}, statuses
-    answer = service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(objectClass=*)", "count": 1000})
-    assert answer.status_code in (200, 400)
-    assert service.descriptors() < 200
-
-
-def test_reload_keeps_what_must_not_be_forgotten(openldap, services):
-    """Failed logins and sessions survive a reload; a wrong configuration changes nothing and is logged with its setting."""
-    service = services(openldap, login={"max_failures": 3, "window_seconds": 900, "per_address_per_minute": MANY})
-    service.secrets.add(WRONG)
-    while service.login("eve", WRONG).status_code != 429:
-        pass
-    service.form_login("ada", people.ADA.password)
-    assert service.client.get("/api/v1/auth/me").status_code == 200
-    config = dict(service.config)
-    service.configure({**config, "limits": {"count": 7}})
-    service.reload()
-    time.sleep(1)
-    assert service.login("eve", WRONG).status_code == 429, "SIGHUP forgave failed logins"
-    assert service.client.get("/api/v1/auth/me").status_code == 200, "SIGHUP ended a session"
-    for wrong, setting in (({"limits": {"count": 0}}, "limits.count"), ({"users": {}}, "users.base_dn"), ({"listen": "127.0.0.1:1"}, "listen")):
-        service.configure({**config, **wrong})
-        service.reload()
-        wait_until(
-            lambda: [r for r in service.log(level="ERROR") + service.log(level="error") if setting in str(r.get("setting"))],
-            what=f"a log line about {setting}: {service.log_text()}",
-        )
-        assert service.login("ada", people.ADA.password).status_code == 200
-    service.config_path.write_text("{")
-    service.reload()
-    time.sleep(0.5)
-    assert service.login("ada", people.ADA.password).status_code == 200
-    assert service.process.poll() is None
-    service.config = config
-
-
-def test_reload_of_a_kept_alive_connection(openldap, services):
-    """`auth_enabled: false` counts for connections that are open, too."""
-    service = services(openldap)
-    assert service.login("ada", people.ADA.password).status_code == 200
-    service.configure({**service.config, "auth_enabled": False})
-    service.reload()
-    with httpx.Client(base_url=service.url, trust_env=False) as fresh:
-        wait_until(
-            lambda: fresh.get("/api/v1/health", headers=bearer("all")) and
-            httpx.post(service.url + "/api/v1/auth/login", json={}, trust_env=False).status_code == 404, what="the reload",
-        )
-    assert service.login("ada", people.ADA.password).status_code == 404
-
-
-def test_reload_of_tokens(openldap, services, tmp_path):
-    """A token that was taken out is refused from then on."""
-    service = services(openldap)
-    assert service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(uid=ada)"}).status_code == 200
-    tokens = [t for t in service.config["api_tokens"] if t["name"] != "all"]
-    service.configure({**service.config, "api_tokens": tokens})
-    service.reload()
-    wait_until(
-        lambda: service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(uid=ada)"}).status_code == 401,
-        what="the token's end",
-    )
-
-
 def test_sigterm_finishes_what_is_in_progress(openldap, services):
     """A login that waits for the directory when the signal comes gets its answer; new connections are refused; exit code 0."""
     service = services(openldap, limits={"request_seconds": 6})
@@ -510,17 +413,3 @@ def test_hostile_requests(service, request_text, statuses):
 def test_a_body_that_is_too_large(service):
     answer = service.client.post("/api/v1/auth/login", content=b" " * (2 << 20), headers={"Content-Type": "application/json"})
     assert answer.status_code == 413, answer.text
-
-
-def test_a_configuration_of_another_directory_is_not_mixed_in(openldaps, services):
-    """A reload to another directory: from then on its people, and none of the first one's."""
-    more = people.entry(f"uid=only2,ou=people,{people.SUFFIX}", objectClass="inetOrgPerson", uid="only2", cn="Two", sn="Two", userPassword="Only-in-two-1Xz")
-    first, second = openldaps("first"), openldaps("second", more=[more])
-    service = services(first)
-    assert service.login("only2", "Only-in-two-1Xz").status_code == 401
-    service.configure({**service.config, **{k: v for k, v in configuration(second, service.folder).items() if k == "server_url"}})
-    service.reload()
-    wait_until(lambda: service.login("only2", "Only-in-two-1Xz").status_code == 200, what="the second directory")
-    first.kill()
-    assert service.login("ada", people.ADA.password).status_code == 200
-    first.start_again()

@@ -1,35 +1,28 @@
 """The harness itself: what the directories hold, so that a test of the service that finds nobody is the service's fault."""
 
-import subprocess
-
 import people
 import pytest
 
 
-def whoami(server, dn, password):
-    command = ["ldapwhoami", "-x", "-H", server.url, "-D", dn, "-w", password]
-    return subprocess.run(command, capture_output=True, text=True).returncode
-
-
 @pytest.mark.parametrize("person", people.PEOPLE, ids=lambda p: p.uid)
 def test_everybody_can_bind_to_openldap(shared_openldap, person):
-    assert whoami(shared_openldap, person.dn(), person.password) == 0
+    assert shared_openldap.whoami(person.dn(), person.password) == 0
 
 
 def test_openldap_counts_failures_and_locks(openldap):
     for _ in range(5):
-        assert whoami(openldap, people.EVE.dn(), "wrong") == 49
-    assert whoami(openldap, people.EVE.dn(), people.EVE.password) == 49
+        assert openldap.whoami(people.EVE.dn(), "wrong") == 49
+    assert openldap.whoami(people.EVE.dn(), people.EVE.password) == 49
     assert openldap.values(people.EVE.dn(), "pwdAccountLockedTime")
     openldap.kill()
-    assert whoami(openldap, people.ADA.dn(), people.ADA.password) == 255
+    assert openldap.whoami(people.ADA.dn(), people.ADA.password) == 255
     openldap.start_again()
-    assert whoami(openldap, people.ADA.dn(), people.ADA.password) == 0
+    assert openldap.whoami(people.ADA.dn(), people.ADA.password) == 0
 
 
 def test_ds389_has_the_same_people(ds389):
     for person in people.PEOPLE:
-        assert whoami(ds389, person.dn(ds389.suffix), person.password) == 0
+        assert ds389.whoami(person.dn(ds389.suffix), person.password) == 0
     found = ds389.values(people.group_dn("engineering", ds389.suffix), "member")
     assert len(found["member"]) == len(people.HARD)
 

@@ -1,18 +1,17 @@
 """The configurations of docs/guides/login.md for nginx and Caddy, as they stand: only ports, addresses and certificates differ."""
 
-import os
 import re
-import subprocess
 import sys
-import time
 
 import httpx
 import people
 import proxies
 import pytest
+from accounts import token_of
+from callers import Authority
 from conftest import ROOT
+from service import basic
 from slapd import free_port
-from test_login_states import basic, token_of
 
 sys.path.append(str(ROOT / "tests" / "e2e"))
 from guides import blocks  # noqa: E402
@@ -34,82 +33,46 @@ def replaced(text, *pairs):
     return text
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    paths = tmp_path / "tls.pem", tmp_path / "tls.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={HOST}",
-         "-addext", f"subjectAltName=DNS:{HOST}", "-out", paths[0], "-keyout", paths[1]],
-        check=True, capture_output=True,
-    )
-    return paths
-
-
 def nginx(folder, port, certificate):
     server = replaced(
         block("app.conf"),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
-        ("/etc/ssl/app.example.com.pem", str(certificate[0])), ("/etc/ssl/app.example.com.key", str(certificate[1])),
+        ("/etc/ssl/app.example.com.pem", certificate[0]), ("/etc/ssl/app.example.com.key", certificate[1]),
     )
-    places = "".join(f"{k}_temp_path {folder}/{k};\n" for k in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    user = "user root;\n" if os.getuid() == 0 else ""
-    config = (f"{user}daemon off;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log stderr warn;\n"
-              f"events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{places}{server}}}\n")
-    program = proxies.installed("nginx")
-    return config, "nginx.conf", [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    return proxies.nginx_with(folder, server)
 
 
 def caddy(folder, port, certificate):
     site = replaced(
         block("Caddyfile"), (f"{HOST} {{", f"https://{HOST}:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate[0]} {certificate[1]}\n"),
     )
-    config = f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}"
-    return config, "Caddyfile", [proxies.installed("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    return proxies.caddy_with(folder, site)
 
 
-@pytest.fixture
-def application():
-    running = proxies.Page()
-    yield running
-    running.stop()
+class Site(httpx.Client):
+    """Requests of one browser: the name of the host, at the address of the test."""
+
+    def __init__(self, port):
+        super().__init__(base_url=f"https://127.0.0.1:{port}", verify=False, trust_env=False, timeout=30)
+        self.host = f"{HOST}:{port}"
+
+    def request(self, method, path, **options):
+        options["headers"] = {"Host": self.host, **(options.get("headers") or {})}
+        return super().request(method, path, extensions={"sni_hostname": HOST}, **options)
 
 
 @pytest.fixture(params=[nginx, caddy])
-def site(request, services, shared_openldap, application, certificate, tmp_path):
+def site(request, services, shared_openldap, application, tmp_path):
     """A client of the page behind a proxy of the guide."""
     service = services(shared_openldap, trusted_proxies=["127.0.0.1/32"])
     port, folder = free_port(), tmp_path / "proxy"
-    config, name, command = request.param(folder, port, certificate)
+    name, config, command = request.param(folder, port, Authority(tmp_path, "ca").server("app", f"DNS:{HOST}"))
     config = replaced(config, ("127.0.0.1:8389", f"127.0.0.1:{service.port}"), ("127.0.0.1:8080", f"127.0.0.1:{application.port}"))
-    proxy = proxies.Proxy.__new__(proxies.Proxy)
-    folder.mkdir()
-    (folder / name).write_text(config)
-    proxy.process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(folder / "log", "w"), cwd=folder,
-        env={"PATH": proxies.PATH, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        preexec_fn=proxies.die_with_parent,
-    )
-    request.addfinalizer(proxy.stop)
-
-    class Site(httpx.Client):
-        """Requests of one browser: the name of the host, at the address of the test."""
-
-        def request(self, method, path, **options):
-            options["headers"] = {"Host": f"{HOST}:{port}", **(options.get("headers") or {})}
-            options["extensions"] = {"sni_hostname": HOST}
-            return super().request(method, f"https://127.0.0.1:{port}{path}", **options)
-
-    client = Site(verify=False, trust_env=False, timeout=30)
-    request.addfinalizer(client.close)
-    for attempt in range(200):
-        try:
-            client.get("/public/")
-            break
-        except httpx.TransportError:
-            assert proxy.process.poll() is None and attempt < 199, (folder / "log").read_text()[-3000:]
-            time.sleep(0.05)
-    client.service = service
-    return client
+    with Site(port) as client:
+        proxy = proxies.Proxy(folder, name, config, command, port, ask=lambda: client.get("/public/"))
+        client.service = service
+        yield client
+        proxy.stop()
 
 
 def arrived(answer):

@@ -1,6 +1,5 @@
 """The traps that a black box shows, on any directory: each is a way in which somebody's service was wrong (named by number)."""
 
-import base64
 import collections
 import json
 import re
@@ -16,21 +15,11 @@ import pytest
 import ranks
 from conftest import LONG
 from directories import DEFAULT_POLICY, wait_until
-from service import MANY
+from load import WRONG
+from service import MANY, UNLIMITED, basic, forward
 
 # A policy that counts failures, as production's does, and locks nobody within a test.
 PATIENT = {"default": {**DEFAULT_POLICY, "pwdMaxFailure": "30000", "pwdMaxRecordedFailure": "5"}}
-UNLIMITED = {"max_failures": MANY, "window_seconds": 900, "per_address_per_minute": MANY}
-WRONG = "Wr0ng-password-5Kd!"
-
-
-def basic(username, password):
-    text = username.encode() + b":" + (password if isinstance(password, bytes) else password.encode())
-    return {"Authorization": "Basic " + base64.b64encode(text).decode()}
-
-
-def forward(service, headers=None, role=None):
-    return service.client.get("/api/v1/auth/forward", params={"role": role} if role else None, headers=headers)
 
 
 def same_for_all(answer):
@@ -76,31 +65,6 @@ def listener():
     running.stop()
 
 
-@pytest.mark.parametrize("password", ["", " ", "\0", "\0\0"])
-def test_trap_01_an_empty_password_is_not_sent(openldap, services, password):
-    """A simple bind with a DN and no password succeeds as nobody (RFC 4513 5.1.2)."""
-    service = services(openldap)
-    before = openldap.binds()
-    answer = service.login("ada", password)
-    assert answer.status_code in (400, 401, 422), answer.text
-    if not password:
-        assert openldap.binds() == before
-        assert forward(service, basic("ada", "")).status_code == 401
-        assert service.form_login("ada", "").status_code in (400, 401, 422)
-        assert service.client.get("/api/v1/auth/me").status_code == 401
-        assert openldap.binds() == before
-
-
-@pytest.mark.parametrize(
-    "username",
-    ["*", "ad*", "a?a", "ada)(objectClass=*", "*)(uid=*))(|(uid=*", "\\61da", "ada\\00", "ada\0", "(ada)", "a\\2a", "ada,ou=people", "uid=ada", ""],
-)
-def test_trap_02_a_login_name_is_no_filter(service, username):
-    answer = service.login(username, people.ADA.password)
-    assert answer.status_code in (400, 401, 422), answer.text
-    assert forward(service, basic(username.replace(":", ""), people.ADA.password)).status_code in (400, 401)
-
-
 @pytest.mark.parametrize("person", people.PEOPLE, ids=lambda p: p.uid)
 @pytest.mark.parametrize("server", ["openldap", "ds389"])
 def test_trap_03_members_with_hard_dns(request, services, server, person):
@@ -112,10 +76,9 @@ def test_trap_03_members_with_hard_dns(request, services, server, person):
     user = answer.json()["user"]
     assert user["username"] == person.uid
     assert user["email"] == person.mail
-    roles = set(user["roles"])
-    if person in people.HARD:
-        assert {"staff", "operator"} <= roles, user
-    assert ("admin" in roles) == (person in (people.ADA, people.JANE, people.BOB)), user
+    roles = {"ada": ["admin", "auditor", "staff"]}.get(person.uid, ["operator", "staff"] if person in people.HARD else [])
+    assert user["roles"] == sorted({*roles, "admin"} if person in (people.JANE, people.BOB) else roles), user
+    assert (people.group_dn("technics", directory.suffix) in user["groups"]) == (person in people.HARD)
 
 
 def measure(service, names, count):
@@ -185,43 +148,6 @@ def test_trap_04_locked_and_ambiguous_are_the_same(openldaps, services):
     assert answers["unknown"].status_code == 401
 
 
-@pytest.mark.parametrize("path", ["json", "basic"])
-def test_trap_05_a_wrong_login_is_one_bind(openldap, services, path):
-    service = services(openldap)
-    wait_until(lambda: service.client.get("/health/ready").status_code == 200)
-    before = openldap.binds()
-    answer = service.login("eve", WRONG) if path == "json" else forward(service, basic("eve", WRONG))
-    assert answer.status_code == 401
-    assert openldap.binds() == before + 1
-    assert len(openldap.values(people.EVE.dn(), "pwdFailureTime")["pwdFailureTime"]) == 1
-
-
-def can_bind(directory, person):
-    """Whether the directory itself still lets somebody in."""
-    import subprocess
-
-    command = ["ldapwhoami", "-x", "-H", directory.url, "-D", person.dn(), "-w", person.password]
-    directory.own_binds += 1
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-def test_trap_06_nobody_locks_the_account_of_another(openldap, services):
-    """Wrong passwords end at the service: the directory's own threshold (5) is not reached, however the name is spelled."""
-    service = services(openldap, login={"max_failures": 3, "window_seconds": 900, "per_address_per_minute": MANY})
-    service.secrets.add(WRONG)
-    statuses = [service.login(name, WRONG).status_code for name in ("eve", "EVE", "Eve", "eve ", " eve", "eve", "eVe", "EVE ") * 2]
-    assert set(statuses) <= {401, 429} and 429 in statuses, statuses
-    assert can_bind(openldap, people.EVE)
-    answer = service.login("eve", WRONG)
-    assert answer.status_code == 429
-    assert 0 < int(answer.headers["retry-after"]) <= 900
-    # Others are not concerned.
-    assert service.login("ada", people.ADA.password).status_code == 200
-    # A name that nobody has is counted, too: else 429 says who exists.
-    statuses = [service.login("nobody-of-this-name", WRONG).status_code for _ in range(6)]
-    assert 429 in statuses, statuses
-
-
 def test_trap_06_at_the_same_moment(openldap, services):
     """Forty wrong passwords at once: the count is taken before the bind, not after it."""
     service = services(openldap, login={"max_failures": 3, "window_seconds": 900, "per_address_per_minute": MANY})
@@ -243,7 +169,7 @@ def test_trap_06_at_the_same_moment(openldap, services):
         s.close()
     assert set(statuses) <= {401, 429}, statuses
     assert len(openldap.values(people.EVE.dn(), "pwdFailureTime").get("pwdFailureTime", [])) <= 3
-    assert can_bind(openldap, people.EVE), statuses
+    assert openldap.whoami(people.EVE.dn(), people.EVE.password) == 0, statuses
 
 
 def test_trap_06_callers_who_hang_up_are_counted(openldap, services):
@@ -328,41 +254,6 @@ def test_trap_09_referrals_are_not_followed(openldaps, services, listener):
     assert not listener.hits
 
 
-def test_trap_10_an_outage_is_no_wrong_password(openldap, services):
-    """The directory dies and comes back while people log in: right passwords are 200 or 503, wrong ones 401 or 503."""
-    service = services(openldap, login=UNLIMITED)
-    service.secrets.add(WRONG)
-    statuses, stop = {"right": collections.Counter(), "wrong": collections.Counter()}, threading.Event()
-    unanswered = []
-
-    def people_log_in(kind, password):
-        with httpx.Client(base_url=service.url, trust_env=False, timeout=30) as client:
-            while not stop.is_set():
-                try:
-                    answer = client.post("/api/v1/auth/login", json={"username": "ada", "password": password})
-                    statuses[kind][answer.status_code] += 1
-                except httpx.TransportError as error:
-                    unanswered.append(repr(error))
-
-    threads = [threading.Thread(target=people_log_in, args=(k, p)) for k, p in (("right", people.ADA.password), ("wrong", WRONG)) * 4]
-    for thread in threads:
-        thread.start()
-    # A short outage may be waited out; a long one is 503.
-    for seconds in (1, 6, 1):
-        time.sleep(0.7)
-        openldap.kill()
-        time.sleep(seconds)
-        openldap.start_again()
-        wait_until(lambda: service.login("jane", people.JANE.password).status_code == 200, what="a login after the outage", seconds=20)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert not unanswered, unanswered[:5]
-    assert set(statuses["right"]) == {200, 503}, statuses
-    # Refusals take their time: none of them may have met the outage.
-    assert 401 in statuses["wrong"] and set(statuses["wrong"]) <= {401, 503}, statuses
-
-
 def test_trap_10_a_directory_that_does_not_answer(openldap, services):
     """Frozen: its connections are open and nothing comes back. 503 in time, and the service goes on when it goes on."""
     service = services(openldap, limits={"request_seconds": 3})
@@ -394,20 +285,7 @@ def test_trap_10_the_base_of_the_users_is_gone(openldap, services):
     """The search fails with noSuchObject: that is the service's trouble, not an unknown name."""
     service = services(openldap, users={"base_dn": f"ou=absent,{people.SUFFIX}", "login_attributes": ["uid"]}, ready=False)
     answer = service.login("ada", people.ADA.password)
-    assert answer.status_code >= 500, answer.text
-
-
-def test_trap_11_the_name_is_the_entrys_own(service):
-    """However it was typed, one account downstream."""
-    for typed in ("ada", "ADA", "Ada", " ada", "ada "):
-        answer = service.login(typed, people.ADA.password)
-        if answer.status_code == 200:
-            assert answer.json()["user"]["username"] == "ada"
-            headers = forward(service, basic(typed, people.ADA.password)).headers
-            assert headers["remote-user"] == "ada"
-        else:
-            assert answer.status_code == 401
-            assert typed.strip() != typed
+    assert (answer.status_code, answer.json()["code"]) == (503, "directory_unavailable"), answer.text
 
 
 @pytest.mark.parametrize("server", ["openldap", "ds389"])
@@ -424,16 +302,9 @@ def test_trap_13_roles_by_dn(request, services, server, spelled):
     user = service.login("eve", people.EVE.password).json()["user"]
     assert user["roles"] == [], user
     assert forward(service, basic("eve", people.EVE.password), "admin").status_code == 403
-    for role in ("ADMIN", "adm", "admin,", "*", "", "admin\0", "{cn}", "Admins"):
-        assert forward(service, basic("eve", people.EVE.password), role).status_code != 200 or not role, role
+    for role in ("ADMIN", "adm", "admin,", "*", "admin\0", "{cn}", "Admins"):
+        assert forward(service, basic("eve", people.EVE.password), role).status_code == 403, role
     assert forward(service, basic("ada", people.ADA.password), "no-such-role").status_code == 403
-
-
-def test_trap_14_nested_groups_with_a_cycle(service):
-    """Members by three levels, and groups that contain each other."""
-    answer = service.login("slash", people.SLASH.password)
-    assert sorted(answer.json()["user"]["roles"]) == ["operator", "staff"]
-    assert service.login("ada", people.ADA.password).status_code == 200
 
 
 def many_roles(count, member, width=30):
@@ -448,9 +319,8 @@ def test_trap_19_more_roles_than_a_header_holds(openldaps, services):
     """400 roles of 33 octets and 4,096 octets of header: an error that says so. Half a list would be a wrong answer."""
     service = services(openldaps(more=[many_roles(400, people.EVE.dn())]))
     answer = forward(service, basic("eve", people.EVE.password))
-    assert answer.status_code >= 400 and answer.status_code not in (401, 403), answer.status_code
+    assert (answer.status_code, answer.json()["code"]) == (500, "header_too_large"), answer.text
     assert "remote-groups" not in answer.headers
-    assert answer.json()["code"], answer.text
     user = service.login("eve", people.EVE.password).json()["user"]
     assert len(user["roles"]) == 400
     # All headers together are bounded, and others still get in.
@@ -459,19 +329,15 @@ def test_trap_19_more_roles_than_a_header_holds(openldaps, services):
 
 @pytest.mark.parametrize("name", ["x,admin", "x, admin", "admin,", "x\nadmin", "x\r\nRemote-User: ada", "x;admin", "x admin", "é,admin", "admin "])
 def test_trap_19_a_role_whose_name_would_be_two(openldaps, services, name):
-    """The list in Remote-Groups is divided by commas: no name may bring one, nor a line end."""
+    """The list in Remote-Groups is divided by commas: a name's own are percent-encoded, and so are line ends and blanks at its end."""
     odd = people.entry(
         f"cn={''.join(f'{chr(92)}{o:02x}' for o in name.encode())},ou=roles,{people.SUFFIX}", objectClass="groupOfNames", cn=name,
         member=people.EVE.dn(),
     )
     service = services(openldaps(more=[odd]))
     answer = forward(service, basic("eve", people.EVE.password))
-    if answer.status_code == 200:
-        listed = [role.strip() for role in answer.headers["remote-groups"].split(",")]
-        assert "admin" not in listed and len(listed) == 1, answer.headers
-        assert answer.headers["remote-user"] == "eve"
-    else:
-        assert answer.status_code not in (401,), answer.text
+    assert (answer.status_code, answer.headers["remote-user"]) == (200, "eve"), answer.text
+    assert "," not in answer.headers["remote-groups"] and urllib.parse.unquote(answer.headers["remote-groups"]) == name
 
 
 def header_text(value):
@@ -529,38 +395,10 @@ def test_trap_20_forwarded_headers_count_from_trusted_proxies_only(services, sha
     assert address(trusted, forwarded) == "203.0.113.9"
     # The client wrote the first; each proxy appends what it saw. The last that is no proxy of ours counts.
     assert address(trusted, {"X-Forwarded-For": "10.1.1.1, 203.0.113.9, 192.0.2.4"}) == "203.0.113.9"
-    for nonsense in ("", "evil", "203.0.113.9; rm", "::1%x", "1.2.3.4.5", "\u0000".encode("latin-1").decode("latin-1") or "x"):
-        if nonsense.isprintable():
-            assert address(trusted, {"X-Forwarded-For": nonsense}) in ("127.0.0.1",)
+    for nonsense in ("", "evil", "203.0.113.9; rm", "::1%x", "1.2.3.4.5"):
+        assert address(trusted, {"X-Forwarded-For": nonsense}) == "127.0.0.1"
     # Nor does a host from outside choose where a login leads.
     evil = {"X-Forwarded-Host": "evil.example.test", "X-Forwarded-Server": "evil.example.test", "Forwarded": "host=evil.example.test"}
     answer = untrusted.form_login("ada", people.ADA.password, "http://evil.example.test/", headers=evil)
     assert answer.status_code in (302, 303), answer.text
     assert "evil" not in answer.headers["location"]
-
-
-def test_trap_25_passwords_beyond_ascii(openldap, services):
-    """UTF-8 by RFC 7617, the octets as they are: no other encoding and no normalization is tried, so that a login is one bind."""
-    import unicodedata
-
-    service = services(openldap)
-    emile = people.EMILE
-    before = openldap.binds()
-    assert service.login("emile", emile.password).status_code == 200
-    assert forward(service, basic("emile", emile.password)).status_code == 200
-    assert openldap.binds() == before + 2
-    other_form = unicodedata.normalize("NFD", emile.password)
-    assert other_form != emile.password
-    before = openldap.binds()
-    assert service.login("emile", other_form).status_code == 401
-    assert openldap.binds() == before + 1
-    # A password in Latin-1 is another password: one attempt at most, and a wrong one.
-    before = openldap.binds()
-    answer = forward(service, basic("emile", emile.password.replace("東京", "").replace("€", "").encode("latin-1")))
-    assert answer.status_code in (400, 401), answer.text
-    assert openldap.binds() <= before + 1
-    # A colon belongs to the password.
-    assert forward(service, basic("colon", people.COLON.password)).status_code == 200
-    # The form for people sends UTF-8, too.
-    assert service.form_login("emile", emile.password).status_code in (302, 303)
-    assert service.client.get("/api/v1/auth/me").json()["user"]["username"] == "emile"

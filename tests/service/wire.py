@@ -1,7 +1,8 @@
-"""A relay between the service and a directory that sees each bind and search, and can cut or hold answers."""
+"""A relay between the service and a directory that sees each request, and can lose or delay requests and answers."""
 
 import socket
 import threading
+import time
 
 BIND, SEARCH = 0x60, 0x63
 
@@ -32,13 +33,22 @@ def _operation(message):
 
 
 class Wire:
-    """`url` stands for the directory's. `requests` are (connection, tag, DN of a bind) in their order."""
+    """`url` stands for the directory's. `requests` are (connection, tag, DN of a bind) in their order.
+
+    - `cut_answers_to`: a DN whose binds get no answer.
+    - `lose(octets)`: the next request with these octets arrives, and its connection ends without an answer.
+    - `late`: requests with these octets arrive once `released` is set, also if their sender has gone by then.
+    - `delay`: seconds before each answer. `down`: connections are closed at once.
+
+    `seen` counts the lost and late requests."""
 
     def __init__(self, url):
         self.host, port = url.removeprefix("ldap://").rstrip("/").split(":")
         self.port = int(port)
         self.requests, self.sockets, self.lock = [], {}, threading.Lock()
         self.cut_answers_to = None
+        self.lost, self.down_then, self.late, self.released = None, False, None, threading.Event()
+        self.delay, self.down, self.seen = 0.0, False, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"ldap://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -48,6 +58,9 @@ class Wire:
         while True:
             try:
                 client, _ = self.listener.accept()
+                if self.down:
+                    client.close()
+                    continue
                 server = socket.create_connection((self.host, self.port))
             except OSError:
                 return
@@ -59,7 +72,7 @@ class Wire:
             threading.Thread(target=self._answers, args=(client, server, cut), daemon=True).start()
 
     def _requests(self, number, client, server, cut):
-        inbox = b""
+        inbox, waiting = b"", []
         try:
             while octets := client.recv(65536):
                 inbox += octets
@@ -70,16 +83,35 @@ class Wire:
                         self.requests.append((number, tag, dn))
                     if dn is not None and dn == self.cut_answers_to:
                         cut.set()
+                    if self.late and self.late in message:
+                        self.seen += 1
+                        waiting.append(threading.Thread(target=self._deliver, args=(message, server), daemon=True))
+                        waiting[-1].start()
+                        continue
+                    if self.lost and self.lost in message:
+                        self.lost, self.down = None, self.down_then
+                        self.seen += 1
+                        cut.set()
                     server.sendall(message)
         except OSError:
             pass
+        for thread in waiting:
+            thread.join()
         self._close(client, server)
+
+    def _deliver(self, message, server):
+        self.released.wait(60)
+        try:
+            server.sendall(message)
+        except OSError:
+            pass
 
     def _answers(self, client, server, cut):
         try:
             while octets := server.recv(65536):
                 if cut.is_set():
                     break
+                time.sleep(self.delay)
                 client.sendall(octets)
         except OSError:
             pass
@@ -101,6 +133,10 @@ class Wire:
             sockets = [one for n in chosen for one in self.sockets.pop(n, ())]
         self._close(*sockets)
 
+    def lose(self, octets, down=False):
+        """Loses the answer to the next request with these octets; with `down`, nobody can connect from then on."""
+        self.lost, self.down_then = octets, down
+
     def binds(self, dn=None):
         """The DNs of the binds so far, or how many there were of one."""
         with self.lock:
@@ -113,4 +149,5 @@ class Wire:
 
     def stop(self):
         self.listener.close()
+        self.released.set()
         self.close_all()

@@ -1,4 +1,4 @@
-"""Helpers for tests of writes: undo with target-ldap, a full disk, contents of directories to compare."""
+"""Helpers for tests of writes: requests, undo with target-ldap, a full disk, contents of directories to compare."""
 
 import base64
 import json
@@ -6,9 +6,15 @@ import os
 import pathlib
 import subprocess
 
-from conftest import BIN, ROOT, run  # noqa: F401
+import people
+from conftest import BIN, run
 
 TARGET_LDAP = pathlib.Path(os.environ.get("TARGET_LDAP", BIN / "target-ldap"))
+IMPORT = "/api/v1/ldap/import"
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+MEDIA = {"Content-Type": "application/scim+json"}
 # What servers keep themselves.
 OPERATIONAL = {"memberOf"}
 
@@ -77,3 +83,70 @@ class FullDisk:
 
     def __exit__(self, *_):
         run("umount", "-l", self.folder)
+
+
+# LDIF
+
+
+def send(service, text, dry_run=False, caller="all", accept=None, **options):
+    headers = {"Content-Type": "text/ldif", **({"Accept": accept} if accept else {})}
+    params = {"dry_run": "true"} if dry_run else {}
+    body = text.encode() if isinstance(text, str) else text
+    return service.request("POST", IMPORT, caller, params=params, headers=headers, content=body, timeout=300, **options)
+
+
+def report(answer, status=200):
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def change(dn, *lines):
+    return "\n".join((f"dn:: {base64.b64encode(dn.encode()).decode()}", *lines)) + "\n\n"
+
+
+def person(n, suffix, **more):
+    attributes = {"objectClass": "inetOrgPerson", "uid": f"new{n}", "cn": f"New {n}", "sn": f"N{n}", **more}
+    return people.entry(f"uid=new{n},ou=people,{suffix}", **attributes)
+
+
+def numbers(report):
+    return {name: report[name] for name in ("added", "modified", "renamed", "deleted", "unchanged", "rejected")}
+
+
+def undo_path(service, result):
+    return pathlib.Path(service.config["write"]["undo_dir"]) / result["undo_file"]
+
+
+# SCIM
+
+
+def scim(service, method, path, body=None, **options):
+    return service.request(method, f"/scim/v2{path}", headers={**MEDIA, **options.pop("headers", {})}, json=body, **options)
+
+
+def ok(answer, status=200):
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def new(service, name, status=201, **more):
+    body = {"schemas": [USER], "userName": name, "name": {"familyName": name}, **more}
+    return ok(scim(service, "POST", "/Users", body), status)
+
+
+def patch(service, path, *operations, status=200, **options):
+    return ok(scim(service, "PATCH", path, {"schemas": [PATCH], "Operations": list(operations)}, **options), status)
+
+
+def user(service, name):
+    found = ok(scim(service, "GET", f'/Users?filter=userName eq "{name}"')).json()["Resources"]
+    return found[0]["id"]
+
+
+def group(service, name):
+    found = ok(scim(service, "GET", f'/Groups?filter=displayName eq "{name}"&excludedAttributes=members')).json()["Resources"]
+    return found[0]["id"]
+
+
+def undo_files(service):
+    return sorted(pathlib.Path(service.config["write"]["undo_dir"]).rglob("*.ldif"))
