@@ -294,9 +294,10 @@ impl Directory {
     /// ```
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         match self {
-            Directory::Ldap(d) => d.read(dn, attributes).await,
+            // In a box, as changes are: what waits for a server is large, and would be moved with every future that may call this.
+            Directory::Ldap(d) => Box::pin(d.read(dn, attributes)).await,
             Directory::Ldif(d) => d.read(dn, attributes),
-            Directory::Preview(d) => d.read(dn, attributes).await,
+            Directory::Preview(d) => Box::pin(d.read(dn, attributes)).await,
         }
     }
 
@@ -366,9 +367,9 @@ impl Directory {
     /// ```
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         match self {
-            Directory::Ldap(d) => d.apply_with(change, controls).await,
+            Directory::Ldap(d) => Box::pin(d.apply_with(change, controls)).await,
             Directory::Ldif(d) => d.apply_with(change, controls),
-            Directory::Preview(d) => d.apply_with(change, controls).await,
+            Directory::Preview(d) => Box::pin(d.apply_with(change, controls)).await,
         }
     }
 

@@ -145,7 +145,7 @@ impl<W: Write> Load<'_, W> {
                     && is_rejected_whole
                     && is_records_fault(error)
                 {
-                    applier.remove_added(&work.claimant(), dn, &work.key).await;
+                    Box::pin(applier.remove_added(&work.claimant(), dn, &work.key)).await;
                 }
                 result
             };

@@ -31,22 +31,27 @@ impl Applier {
                 let Some(filter) = filter else {
                     return Ok(WriteOutcome::Found(MatchedNames::whole(Vec::new())).into());
                 };
-                self.find(claimant, dn.as_deref(), filter, write_policy, context).await
+                Box::pin(self.find(claimant, dn.as_deref(), filter, write_policy, context)).await
             }
             Task::Delete { dn, filter, action, write_policy } => {
                 let dn = match filter {
                     None => dn.clone().unwrap_or_default(),
                     Some(filter) => {
-                        match self
-                            .find_to_delete(claimant, dn.as_deref(), filter, write_policy, context)
-                            .await?
+                        match Box::pin(self.find_to_delete(
+                            claimant,
+                            dn.as_deref(),
+                            filter,
+                            write_policy,
+                            context,
+                        ))
+                        .await?
                         {
                             Ok(dn) => dn,
                             Err(outcome) => return Ok(outcome.into()),
                         }
                     }
                 };
-                self.delete_entry(claimant, &dn, action, write_policy).await
+                Box::pin(self.delete_entry(claimant, &dn, action, write_policy)).await
             }
             Task::Upsert { wanted, filter, write_policy } => {
                 self.write_entry(claimant, wanted, key, filter.as_deref(), write_policy, context).await
@@ -221,5 +226,30 @@ impl Applier {
     /// Whether an entry would be a child of one that this run added: then it hardly exists.
     fn is_below_a_new_one(&self, key: &DnKey) -> bool {
         key.parent().is_some_and(|parent| self.added.contains(&parent)) && !self.added.contains(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::claims::EntryClaims;
+    use crate::write::destination::Destination;
+    use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
+
+    /// The most octets of the future of a task.
+    const LARGEST: usize = 3500;
+
+    /// The future is moved into its box for each record: rare ways have boxes of their own.
+    #[tokio::test]
+    async fn the_future_of_a_task_is_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DirectoryConfig::new([ServerUrl::Ldif(folder.path().join("d.ldif"))]);
+        let directory = Directory::open(&config, Access::WRITE).await.unwrap();
+        let applier = Applier::new(Destination::new(directory.clone()), false, EntryClaims::default());
+        let (key, context) = (DnKey::default(), AttemptContext::default());
+        let task = applier.apply(None, &Task::Nothing, &key, &context);
+        let size = size_of_val(&task);
+        drop(task);
+        assert!(size <= LARGEST, "{size}");
     }
 }

@@ -204,7 +204,7 @@ impl<'a> Upsert<'a> {
             Located::Named(entry) => Some(entry),
             Located::Elsewhere(_) if self.context.steps_aside => {
                 let found = self.context.found.as_deref().unwrap_or_default();
-                let attempt = self.applier.step_aside(found).await?;
+                let attempt = Box::pin(self.applier.step_aside(found)).await?;
                 return Ok(ControlFlow::Break(TryEnd::Done(attempt)));
             }
             Located::Elsewhere(there) if operations.rename => match self.rename(&there).await? {
@@ -219,7 +219,7 @@ impl<'a> Upsert<'a> {
     /// Gives the entry the DN that the record asks for.
     async fn rename(&mut self, there: &Entry) -> Result<ControlFlow<TryEnd, Entry>, DirectoryError> {
         let delete_old_rdn = self.write_policy.delete_old_rdn;
-        match self.applier.rename(there, &self.wanted.dn, delete_old_rdn, self.context).await {
+        match Box::pin(self.applier.rename(there, &self.wanted.dn, delete_old_rdn, self.context)).await {
             Ok(Rename::Done(entry)) => {
                 self.is_renamed = true;
                 self.context.is_renamed.store(true, Ordering::Relaxed);
@@ -300,7 +300,7 @@ impl<'a> Upsert<'a> {
     ) -> Result<TryEnd, DirectoryError> {
         let applier = self.applier;
         if let Some(exchange) = &self.context.exchange {
-            return Ok(TryEnd::Done(applier.exchange(dn, wanted, current, exchange).await?));
+            return Ok(TryEnd::Done(Box::pin(applier.exchange(dn, wanted, current, exchange)).await?));
         }
         let mut planned = applier.planned(wanted, current).await?;
         planned.exop = planned.exop.filter(|_| !self.is_password_set);
