@@ -168,7 +168,7 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         | TaskOutcome::SteppedAside(_)
         | TaskOutcome::GaveUp { .. }
         | TaskOutcome::NotGivenUp
-        | TaskOutcome::TookBack
+        | TaskOutcome::TookBack(_)
         | TaskOutcome::Found(_) => {
             error(WriteErrorKind::Internal, "internal error: an open outcome".to_owned())
         }

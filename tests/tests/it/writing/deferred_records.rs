@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::support::{lines, no_panic, target_config, with};
 
-/// What the run may cost, in KiB. What waits is 200 MB: as values, and as records that may be rejected.
-const ALLOWED_KIB: u64 = 140 * 1024;
+/// What the run may cost, in KiB: the bounds of load/spill.rs, and what the allocator keeps (126 to 156 MiB were seen). What waits is
+/// 300 MB: as values, and as records that may be rejected.
+const ALLOWED_KIB: u64 = 192 * 1024;
 const OCTETS: usize = 600_000;
-const COUNT: usize = 80;
+const COUNT: usize = 125;
 
 /// A text that is like no other.
 fn text(n: usize) -> String {
