@@ -424,8 +424,8 @@ impl<'a> Job<'a> {
             && self.find_other(Filter::And(vec![of_kind.clone(), filter])).await?.is_none()
         {
             let setting = format!("{}.filter", self.rule.kind.stream());
-            tracing::warn!(setting, dn = other, "{detail}, and {setting} leaves it out: it is in no list");
-            detail.push_str(&format!(", and {setting} leaves it out: it is in no list"));
+            detail = format!("{detail}, and {setting} leaves it out: it is in no list");
+            tracing::warn!(setting, dn = other, "{detail}");
         }
         Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
     }
