@@ -116,7 +116,7 @@ bench-instructions: build ## instructions per entry and record, held to tests/be
 	@scripts/install-servers.sh
 	tests/bench/instructions.py --check "$(RELEASE)/tap-ldap" "$(RELEASE)/target-ldap"
 
-bench-instructions-update: build ## make those limits anew, 5 % above what is counted now
+bench-instructions-update: build ## make those limits anew, 5 to 10 % above what is counted now
 	@scripts/install-servers.sh
 	tests/bench/instructions.py --update "$(RELEASE)/tap-ldap" "$(RELEASE)/target-ldap"
 

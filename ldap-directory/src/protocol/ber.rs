@@ -121,6 +121,23 @@ pub(crate) fn integer(content: &[u8]) -> Option<i64> {
     Some(content.iter().fold(sign, |value, b| (value << 8) | i64::from(*b)))
 }
 
+/// The longest length in the short form (X.690 section 8.1.3.4).
+const SHORT: u8 = 0x7f;
+/// The capacity of a message at first, in octets.
+const USUAL: usize = 512;
+
+/// Returns a length in the long form (X.690 section 8.1.3.5), and the number of its octets.
+fn long_length(length: usize) -> ([u8; 9], usize) {
+    let bytes = length.to_be_bytes();
+    let skipped = bytes.iter().take_while(|b| **b == 0).count();
+    let mut octets = [0; 9];
+    let kept = bytes.iter().skip(skipped);
+    // A length has at most 8 octets.
+    let first = 0x80 | u8::try_from(bytes.len() - skipped).unwrap_or(8);
+    octets.iter_mut().zip([first].iter().chain(kept)).for_each(|(place, octet)| *place = *octet);
+    (octets, 1 + bytes.len() - skipped)
+}
+
 /// Encodes elements.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
@@ -130,7 +147,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Returns the elements that `write` encodes, as octets.
     pub(crate) fn build(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = Writer { out: Vec::with_capacity(USUAL) };
         write(&mut writer);
         writer.out
     }
@@ -138,23 +155,34 @@ impl Writer {
     /// Encodes an element with this content.
     pub(crate) fn primitive(&mut self, tag: u8, content: &[u8]) {
         self.out.push(tag);
-        let length = content.len();
-        if let Ok(short @ 0..=0x7f) = u8::try_from(length) {
-            self.out.push(short);
-        } else {
-            let bytes = length.to_be_bytes();
-            let skipped = bytes.iter().take_while(|b| **b == 0).count();
-            // A length has at most 8 octets.
-            self.out.push(0x80 | u8::try_from(bytes.len() - skipped).unwrap_or(8));
-            self.out.extend(bytes.iter().skip(skipped));
+        match u8::try_from(content.len()) {
+            Ok(short @ 0..=SHORT) => self.out.push(short),
+            _ => {
+                let (octets, count) = long_length(content.len());
+                self.out.extend(octets.iter().take(count));
+            }
         }
         self.out.extend_from_slice(content);
     }
 
     /// Encodes a constructed element.
     pub(crate) fn constructed(&mut self, tag: u8, write: impl FnOnce(&mut Writer)) {
-        let content = Writer::build(write);
-        self.primitive(tag, &content);
+        self.out.extend([tag, 0]);
+        let start = self.out.len();
+        write(self);
+        let length = self.out.len() - start;
+        // Mostly short: else the content makes room for its length.
+        match u8::try_from(length) {
+            Ok(short @ 0..=SHORT) => {
+                if let Some(place) = self.out.get_mut(start - 1) {
+                    *place = short;
+                }
+            }
+            _ => {
+                let (octets, count) = long_length(length);
+                self.out.splice(start - 1..start, octets.into_iter().take(count));
+            }
+        }
     }
 
     /// Encodes text or octets.

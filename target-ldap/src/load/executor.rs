@@ -1,12 +1,12 @@
 //! The tasks in progress: starts those that are ready, and hands over their results.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
 
 use super::turns::Turns;
@@ -37,7 +37,7 @@ pub(super) type TaskLabel = (u64, u64, Arc<str>, Arc<str>);
 pub(super) struct Executor {
     pub(super) running: JoinSet<Finished>,
     /// The label of each, in case it ends without a result.
-    pub(super) labels: HashMap<tokio::task::Id, TaskLabel>,
+    pub(super) labels: FxHashMap<tokio::task::Id, TaskLabel>,
     /// The number of tasks that have ended. Another try of early tasks makes sense only if it has grown.
     pub(super) ended: u64,
     pub(super) ended_at_last_try: Option<u64>,

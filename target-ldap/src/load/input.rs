@@ -1,6 +1,5 @@
 //! Handles the lines of the input: from mapped lines to submitted work.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +26,7 @@ pub(super) struct Stream {
 
 /// The state of the input.
 pub(super) struct InputState {
-    pub(super) streams: HashMap<Arc<str>, Stream>,
+    pub(super) streams: foldhash::HashMap<Arc<str>, Stream>,
     /// Whether a message arrived.
     pub(super) has_messages: bool,
     /// When the last line arrived.
@@ -38,7 +37,12 @@ pub(super) struct InputState {
 
 impl Default for InputState {
     fn default() -> Self {
-        Self { streams: HashMap::new(), has_messages: false, last_line: Instant::now(), prefetch: None }
+        Self {
+            streams: foldhash::HashMap::default(),
+            has_messages: false,
+            last_line: Instant::now(),
+            prefetch: None,
+        }
     }
 }
 

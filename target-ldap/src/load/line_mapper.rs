@@ -78,7 +78,7 @@ pub(super) struct LineMapper {
     schema: Arc<Schema>,
     takes_unknown: bool,
     retry_rejects: bool,
-    pub(super) streams: HashMap<String, Arc<StreamDefinition>>,
+    pub(super) streams: foldhash::HashMap<String, Arc<StreamDefinition>>,
     /// The SCHEMA of each stream.
     schemas: HashMap<String, SchemaMessage>,
     /// The warnings that were logged.
@@ -98,7 +98,7 @@ impl LineMapper {
             schema: directory.schema().clone(),
             takes_unknown: directory.takes_unknown_attributes(),
             retry_rejects,
-            streams: HashMap::new(),
+            streams: foldhash::HashMap::default(),
             schemas: HashMap::new(),
             logged: HashSet::new(),
             // Rejected records are already mapped.

@@ -8,9 +8,10 @@
 
 mod parking;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ldap_directory::dn::DnKey;
+use rustc_hash::FxHashMap;
 
 /// The ID of a task. Later tasks have larger ones.
 pub type TaskId = u64;
@@ -70,14 +71,14 @@ pub struct Parked<'o, T> {
 /// Tasks that have not ended, and what they wait for.
 #[derive(Debug)]
 pub struct Scheduler<T> {
-    items: HashMap<TaskId, ScheduledTask<T>>,
+    items: FxHashMap<TaskId, ScheduledTask<T>>,
     /// The tasks on each entry, oldest first.
     by_key: BTreeMap<DnKey, Vec<TaskId>>,
-    by_identity: HashMap<String, Vec<TaskId>>,
+    by_identity: foldhash::HashMap<String, Vec<TaskId>>,
     /// The tasks that wait for a task.
-    dependents: HashMap<TaskId, Vec<TaskId>>,
+    dependents: FxHashMap<TaskId, Vec<TaskId>>,
     /// The tasks that wait for the next try of a task, not for its end.
-    held: HashMap<TaskId, Vec<TaskId>>,
+    held: FxHashMap<TaskId, Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
     parked: BTreeSet<TaskId>,
     /// Tasks that are parked until a DN is free.
@@ -89,11 +90,11 @@ pub struct Scheduler<T> {
 impl<T> Default for Scheduler<T> {
     fn default() -> Self {
         Self {
-            items: HashMap::new(),
+            items: Default::default(),
             by_key: BTreeMap::new(),
-            by_identity: HashMap::new(),
-            dependents: HashMap::new(),
-            held: HashMap::new(),
+            by_identity: Default::default(),
+            dependents: Default::default(),
+            held: Default::default(),
             ready: BTreeSet::new(),
             parked: BTreeSet::new(),
             by_awaited_name: BTreeMap::new(),

@@ -8,11 +8,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ldap_directory::change::{Modification, ModificationKind};
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{Above, DnKey};
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{Equality, Schema};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
@@ -40,29 +41,37 @@ const ABSENT: u64 = 1;
 pub struct EntryDigestCache {
     /// The attributes that are compared, as the mapping names them.
     names: Vec<String>,
-    position: HashMap<String, usize>,
+    position: FxHashMap<String, usize>,
     /// How the values of each are compared.
     compare: Vec<Compare>,
+    /// The rule of each.
+    rules: OnceLock<Vec<Equality>>,
     matched_by: Option<String>,
     /// The base of the search.
     base: OnceLock<DnKey>,
     state: Mutex<CachedEntries>,
 }
 
+/// Hashes are hashed well already.
+type ByHash<T> = HashMap<u64, T, FxBuildHasher>;
+type Hashes = HashSet<u64, FxBuildHasher>;
+
 #[derive(Debug, Default)]
 struct CachedEntries {
+    /// The parents of entries have their keys already.
+    parents: Above,
     /// The index in `digests` of an entry.
-    by_key: HashMap<u64, u32>,
+    by_key: ByHash<u32>,
     digests: Vec<u64>,
     /// The index in `class_sets` of each entry's classes; there are few different sets.
     classes: Vec<u32>,
     class_sets: Vec<BTreeSet<Vec<u8>>>,
     /// The ancestors of the entries.
-    above: HashSet<u64>,
+    above: Hashes,
     /// The entries by the values that `match` compares.
-    matched: HashMap<u64, MatchTarget>,
+    matched: ByHash<MatchTarget>,
     /// What this run wrote to since: DNs, and values that `match` compared.
-    touched: HashSet<u64>,
+    touched: Hashes,
     /// Whether there was no more room: an entry that is not here may exist.
     is_lost: bool,
 }
@@ -79,13 +88,19 @@ impl EntryDigestCache {
     pub fn new(names: Vec<(String, Compare)>, matched_by: Option<String>) -> Self {
         let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
-        Self { names, position, compare, matched_by, base: OnceLock::new(), state: Mutex::default() }
+        let (rules, base) = (OnceLock::new(), OnceLock::new());
+        Self { names, position, compare, rules, matched_by, base, state: Mutex::default() }
     }
 
     /// Returns the attributes to request.
     pub fn attributes(&self) -> Vec<String> {
         let names = self.names.iter().chain(&self.matched_by).map(String::as_str);
         to_ask(vec!["objectClass".to_owned()], names)
+    }
+
+    fn rules(&self, schema: &Schema) -> &[Equality] {
+        let rule = |(name, compare): (&String, &Compare)| compare.rule(name, schema);
+        self.rules.get_or_init(|| self.names.iter().zip(&self.compare).map(rule).collect())
     }
 
     fn entries(&self) -> MutexGuard<'_, CachedEntries> {
@@ -95,24 +110,26 @@ impl EntryDigestCache {
 
     /// Adds an entry. `false`: there is no room for more.
     pub fn insert(&self, entry: &Entry, schema: &Schema) -> bool {
-        let Ok(key) = DnKey::parse(&entry.dn, schema) else { return true };
         let mut entries = self.entries();
         let entries = &mut *entries;
+        let Ok(key) = entries.parents.key(&entry.dn, schema) else { return true };
         if entries.digests.len() + self.names.len() + entries.by_key.len() * 6 > MOST_NUMBERS {
             return false;
         }
         let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
-        let has_ranges =
-            entry.attributes.iter().any(|a| a.description.to_ascii_lowercase().contains(";range="));
-        let names = self.names.iter().zip(&self.compare);
-        entries.digests.extend(names.map(|(name, compare)| match schema.values_of(entry, name) {
+        let is_range = |d: &str| d.contains(';') && d.to_ascii_lowercase().contains(";range=");
+        let has_ranges = entry.attributes.iter().any(|a| is_range(&a.description));
+        let names = self.names.iter().zip(self.rules(schema));
+        entries.digests.extend(names.map(|(name, rule)| match schema.values_of(entry, name) {
             [] if has_ranges => UNKNOWN,
             [] => ABSENT,
-            values => digest(compare.rule(name, schema), values, schema),
+            values => digest(*rule, values, schema),
         }));
-        let classes: BTreeSet<Vec<u8>> = schema.values_of(entry, "objectClass").iter().cloned().collect();
-        let number = entries.class_sets.iter().position(|c| *c == classes).unwrap_or_else(|| {
-            entries.class_sets.push(classes);
+        let classes = schema.values_of(entry, "objectClass");
+        let is_same =
+            |set: &BTreeSet<Vec<u8>>| set.len() == classes.len() && classes.iter().all(|c| set.contains(c));
+        let number = entries.class_sets.iter().position(is_same).unwrap_or_else(|| {
+            entries.class_sets.push(classes.iter().cloned().collect());
             entries.class_sets.len() - 1
         });
         entries.classes.push(u32::try_from(number).unwrap_or(u32::MAX));
@@ -228,7 +245,7 @@ impl EntryDigestCache {
         entries.touched.extend([hash(key)].into_iter().chain(value));
         if entries.touched.len() > MOST_TOUCHED {
             entries.is_lost = true;
-            entries.touched = HashSet::new();
+            entries.touched = Hashes::default();
         }
     }
 
@@ -275,6 +292,9 @@ fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
 }
 
 fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> bool {
+    if wanted.values.len() == there.len() && wanted.values.iter().all(|class| there.contains(class)) {
+        return true;
+    }
     let values = there.iter().cloned().collect();
     let current = Entry { dn: String::new(), attributes: vec![Attribute::new("objectClass", values)] };
     let entry = WantedEntry {

@@ -1,7 +1,9 @@
 //! Attribute names for requests, and hashes of names.
 
-use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::LazyLock;
 
+use foldhash::quality::RandomState;
 use ldap_directory::entry::base_type;
 
 /// The attributes with which servers identify an entry for life (RFC 4530, Active Directory, 389 DS).
@@ -21,9 +23,9 @@ pub fn to_ask<'a>(mut asked: Vec<String>, descriptions: impl IntoIterator<Item =
     asked
 }
 
-/// Returns a hash of a name or value, to be kept instead of it to save memory.
+/// Returns a hash of a name or value, to be kept instead of it to save memory. It is another one in each process, so that nobody can
+/// choose two values with the same.
 pub fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    STATE.hash_one(value)
 }

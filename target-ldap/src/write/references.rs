@@ -11,6 +11,7 @@ use ldap_directory::DirectoryError;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::syntax::ValueKind;
+use rustc_hash::FxHashSet;
 use tokio::task::JoinSet;
 
 use super::Applier;
@@ -42,9 +43,9 @@ pub(super) struct KnownEntries(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    entries: HashSet<u64>,
+    entries: FxHashSet<u64>,
     /// The ancestors of these.
-    above: HashSet<u64>,
+    above: FxHashSet<u64>,
 }
 
 impl KnownEntries {
