@@ -155,12 +155,11 @@ impl Writer {
     /// Encodes an element with this content.
     pub(crate) fn primitive(&mut self, tag: u8, content: &[u8]) {
         self.out.push(tag);
-        match u8::try_from(content.len()) {
-            Ok(short @ 0..=SHORT) => self.out.push(short),
-            _ => {
-                let (octets, count) = long_length(content.len());
-                self.out.extend(octets.iter().take(count));
-            }
+        if let Ok(short @ 0..=SHORT) = u8::try_from(content.len()) {
+            self.out.push(short);
+        } else {
+            let (octets, count) = long_length(content.len());
+            self.out.extend(octets.iter().take(count));
         }
         self.out.extend_from_slice(content);
     }
@@ -172,16 +171,11 @@ impl Writer {
         write(self);
         let length = self.out.len() - start;
         // Mostly short: else the content makes room for its length.
-        match u8::try_from(length) {
-            Ok(short @ 0..=SHORT) => {
-                if let Some(place) = self.out.get_mut(start - 1) {
-                    *place = short;
-                }
-            }
-            _ => {
-                let (octets, count) = long_length(length);
-                self.out.splice(start - 1..start, octets.into_iter().take(count));
-            }
+        if let (Ok(short @ 0..=SHORT), Some(place)) = (u8::try_from(length), self.out.get_mut(start - 1)) {
+            *place = short;
+        } else {
+            let (octets, count) = long_length(length);
+            self.out.splice(start - 1..start, octets.into_iter().take(count));
         }
     }
 
