@@ -90,11 +90,11 @@ pub struct Scheduler<T> {
 impl<T> Default for Scheduler<T> {
     fn default() -> Self {
         Self {
-            items: Default::default(),
+            items: FxHashMap::default(),
             by_key: BTreeMap::new(),
-            by_identity: Default::default(),
-            dependents: Default::default(),
-            held: Default::default(),
+            by_identity: foldhash::HashMap::default(),
+            dependents: FxHashMap::default(),
+            held: FxHashMap::default(),
             ready: BTreeSet::new(),
             parked: BTreeSet::new(),
             by_awaited_name: BTreeMap::new(),
