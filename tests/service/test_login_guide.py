@@ -58,7 +58,8 @@ class Site(httpx.Client):
 
     def request(self, method, path, **options):
         options["headers"] = {"Host": self.host, **(options.get("headers") or {})}
-        return super().request(method, path, extensions={"sni_hostname": HOST}, **options)
+        options["extensions"] = {"sni_hostname": HOST}
+        return super().request(method, path, **options)
 
 
 @pytest.fixture(params=[nginx, caddy])

@@ -108,9 +108,9 @@ impl DnKey {
         self.0.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
     }
 
-    /// Returns the RDNs in their normal form, that below the root first, each with its end.
-    pub fn rdn_texts(&self) -> impl Iterator<Item = &str> {
-        self.0.split_inclusive(END)
+    /// Returns the RDNs in their normal form as octets, that below the root first, each with its end.
+    pub fn rdn_octets(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.as_bytes().split_inclusive(|octet| char::from(*octet) == END)
     }
 
     /// Returns the nearest common ancestor of two DNs, or the DN that is above the other one; the root if they have nothing in

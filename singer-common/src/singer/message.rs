@@ -71,7 +71,9 @@ impl RecordMessage {
             #[serde(default)]
             version: Option<i64>,
         }
-        let Line { r#type, stream, record, version } = serde_json::from_slice(line).ok()?;
+        let Line { r#type, stream, record, version } =
+            // Checked once for the line, and not for each text in it.
+            serde_json::from_str(std::str::from_utf8(line).ok()?).ok()?;
         (r#type == "RECORD").then_some(Self { stream, record, version })
     }
 }

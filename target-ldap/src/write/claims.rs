@@ -66,15 +66,15 @@ fn folded(hash: u64) -> u32 {
 
 /// Returns the hash of a DN.
 fn hash_key(key: &DnKey) -> u64 {
-    key.rdn_texts().fold(0, hash_of_child)
+    key.rdn_octets().fold(0, hash_of_child)
 }
 
 /// Returns the hash of an entry below another one, by the hash of that and its RDN. So the hashes of all ancestors are known
 /// together, whatever their number.
-fn hash_of_child(parent: u64, rdn: &str) -> u64 {
+fn hash_of_child(parent: u64, rdn: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write_u64(parent);
-    hasher.write(rdn.as_bytes());
+    hasher.write(rdn);
     hasher.finish()
 }
 
@@ -82,7 +82,7 @@ fn hash_of_child(parent: u64, rdn: &str) -> u64 {
 fn hashes_above(key: &DnKey) -> Vec<u64> {
     let mut hashes = vec![0];
     let mut at = 0;
-    for rdn in key.rdn_texts() {
+    for rdn in key.rdn_octets() {
         at = hash_of_child(at, rdn);
         hashes.push(at);
     }

@@ -6,9 +6,13 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Returns text with trimmed ends, single spaces and compatibility forms resolved (NFKC), and in lower case if requested.
 pub(super) fn prepared(text: &str, fold_case: bool) -> Cow<'_, [u8]> {
-    let normal = |b: &u8| b.is_ascii() && !(fold_case && b.is_ascii_uppercase());
-    let plain = text.bytes().all(|b| normal(&b)) && !text.starts_with(' ') && !text.ends_with(' ');
-    if plain && !text.contains("  ") {
+    let mut was_space = true;
+    let is_normal = |octet: u8| {
+        let is_double = octet == b' ' && was_space;
+        was_space = octet == b' ';
+        octet.is_ascii() && !(fold_case && octet.is_ascii_uppercase()) && !is_double
+    };
+    if text.bytes().all(is_normal) && !text.ends_with(' ') {
         return Cow::Borrowed(text.as_bytes());
     }
     if text.is_ascii() {
