@@ -185,9 +185,8 @@ def test_a_change_that_nothing_is_known_of_is_said_to_be_that(openldap, relay, w
 
 
 def test_an_import_counts_a_change_that_nothing_is_known_of(openldap, relay, writing):
-    service = writing(openldap, server_url=f"ldap://127.0.0.1:{relay.port}")
-    relay.lost = b"unusual-name"
-    threading.Thread(target=lambda: (wait_until(lambda: relay.seen, seconds=30), setattr(relay, "down", True)), daemon=True).start()
+    service = writing(openldap, server_url=relay.url)
+    relay.lose(b"unusual-name", down=True)
     text = f"dn: {people.EVE.dn()}\nchangetype: modify\nreplace: displayName\ndisplayName: unusual-name\n-\n"
     answer = service.request("POST", "/api/v1/ldap/import", headers={"Content-Type": "text/ldif"}, content=text, timeout=90)
     body = answer.json()

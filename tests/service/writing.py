@@ -149,4 +149,6 @@ def group(service, name):
 
 
 def undo_files(service):
-    return sorted(pathlib.Path(service.config["write"]["undo_dir"]).rglob("*.ldif"))
+    """The undo files of a service, the newest last."""
+    folder = service.folder / service.config["write"]["undo_dir"]
+    return sorted(folder.rglob("*.ldif"), key=lambda file: file.stat().st_mtime_ns)
