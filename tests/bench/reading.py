@@ -25,11 +25,13 @@ def instructions_per_entry(context):
     for name, path in context.targets.items():
         for what, number in instructions.target_counts(context, path, context.dir, f"{name}: ").items():
             counts[f"{name}, record into LDIF, {what.rpartition(', ')[2]}"] = number
+        for what, number in instructions.server_counts(context, path, context.dir, f"{name}: ").items():
+            counts[f"{name}, {what.removeprefix('target: ')}"] = number
     first = f"{next(iter(context.taps))}, {PAGES}"
     table = [{"client": name, "instructions": number} for name, number in counts.items()]
     how = (
         f"Instructions for each entry or record, by callgrind: those for {instructions.SIZES[1]:,} less those for "
-        f"{instructions.SIZES[0]:,}, divided by the difference."
+        f"{instructions.SIZES[0]:,}, divided by the difference. Into a server, of {instructions.LOADED[1]:,} and {instructions.LOADED[0]:,}."
     )
     goals = [goal("instructions per entry, BER to JSON, typed", "<= 9000", counts[first], 0)]
     return result("Instructions", how, table, goals)
