@@ -46,12 +46,14 @@ pub use unused::Unused;
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// An expression has no value.
-    #[error("setting `{setting}`, for a record of stream `{stream}`: at character {at}: {reason}")]
+    #[error("setting `{setting}`, for the record {record} of stream `{stream}`: at character {at}: {reason}")]
     Expression {
         /// The path of the setting.
         setting: String,
         /// The source stream.
         stream: String,
+        /// The identity of the source record: its DN or its key.
+        record: String,
         /// The position in the expression, in characters from 1.
         at: usize,
         /// The reason.
@@ -79,11 +81,9 @@ impl Classified for MapError {
     }
 
     fn facts(&self) -> Facts {
-        let (setting, stream, record) = match self {
-            MapError::Expression { setting, stream, .. } => (setting, stream, None),
-            MapError::NullKey { setting, stream, record, .. } => (setting, stream, Some(record.clone())),
-        };
-        Facts { stream: Some(stream.clone()), record, ..Facts::of_setting(setting) }
+        let (MapError::Expression { setting, stream, record, .. }
+        | MapError::NullKey { setting, stream, record, .. }) = self;
+        Facts { stream: Some(stream.clone()), record: Some(record.clone()), ..Facts::of_setting(setting) }
     }
 }
 
@@ -355,6 +355,7 @@ impl Maps {
         let failed = |formula: &Formula, at, reason| MapError::Expression {
             setting: formula.setting.clone(),
             stream: stream.to_owned(),
+            record: name_of(record, output),
             at,
             reason,
         };

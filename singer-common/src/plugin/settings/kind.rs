@@ -44,7 +44,7 @@ impl Kind {
             Kind::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Choice(names) => format!("one of {}", names.join(", ")),
-            Kind::ObjectList => "a list of objects, for example [{\"name\": \"people\"}]".into(),
+            Kind::ObjectList => "a list of objects, for example [{\"name\": \"a-name\"}]".into(),
             Kind::Object => "an object".into(),
         }
     }
