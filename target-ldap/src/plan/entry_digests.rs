@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ldap_directory::change::{Modification, ModificationKind};
 use ldap_directory::dn::{Above, DnKey};
-use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::entry::{Attribute, Entry, EntryView};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{Equality, Schema};
@@ -109,27 +109,31 @@ impl EntryDigestCache {
     }
 
     /// Adds an entry. `false`: there is no room for more.
-    pub fn insert(&self, entry: &Entry, schema: &Schema) -> bool {
+    pub fn insert(&self, entry: &impl EntryView, schema: &Schema) -> bool {
         let mut entries = self.entries();
         let entries = &mut *entries;
-        let Ok(key) = entries.parents.key(&entry.dn, schema) else { return true };
+        let Ok(key) = entries.parents.key(entry.dn(), schema) else { return true };
         if entries.digests.len() + self.names.len() + entries.by_key.len() * 6 > MOST_NUMBERS {
             return false;
         }
         let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
-        let is_range = |d: &str| d.contains(';') && d.to_ascii_lowercase().contains(";range=");
-        let has_ranges = entry.attributes.iter().any(|a| is_range(&a.description));
+        // Values in parts (`;range=0-1499`): those of which attribute is not asked here.
+        let absent = if entry.has_values_in_options() { UNKNOWN } else { ABSENT };
         let names = self.names.iter().zip(self.rules(schema));
-        entries.digests.extend(names.map(|(name, rule)| match schema.values_of(entry, name) {
-            [] if has_ranges => UNKNOWN,
-            [] => ABSENT,
-            values => digest(*rule, values, schema),
+        entries.digests.extend(names.map(|(name, rule)| match place_of(entry, name, schema) {
+            None => absent,
+            Some(at) => match digest(*rule, entry.values_at(at), schema) {
+                ABSENT => absent,
+                digest => digest,
+            },
         }));
-        let classes = schema.values_of(entry, "objectClass");
+        let classes = place_of(entry, "objectClass", schema);
+        let classes = classes.into_iter().flat_map(|at| entry.values_at(at));
+        let count = classes.clone().count();
         let is_same =
-            |set: &BTreeSet<Vec<u8>>| set.len() == classes.len() && classes.iter().all(|c| set.contains(c));
+            |set: &BTreeSet<Vec<u8>>| set.len() == count && classes.clone().all(|c| set.contains(c));
         let number = entries.class_sets.iter().position(is_same).unwrap_or_else(|| {
-            entries.class_sets.push(classes.iter().cloned().collect());
+            entries.class_sets.push(classes.clone().map(<[u8]>::to_vec).collect());
             entries.class_sets.len() - 1
         });
         entries.classes.push(u32::try_from(number).unwrap_or(u32::MAX));
@@ -141,7 +145,8 @@ impl EntryDigestCache {
         }
         if let Some(matched_by) = &self.matched_by {
             let rule = schema.equality(matched_by);
-            for value in schema.values_of(entry, matched_by) {
+            let values = place_of(entry, matched_by, schema);
+            for value in values.into_iter().flat_map(|at| entry.values_at(at)) {
                 let value = hash(rule.normalize(value, schema).as_ref());
                 entries
                     .matched
@@ -192,7 +197,10 @@ impl EntryDigestCache {
                 (ABSENT, _) => values.is_empty(),
                 (_, Policy::Keep) => true,
                 (_, Policy::Merge) if values.is_empty() => true,
-                (there, _) => there == digest(attribute.rule(schema), values, schema),
+                (there, _) => {
+                    let values = values.iter().map(Vec::as_slice);
+                    there == digest(attribute.rule(schema), values, schema)
+                }
             };
             if is_same {
                 continue;
@@ -305,13 +313,22 @@ fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> 
     entry.changes(&current, schema).is_empty()
 }
 
+/// Returns the position of an attribute, in any spelling of its description.
+fn place_of(entry: &impl EntryView, name: &str, schema: &Schema) -> Option<usize> {
+    let is_it = |at: &usize| {
+        std::str::from_utf8(entry.description(*at)).is_ok_and(|other| schema.same_description(other, name))
+    };
+    entry.position(name).or_else(|| (0..entry.len()).find(is_it))
+}
+
 /// Returns the digest of normalized values, in any order.
-fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
-    if values.is_empty() {
-        return ABSENT;
+fn digest<'v>(rule: Equality, values: impl Iterator<Item = &'v [u8]>, schema: &Schema) -> u64 {
+    let (mut count, mut sum) = (0_usize, 0_u64);
+    for value in values {
+        count += 1;
+        sum = sum.wrapping_add(hash(rule.normalize(value, schema).as_ref()));
     }
-    let sum = values.iter().map(|v| hash(rule.normalize(v, schema).as_ref())).fold(0_u64, u64::wrapping_add);
-    hash(&(values.len(), sum)).max(ABSENT + 1)
+    if count == 0 { ABSENT } else { hash(&(count, sum)).max(ABSENT + 1) }
 }
 
 /// Decides when a prefetch pays: as soon as single lookups have cost as much as reading all entries.

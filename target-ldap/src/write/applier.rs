@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
-use ldap_directory::{DirectoryError, Scope, SearchRequest};
+use ldap_directory::{DirectoryError, Found, Scope, SearchRequest};
 
 use super::claims::EntryClaims;
 use super::destination::Destination;
@@ -119,9 +119,18 @@ impl Applier {
             .search(SearchRequest::new(base, Scope::Subtree, filter, &names).repeating())
             .await?;
         let mut read = 0;
-        while let Some(entry) = search.next_entry().await? {
+        let schema = self.directory.schema();
+        loop {
+            let has_room = match search.advance().await? {
+                None => break,
+                Some(Found::Entry(entry)) => digest_cache.insert(&entry, schema),
+                Some(Found::InPlace) => {
+                    search.in_place().is_none_or(|entry| digest_cache.insert(&entry, schema))
+                }
+                Some(Found::Reference(_) | Found::Unreadable(_)) => continue,
+            };
             read += 1;
-            if read > most || !digest_cache.insert(&entry, self.directory.schema()) {
+            if read > most || !has_room {
                 search.abandon().await?;
                 return Ok(None);
             }
