@@ -73,14 +73,21 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         }
         return vec![step(ModificationKind::Replace, vec![no_time.into()])];
     }
-    if wanted.policy == Policy::Force {
-        if wanted.values.is_empty() {
-            return vec![step(ModificationKind::Delete, vec![])];
-        }
-        // Without an EQUALITY rule single values cannot be addressed (RFC 4511 section 4.6).
-        if !schema.has_equality(name) || missing.len() + surplus.len() >= wanted.values.len() {
-            return vec![step(ModificationKind::Replace, wanted.values.clone())];
-        }
+    if wanted.policy == Policy::Force && wanted.values.is_empty() {
+        return vec![step(ModificationKind::Delete, vec![])];
+    }
+    // Without an EQUALITY rule single values can be neither added nor deleted (RFC 4511 section 4.6; slapd: inappropriateMatching),
+    // whatever the policy: the whole set is written, `surplus` being what the policy lets go.
+    if !schema.has_equality(name) {
+        let kept = present.iter().filter(|v| !surplus.contains(v));
+        let all = match wanted.policy {
+            Policy::Force => wanted.values.clone(),
+            _ => kept.cloned().chain(missing).collect(),
+        };
+        return vec![step(ModificationKind::Replace, all)];
+    }
+    if wanted.policy == Policy::Force && missing.len() + surplus.len() >= wanted.values.len() {
+        return vec![step(ModificationKind::Replace, wanted.values.clone())];
     }
     let mut steps = Vec::new();
     if !surplus.is_empty() {
@@ -349,3 +356,8 @@ mod tests {
         }
     }
 }
+        let merged =
+            plan(attribute("jpegPhoto", &["a", "b"]), wanted("jpegPhoto", &["b", "c"], Policy::Merge));
+        let union = ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(merged, [(ModificationKind::Replace, union)]);
+        assert_eq!(plan(attribute("jpegPhoto", &["a", "b"]), wanted("jpegPhoto", &["b"], Policy::Merge)), []);

@@ -17,4 +17,5 @@ mod policies;
 mod prefetch;
 mod preserve_uuid;
 mod schema_differences;
+mod server_habits;
 mod unique_values;
