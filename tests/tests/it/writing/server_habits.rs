@@ -1,6 +1,8 @@
 //! What one kind of server does with values, and a run has to know before.
 
 use ldap_tests::run::Run;
+use ldap_tests::samba::{SUFFIX, Samba};
+use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -45,4 +47,39 @@ fn an_attribute_without_equality_is_merged_by_its_union() {
     let before = slapd.change_marks();
     done(Run::target(&config).messages(&messages).run()).counts(&[("unchanged", 1)]);
     assert_untouched(&slapd, &before);
+}
+
+/// Active Directory refuses to delete these: they get the value of a new account, or the plan says that it is refused.
+#[test]
+fn what_active_directory_never_deletes_is_reset_or_refused_in_the_plan_too() {
+    let samba = Samba::start("");
+    let dn = format!("CN=a,CN=Users,{SUFFIX}");
+    samba.ldapadd(format!(
+        "dn: {dn}\nobjectClass: user\nsAMAccountName: a\ncountryCode: 276\ncodePage: 1252\n"
+    ));
+    let dir = scratch();
+    let config = |a: &str, b: &str| {
+        let rule = json!({"dn_template": format!("CN={{id}},CN=Users,{SUFFIX}"), "attribute_mapping": {"id": "cn", "a": a, "b": b}});
+        with(
+            &target_config(&samba),
+            &json!({"default_base_dn": null, "mapping_rules": {"s": rule}, "on_error": "skip",
+                "reject_file": dir.path().join("r.jsonl")}),
+        )
+    };
+    let messages = [schema(), record(&json!({"id": "a", "a": null, "b": null})), state()];
+    let both = config("countryCode", "codePage");
+    let plan = Run::target(&both).arg("--dry-run").messages(&messages).run().succeeds();
+    plan.counts(&[("modified", 1)]);
+    done(Run::target(&both).messages(&messages).run()).counts(&[("modified", 1)]);
+    let entry = samba.dump_below(&dn, &["countryCode", "codePage"]).into_values().next().unwrap();
+    for name in ["countrycode", "codepage"] {
+        assert_eq!(entry[name].iter().next().unwrap(), b"0", "{name}");
+    }
+    done(Run::target(&both).messages(&messages).run()).counts(&[("unchanged", 1)]);
+    for name in ["sAMAccountName", "primaryGroupID"] {
+        let config = config(name, "title");
+        let plan = Run::target(&config).arg("--dry-run").messages(&messages).run();
+        plan.exits(4).counts(&[("rejected", 1)]).reports_code(53);
+        Run::target(&config).messages(&messages).run().exits(4).counts(&[("rejected", 1)]).reports_code(53);
+    }
 }
