@@ -1,5 +1,6 @@
 //! What one kind of server does with values, and a run has to know before.
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::run::Run;
 use ldap_tests::samba::{SUFFIX, Samba};
 use ldap_tests::server::scratch;
@@ -82,4 +83,24 @@ fn what_active_directory_never_deletes_is_reset_or_refused_in_the_plan_too() {
         plan.exits(4).counts(&[("rejected", 1)]).reports_code(53);
         Run::target(&config).messages(&messages).run().exits(4).counts(&[("rejected", 1)]).reports_code(53);
     }
+}
+
+/// 389 Directory Server stores another name, without an error.
+#[test]
+fn a_name_that_ds389_would_change_is_refused_before() {
+    let server = Ds389::start(&Ds389Options { seed: vec![unit(PEOPLE)], ..Ds389Options::default() });
+    let dir = scratch();
+    let file = dir.path().join("r.jsonl");
+    let rule = json!({"dn_template": format!("uid={{id}},{PEOPLE}"), "object_classes": ["account"], "attribute_mapping": {"id": "uid"}});
+    let config = with(
+        &target_config(&server),
+        &json!({"mapping_rules": {"s": rule}, "on_error": "skip", "reject_file": file}),
+    );
+    let messages = [schema(), record(&json!({"id": "x\u{0}y"})), record(&json!({"id": "good"})), state()];
+    for (args, good) in [(vec!["--dry-run"], "added"), (vec![], "added"), (vec![], "unchanged")] {
+        let run = args.into_iter().fold(Run::target(&config), |run, arg| run.arg(arg));
+        run.messages(&messages).run().exits(4).counts(&[("rejected", 1), (good, 1)]);
+    }
+    let tree = server.dump_below(PEOPLE, &["uid"]);
+    assert_eq!(tree.len(), 2, "{tree:?}");
 }
