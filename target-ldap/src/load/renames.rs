@@ -78,6 +78,7 @@ impl<W: Write> Load<'_, W> {
         let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
         (work.left, work.was_renamed) = (None, true);
         self.executor.ended += 1;
+        self.waiting.rechecks.renamed(&was, work.began);
         self.applier.claims().renamed(&was, &work.key);
         self.scheduler.release_name(&was);
         self.scheduler.wake_above(&was);
@@ -92,6 +93,7 @@ impl<W: Write> Load<'_, W> {
         let now = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         if let (Some(from), Some(to)) = (&freed, &now) {
             self.applier.claims().renamed(from, to);
+            self.waiting.rechecks.renamed(from, work.began);
         }
         work.left = work.left.or(old);
         let key = work.key.clone();
@@ -128,8 +130,6 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    async fn restore_name(&mut self, work: &Work) {
-        let (Some(aside), Some(left)) = (&work.context.found, &work.left) else { return };
     /// Gives an entry the values back that it gave up. A value that another entry has now is replaced by that of the record, though it is
     /// refused.
     async fn restore_values(&self, work: &Work, dn: &str, changes: &[Modification]) {
@@ -146,6 +146,8 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    async fn restore_name(&mut self, work: &Work) {
+        let (Some(aside), Some(left)) = (&work.context.found, &work.left) else { return };
         let new_rdn =
             ldap_directory::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
         let change = Change::Rename {
