@@ -9,7 +9,7 @@
 //!
 //! A record may wait for a parent, a DN or a value ([`waits`], [`renames`],
 //! [`exchanges`]), for entries that it references
-//! ([`deferred_references`]), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
+//! ([`deferred_references`]; [`rechecks`] compares references again after renames), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
 //! records.
 //!
 //! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows. [`prefetch`] reads the entries of a stream at
@@ -34,6 +34,7 @@ mod loader;
 mod outcomes;
 mod prefetch;
 mod progress;
+mod rechecks;
 mod refusals;
 mod reject_log;
 pub mod rejects;

@@ -73,14 +73,21 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         }
         return vec![step(ModificationKind::Replace, vec![no_time.into()])];
     }
-    if wanted.policy == Policy::Force {
-        if wanted.values.is_empty() {
-            return vec![step(ModificationKind::Delete, vec![])];
-        }
-        // Without an EQUALITY rule single values cannot be addressed (RFC 4511 section 4.6).
-        if !schema.has_equality(name) || missing.len() + surplus.len() >= wanted.values.len() {
-            return vec![step(ModificationKind::Replace, wanted.values.clone())];
-        }
+    if wanted.policy == Policy::Force && wanted.values.is_empty() {
+        return vec![step(ModificationKind::Delete, vec![])];
+    }
+    // Without an EQUALITY rule single values can be neither added nor deleted (RFC 4511 section 4.6; slapd: inappropriateMatching),
+    // whatever the policy: the whole set is written, `surplus` being what the policy lets go.
+    if !schema.has_equality(name) {
+        let kept = present.iter().filter(|v| !surplus.contains(v));
+        let all = match wanted.policy {
+            Policy::Force => wanted.values.clone(),
+            _ => kept.cloned().chain(missing).collect(),
+        };
+        return vec![step(ModificationKind::Replace, all)];
+    }
+    if wanted.policy == Policy::Force && missing.len() + surplus.len() >= wanted.values.len() {
+        return vec![step(ModificationKind::Replace, wanted.values.clone())];
     }
     let mut steps = Vec::new();
     if !surplus.is_empty() {
@@ -117,6 +124,70 @@ pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: 
             })
         }
         _ => false,
+    }
+}
+
+/// Attributes of which Active Directory deletes no value, and Samba neither (`del_prot_attributes`; [MS-SAMR] 3.1.1.8), each with the
+/// value of a new account; `None`: there is none that fits all entries. Times of the kind FILETIME have theirs from
+/// [`ValueKind::no_time`], and `userAccountControl` from [`is_equivalent_on_ad`].
+const NEVER_ABSENT_ON_AD: [(&str, Option<&str>); 15] = [
+    ("accountExpires", Some("9223372036854775807")),
+    ("badPasswordTime", Some("0")),
+    ("badPwdCount", Some("0")),
+    ("codePage", Some("0")),
+    ("countryCode", Some("0")),
+    ("groupType", None),
+    ("lastLogoff", Some("0")),
+    ("lastLogon", Some("0")),
+    ("logonCount", Some("0")),
+    ("nTSecurityDescriptor", None),
+    ("objectSid", None),
+    ("primaryGroupID", None),
+    ("pwdLastSet", Some("0")),
+    ("sAMAccountName", None),
+    ("sAMAccountType", None),
+];
+
+/// What becomes of a modification on Active Directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StepOnAd {
+    /// It is sent as it is.
+    Same,
+    /// It changes nothing.
+    Nothing,
+    /// This one is sent.
+    Other(Modification),
+    /// The server refuses it in every run: the attribute always has a value, and there is none to take its place.
+    Refused,
+}
+
+/// Whether a modification is sent to Active Directory as it is, whatever the entry has.
+pub(crate) fn is_same_on_ad(step: &Modification) -> bool {
+    let is = |name: &str| step.description.eq_ignore_ascii_case(name);
+    !step.values.is_empty() && !is("userAccountControl") && !is("pwdLastSet")
+}
+
+/// Returns what becomes of a modification on Active Directory. A removal of an attribute that always has a value writes the value of
+/// a new account.
+pub(crate) fn step_on_ad(step: &Modification, current: &Entry, schema: &Schema) -> StepOnAd {
+    if is_equivalent_on_ad(step, current, schema) {
+        return StepOnAd::Nothing;
+    }
+    let removes = matches!(step.kind, ModificationKind::Delete | ModificationKind::Replace);
+    let of = |(name, _): &&(&str, _)| step.description.eq_ignore_ascii_case(name);
+    let Some((_, initial)) = NEVER_ABSENT_ON_AD.iter().find(of).filter(|_| removes && step.values.is_empty())
+    else {
+        return StepOnAd::Same;
+    };
+    match initial.map(|value| value.as_bytes().to_vec()) {
+        None => StepOnAd::Refused,
+        Some(value) if schema.values_of(current, &step.description) == [value.as_slice()] => {
+            StepOnAd::Nothing
+        }
+        Some(value) => {
+            let name = step.description.clone();
+            StepOnAd::Other(Modification::new(ModificationKind::Replace, name, vec![value]))
+        }
     }
 }
 
@@ -258,6 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn what_active_directory_never_deletes_gets_the_value_of_a_new_account() {
+        let schema = Schema::standard();
+        let of = |name: &str, there: &str| {
+            let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
+            let all = steps(&wanted(name, &[], Policy::Force), &there, schema);
+            all.iter().map(|step| step_on_ad(step, &there, schema)).collect::<Vec<_>>()
+        };
+        for (name, initial) in NEVER_ABSENT_ON_AD {
+            let Some(initial) = initial else {
+                assert_eq!(of(name, "7"), [StepOnAd::Refused], "{name}");
+                continue;
+            };
+            let kind = ModificationKind::Replace;
+            let expected = Modification::new(kind, name, vec![initial.into()]);
+            let steps = of(name, "7");
+            let is_it = |step: &StepOnAd| match step {
+                StepOnAd::Other(other) => *other == expected,
+                // Times are written so for every server.
+                StepOnAd::Same => ValueKind::of(schema, name) == ValueKind::FileTime,
+                _ => false,
+            };
+            assert!(steps.len() == 1 && steps.iter().all(is_it), "{name}: {steps:?}");
+            assert!(of(name, initial).iter().all(|step| *step == StepOnAd::Nothing), "{name}");
+        }
+        assert_eq!(of("userAccountControl", "512"), [StepOnAd::Nothing]);
+        assert_eq!(of("title", "x"), [StepOnAd::Same]);
+    }
+
+    #[test]
     fn an_attribute_without_equality_is_replaced_whole() {
         let steps = plan(
             attribute("jpegPhoto", &["a", "b", "c"]),
@@ -265,6 +365,11 @@ mod tests {
         );
         assert_eq!(steps.len(), 1);
         assert_eq!(steps[0].0, ModificationKind::Replace);
+        let merged =
+            plan(attribute("jpegPhoto", &["a", "b"]), wanted("jpegPhoto", &["b", "c"], Policy::Merge));
+        let union = ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(merged, [(ModificationKind::Replace, union)]);
+        assert_eq!(plan(attribute("jpegPhoto", &["a", "b"]), wanted("jpegPhoto", &["b"], Policy::Merge)), []);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::write::guard::GuardError;
 use crate::write::plan_output::PlanFormat;
 use crate::write::undo::command::{self, UndoArgs};
 
+mod maintained;
 mod session;
 
 use session::Session;

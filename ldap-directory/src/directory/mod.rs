@@ -19,7 +19,7 @@ mod undefined;
 
 pub use entry_ref::EntryRef;
 pub use known_names::{KnownNames, UnknownName};
-pub use preview::{PreviewDirectory, PreviewSearch};
+pub use preview::{MaintainedReferences, PreviewDirectory, PreviewSearch};
 pub use search_stream::{Found, SearchItem, SearchStream};
 pub use undefined::Undefined;
 

@@ -3,6 +3,8 @@
 //! A whole entry is copied into memory when it is first changed; unchanged entries are read from the directory below each time.
 //! So memory grows with the number of changed entries, not with the directory.
 
+mod references;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +18,9 @@ use crate::entry::Entry;
 use crate::protocol::result_code;
 use crate::schema::{Coverage, Schema, Usage, conformance};
 use crate::secret::Secret;
+
+pub use references::MaintainedReferences;
+use references::References;
 
 /// The user attributes of an entry.
 const WHOLE: &[&str] = &["*"];
@@ -33,6 +38,8 @@ pub struct PreviewDirectory {
     checks_schema: bool,
     /// The attributes of an entry that are copied.
     copied: Arc<[String]>,
+    /// The renames that the values of other entries follow; `None`: no value does.
+    references: Option<Arc<References>>,
 }
 
 /// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
@@ -47,7 +54,21 @@ impl PreviewDirectory {
             changed.set_rules(rules);
         }
         let copied = copied(&below);
-        Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false, copied }
+        Self {
+            below: Box::new(below),
+            changed,
+            known: Arc::default(),
+            checks_schema: false,
+            copied,
+            references: None,
+        }
+    }
+
+    /// Returns a preview in which DNs in the values of these attributes follow the renames of their entries, as on the server below.
+    #[must_use]
+    pub fn with_references(mut self, which: Option<MaintainedReferences>) -> Self {
+        self.references = which.map(|which| Arc::new(References::new(which)));
+        self
     }
 
     /// Returns a preview that refuses what the server below would refuse by its schema. It has no effect if the schema is not
@@ -101,12 +122,38 @@ impl PreviewDirectory {
     /// # Errors
     /// Fails if the DN is not valid, or if the directory below fails.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let is_known = self.known().contains(&self.key(dn)?);
-        if is_known {
-            self.changed.read(dn, attributes)
+        let key = self.key(dn)?;
+        let is_known = self.known().contains(&key);
+        let mut entry = if is_known {
+            self.changed.read(dn, attributes)?
         } else {
-            Box::pin(self.below.read(dn, attributes)).await
+            Box::pin(self.below.read(dn, attributes)).await?
+        };
+        if let (Some(references), Some(entry)) = (&self.references, &mut entry) {
+            references.follow(entry, &key, is_known, self.schema());
         }
+        Ok(entry)
+    }
+
+    /// Brings the values of a changed entry up to date, before it is changed again.
+    fn catch_up(&self, dn: &str) -> Result<(), DirectoryError> {
+        let Some(references) = &self.references else { return Ok(()) };
+        let key = self.key(dn)?;
+        let names: Vec<&str> = self.copied();
+        let Some(mut entry) = self.changed.read(dn, &names)? else { return Ok(()) };
+        let changed = references.follow(&mut entry, &key, true, self.schema());
+        let changes: Vec<Modification> = changed
+            .into_iter()
+            .map(|name| {
+                let values = entry.values(&name).to_vec();
+                Modification::new(ModificationKind::Replace, name, values)
+            })
+            .collect();
+        if !changes.is_empty() {
+            self.changed.apply(&Change::Modify { dn: dn.to_owned(), changes })?;
+        }
+        references.is_current(&key);
+        Ok(())
     }
 
     /// Begins a search. Changed entries come first.
@@ -146,7 +193,8 @@ impl PreviewDirectory {
         };
         let changed = changed.ok().map(Box::new);
         let schema = self.below.schema().clone();
-        let search = PreviewSearch { changed, below, known, schema, base_is_known };
+        let references = self.references.clone();
+        let search = PreviewSearch { changed, below, known, schema, base_is_known, references };
         Ok(SearchStream::Preview(Box::new(search)))
     }
 
@@ -168,7 +216,7 @@ impl PreviewDirectory {
         let dn = change.dn();
         self.take_in(dn).await?;
         match change {
-            Change::Modify { .. } => {}
+            Change::Modify { .. } => self.catch_up(dn)?,
             Change::Add(_) => self.take_in_parent(dn).await?,
             Change::Delete { .. } => self.take_in_below(dn, Scope::OneLevel, 1).await?,
             Change::Rename { .. } => {
@@ -177,10 +225,17 @@ impl PreviewDirectory {
                 self.take_in_parent(&destination).await?;
                 self.take_in(&destination).await?;
                 self.changed.apply(change)?;
+                if let Some(references) = &self.references {
+                    references.renamed(&self.key(dn)?, &self.key(&destination)?, &destination);
+                }
                 return self.know_below(&destination);
             }
         }
-        self.checked(change, controls)
+        self.checked(change, controls)?;
+        if let (Some(references), Change::Add(_)) = (&self.references, change) {
+            references.is_current(&self.key(dn)?);
+        }
+        Ok(())
     }
 
     /// Applies a change, unless the server would refuse the entry by its schema.
@@ -256,6 +311,10 @@ impl PreviewDirectory {
     async fn insert(&self, key: DnKey, entry: Option<Entry>) -> Result<(), DirectoryError> {
         if let Some(mut entry) = entry {
             Box::pin(self.below.complete_ranges(&mut entry)).await?;
+            if let Some(references) = &self.references {
+                references.follow(&mut entry, &key, false, self.schema());
+                references.is_current(&key);
+            }
             self.changed.insert(entry)?;
         }
         Arc::make_mut(&mut self.known()).insert(key);
@@ -349,6 +408,7 @@ pub struct PreviewSearch {
     schema: Arc<Schema>,
     /// Whether a change may have added the base: then it is not an error if the directory below lacks it.
     base_is_known: bool,
+    references: Option<Arc<References>>,
 }
 
 impl PreviewSearch {
@@ -359,7 +419,7 @@ impl PreviewSearch {
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         if let Some(changed) = &mut self.changed {
             match changed.advance() {
-                Some(item) => return Ok(Some(item)),
+                Some(item) => return Ok(Some(self.followed(item, true))),
                 None => self.changed = None,
             }
         }
@@ -371,13 +431,22 @@ impl PreviewSearch {
                     let is_known =
                         DnKey::parse(&entry.dn, &self.schema).is_ok_and(|key| self.known.contains(&key));
                     if !is_known {
-                        return Ok(Some(SearchItem::Entry(entry)));
+                        return Ok(Some(self.followed(SearchItem::Entry(entry), false)));
                     }
                 }
                 Ok(item) => return Ok(item),
             }
         }
         Ok(None)
+    }
+
+    fn followed(&self, item: SearchItem, is_changed: bool) -> SearchItem {
+        let SearchItem::Entry(mut entry) = item else { return item };
+        let Some(references) = &self.references else { return SearchItem::Entry(entry) };
+        if let Ok(key) = DnKey::parse(&entry.dn, &self.schema) {
+            references.follow(&mut entry, &key, is_changed, &self.schema);
+        }
+        SearchItem::Entry(entry)
     }
 
     /// Abandons the search.
@@ -390,91 +459,4 @@ impl PreviewSearch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-    use crate::directory::Access;
-    use crate::entry::Attribute;
-
-    const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
-        dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
-        dn: cn=one,ou=a,dc=x\nobjectClass: device\ncn: one\n\n\
-        dn: cn=two,ou=a,dc=x\nobjectClass: device\ncn: two\n";
-
-    async fn names(directory: &Directory, base: &str, scope: Scope) -> Vec<String> {
-        let mut search =
-            directory.search(SearchRequest::new(base, scope, EVERYTHING, &["1.1"])).await.unwrap();
-        let mut found = Vec::new();
-        while let Some(entry) = search.next_entry().await.unwrap() {
-            found.push(entry.dn);
-        }
-        found.sort();
-        found
-    }
-
-    fn device(dn: &str) -> Change {
-        let class = Attribute::new("objectClass", vec![b"device".to_vec()]);
-        Change::Add(Entry { dn: dn.into(), attributes: vec![class] })
-    }
-
-    #[tokio::test]
-    async fn what_would_be_is_seen_and_what_is_stays() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(TREE.as_bytes()).unwrap();
-        let below = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
-        let before = names(&below, "dc=x", Scope::Subtree).await;
-        let preview = Directory::preview(below.clone());
-        assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
-        // A refused change copies entries into memory, which are still found.
-        assert!(preview.apply(&device("cn=two,ou=a,dc=x")).await.is_err());
-        assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
-
-        let modify = |values: &[&[u8]]| Change::Modify {
-            dn: "cn=one,ou=a,dc=x".into(),
-            changes: vec![Modification::new(
-                ModificationKind::Add,
-                "description",
-                values.iter().map(|v| v.to_vec()).collect(),
-            )],
-        };
-        preview.apply(&modify(&[b"x"])).await.unwrap();
-        let one = preview.read("CN=one,ou=a,dc=x", &["description"]).await.unwrap().unwrap();
-        assert_eq!(one.first_text("description"), Some("x"));
-        assert_eq!(
-            preview.apply(&modify(&[b"x"])).await.unwrap_err().code(),
-            Some(20),
-            "a second change sees the first"
-        );
-
-        let code = |result: Result<(), DirectoryError>| result.unwrap_err().code().unwrap();
-        assert_eq!(code(preview.apply(&device("cn=two,ou=a,dc=x")).await), 68);
-        assert_eq!(code(preview.apply(&device("cn=x,ou=none,dc=x")).await), 32);
-        assert_eq!(code(preview.apply(&Change::Delete { dn: "ou=a,dc=x".into() }).await), 66);
-        for name in ["cn=one", "cn=two"] {
-            preview.apply(&Change::Delete { dn: format!("{name},ou=a,dc=x") }).await.unwrap();
-        }
-        assert_eq!(code(preview.apply(&Change::Delete { dn: "cn=one,ou=a,dc=x".into() }).await), 32);
-        assert_eq!(names(&preview, "ou=a,dc=x", Scope::OneLevel).await, [""; 0]);
-        preview.apply(&device("cn=three,ou=a,dc=x")).await.unwrap();
-        preview
-            .apply(&Change::Rename {
-                dn: "ou=a,dc=x".into(),
-                new_rdn: "ou=b".into(),
-                delete_old_rdn: true,
-                new_superior: None,
-            })
-            .await
-            .unwrap();
-        assert_eq!(
-            names(&preview, "dc=x", Scope::Subtree).await,
-            ["cn=three,ou=b,dc=x", "dc=x", "ou=b,dc=x"]
-        );
-        assert_eq!(names(&preview, "ou=b,dc=x", Scope::OneLevel).await, ["cn=three,ou=b,dc=x"]);
-        assert!(preview.read("ou=a,dc=x", &["1.1"]).await.unwrap().is_none());
-        assert!(
-            preview.search(SearchRequest::new("ou=a,dc=x", Scope::Subtree, EVERYTHING, &[])).await.is_err()
-        );
-        assert_eq!(names(&below, "dc=x", Scope::Subtree).await, before, "nothing was written");
-    }
-}
+mod tests;

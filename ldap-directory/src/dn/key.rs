@@ -183,11 +183,21 @@ impl Parents {
     }
 }
 
-/// The key as a DN of normalized parts, most specific first: for display, not to be sent to a server.
+/// The key as a DN of normalized parts, most specific first: for display, not to be sent to a server. Types have their names instead of
+/// OIDs, as far as the standard schema has them.
 impl fmt::Display for DnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<&str> = self.0.split_terminator(END).rev().collect();
-        f.write_str(&parts.join(","))
+        let text = parts.join(",");
+        let Ok(mut name) = Dn::parse(&text) else { return f.write_str(&text) };
+        for ava in name.rdns.iter_mut().flat_map(|rdn| &mut rdn.avas) {
+            if let Some(known) = Schema::standard().attribute_type(&ava.attribute)
+                && let Some(short) = known.names.first()
+            {
+                ava.attribute.clone_from(short);
+            }
+        }
+        write!(f, "{name}")
     }
 }
 
@@ -399,7 +409,7 @@ mod tests {
         assert!(!key("cn=a,dc=xy").is_within(&base));
         assert!(DnKey::root().is_ancestor_of(&base));
         assert_eq!(child.depth(), 2);
-        assert_eq!(child.to_string(), "2.5.4.3=a,0.9.2342.19200300.100.1.25=x");
+        assert_eq!(child.to_string(), "cn=a,dc=x");
     }
 
     #[test]

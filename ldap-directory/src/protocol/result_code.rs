@@ -15,6 +15,7 @@ mod active_directory;
 pub const SUCCESS: u32 = 0;
 #[allow(missing_docs, reason = "the names are RFC 4511's")]
 mod named {
+    pub const OPERATIONS_ERROR: u32 = 1;
     pub const PROTOCOL_ERROR: u32 = 2;
     pub const TIME_LIMIT_EXCEEDED: u32 = 3;
     pub const SIZE_LIMIT_EXCEEDED: u32 = 4;
@@ -63,7 +64,7 @@ const ROWS: &[Row] = &[
     row(
         1,
         "operationsError",
-        "Active Directory returns this for operations on an unauthenticated connection (bind with a DN and a password), and otherwise for attributes that it computes for one entry only: do not request those",
+        "the server could not do it with this entry, or at this time: its own log says why",
     ),
     row(
         2,

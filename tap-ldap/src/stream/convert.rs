@@ -269,18 +269,29 @@ impl<'a> Converter<'a> {
         // Checked once, and not for each column.
         let has_further = !self.further.is_empty();
         for (n, (column, found)) in self.columns.iter_mut().zip(&self.found).enumerate() {
-            out.extend_from_slice(&column.prefix);
-            match found {
+            let property = out.len();
+            out.extend_from_slice(match column.prefix.strip_prefix(b",") {
+                Some(first) if property == start => first,
+                _ => &column.prefix,
+            });
+            let is_told = match found {
                 Some(at) if has_further && self.further.iter().any(|(of, _)| *of == n) => {
                     let further = self.further.iter().filter(|(of, _)| *of == n).map(|(_, at)| *at);
                     let places = std::iter::once(*at).chain(further);
                     let values = together(entry, places, &column.name, self.schema);
-                    column.write(entry, values.into_iter(), self.schema, out);
+                    column.write(entry, values.into_iter(), self.schema, out)
                 }
                 Some(at) if entry.value_count(*at) > 0 => {
-                    column.write(entry, entry.values_at(*at), self.schema, out);
+                    column.write(entry, entry.values_at(*at), self.schema, out)
                 }
-                _ => out.extend_from_slice(b"null"),
+                _ => {
+                    out.extend_from_slice(b"null");
+                    true
+                }
+            };
+            // Null is "has no value", by which a target removes what it has. Not to know the value is no property at all.
+            if !is_told {
+                out.truncate(property);
             }
         }
         if self.marks_deletions {
@@ -372,8 +383,13 @@ impl<'a> Converter<'a> {
         let mut warnings = Vec::new();
         for column in &self.columns {
             if column.bad_values > 0 {
+                let instead = if column.array {
+                    "are null in their lists"
+                } else {
+                    "are not emitted, nor the property in their records"
+                };
                 warnings.push(format!(
-                    "{} value(s) of `{}` are null: a value {}",
+                    "{} value(s) of `{}` {instead}: a value {}",
                     column.bad_values,
                     column.name,
                     column.kind.flaw()

@@ -32,6 +32,10 @@ impl Ack {
 
     /// Marks a record as done: it was written, unchanged, or rejected.
     pub fn done(&mut self, number: u64) {
+        // It is done already.
+        if number < self.low {
+            return;
+        }
         self.done.insert(number);
         while self.done.remove(&self.low) {
             self.low += 1;

@@ -314,6 +314,9 @@ impl<W: Write> Load<'_, W> {
         for number in self.waiting.references.records.iter().filter_map(due).collect::<Vec<_>>() {
             self.give_up_waiting(number);
         }
+        if is_quiet && self.scheduler.is_empty() && self.waiting.references.is_empty() {
+            self.submit_rechecks();
+        }
         if is_quiet {
             let whole = self.waiting.references.by_missing.values().flatten().copied();
             let whole: BTreeSet<u64> =

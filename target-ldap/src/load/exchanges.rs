@@ -63,6 +63,7 @@ impl<W: Write> Load<'_, W> {
             let freed =
                 back.iter().flat_map(|m| m.values.iter().map(|v| value_hash(&m.description, v, schema)));
             self.waiting.freed = freed.collect();
+            work.context.gave_up = true;
             let earlier = work.gave_up.take().map(|(_, changes)| changes).unwrap_or_default();
             work.gave_up = Some((dn, earlier.into_iter().chain(back).collect()));
             self.waiting.exchange = Some(0);

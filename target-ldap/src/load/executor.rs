@@ -70,7 +70,9 @@ impl<W: Write> Load<'_, W> {
                 };
                 Some(task)
             } else {
-                self.supersede(&work);
+                if !work.is_recheck {
+                    self.supersede(&work);
+                }
                 None
             };
             self.start(work, rest);
@@ -128,8 +130,12 @@ impl<W: Write> Load<'_, W> {
 
     fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
         work.context.is_last_try = self.executor.is_last_try || work.is_last_try;
-        work.context.digest_cache =
-            self.input.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
+        // A rename may have changed what other entries name since they were read.
+        let is_outdated = work.is_recheck
+            || self.waiting.rechecks.has_renamed() && work.has_references(self.directory.schema());
+        let streams = self.input.streams.get(&*work.stream).filter(|_| !is_outdated);
+        work.context.digest_cache = streams.and_then(|s| s.prefetch.digest_cache.clone());
+        work.began = self.waiting.rechecks.now();
         let applier = self.applier.clone();
         // If the deferred values of a new entry are refused, the record is: its entry does not stay without them.
         let is_rejected_whole = work.is_deferred_part

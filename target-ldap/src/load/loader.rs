@@ -18,6 +18,7 @@ use super::executor::Executor;
 use super::input::InputState;
 use super::line_mapper::{InputEvent, LineMapper, read_lines};
 use super::progress::LoadProgress;
+use super::rechecks::Rechecks;
 use super::refusals::Rejects;
 use super::rejects::RejectFile;
 use super::scheduler::Scheduler;
@@ -81,7 +82,7 @@ impl<'a, W: Write> Load<'a, W> {
             scheduler: Scheduler::default(),
             executor: Executor::default(),
             spill_buffer: SpillBuffer::default(),
-            waiting: Waiting::default(),
+            waiting: Waiting::new(Rechecks::new(config, destination.ldif_rules().is_none())),
             activations: Activations::default(),
             committer: Committer::new(writer),
             counters: Counters::default(),
@@ -206,6 +207,7 @@ impl<'a, W: Write> Load<'a, W> {
             self.check_scopes().await;
             self.warn_of_missing_versions();
             self.warn_of_an_empty_input();
+            self.warn_of_unchecked();
         }
         self.release_state();
         self.check_totals(stopped.is_some());
@@ -231,6 +233,10 @@ impl<'a, W: Write> Load<'a, W> {
         }
         if nothing_left {
             self.place_displaced().await;
+            // Records compared again may wait for entries that they name.
+            if self.submit_rechecks() {
+                return true;
+            }
             let is_open = self.activations.has_announced();
             if is_open {
                 self.decide(true);

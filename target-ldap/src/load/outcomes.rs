@@ -16,9 +16,12 @@ use crate::write::{Attempt, WriteOutcome, several};
 impl<W: Write> Load<'_, W> {
     /// Handles the result of a task.
     pub(super) fn handle_finished(&mut self, (mut work, result): Finished) {
-        if let Some(spans) = self.counters.spans.as_mut().filter(|_| !work.is_deferred_part) {
+        if let Some(spans) =
+            self.counters.spans.as_mut().filter(|_| !work.is_deferred_part && !work.is_recheck)
+        {
             spans.record(&work.stream, result.is_ok());
         }
+        self.waiting.rechecks.tick();
         let is_renamed = work.context.is_renamed.swap(false, Ordering::Relaxed);
         if is_renamed && result.is_err() {
             self.note_rename(&mut work);
@@ -54,6 +57,10 @@ impl<W: Write> Load<'_, W> {
         }
         self.wake(&work, recorded, &was);
         self.wake_who_gave_up(work.number);
+        if matches!(recorded, RecordOutcome::Renamed | RecordOutcome::Moved) {
+            self.waiting.rechecks.renamed(&was, work.began);
+        }
+        self.keep_references(&work, recorded);
         self.count_outcome(&mut work, recorded);
         if work.by_version {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
@@ -61,7 +68,7 @@ impl<W: Write> Load<'_, W> {
         self.scheduler.ended(work.number);
         if deferred.is_empty() {
             self.executor.ended += 1;
-            self.committer.ack.done(work.number);
+            self.record_done(&work);
         } else {
             if !work.is_deferred_part {
                 self.executor.ended += 1;
@@ -156,7 +163,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.
     fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
-        if work.is_deferred_part
+        if (work.is_deferred_part || work.is_recheck)
             && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
         {
             return;
@@ -210,6 +217,13 @@ impl<W: Write> Load<'_, W> {
                 self.scheduler.wake_above(was);
             }
             _ => {}
+        }
+    }
+
+    /// Marks a record as done. One that was compared again is so already.
+    fn record_done(&mut self, work: &Work) {
+        if !work.is_recheck {
+            self.committer.ack.done(work.number);
         }
     }
 

@@ -78,6 +78,7 @@ impl<W: Write> Load<'_, W> {
         let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
         (work.left, work.was_renamed) = (None, true);
         self.executor.ended += 1;
+        self.waiting.rechecks.renamed(&was, work.began);
         self.applier.claims().renamed(&was, &work.key);
         self.scheduler.release_name(&was);
         self.scheduler.wake_above(&was);
@@ -92,6 +93,7 @@ impl<W: Write> Load<'_, W> {
         let now = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         if let (Some(from), Some(to)) = (&freed, &now) {
             self.applier.claims().renamed(from, to);
+            self.waiting.rechecks.renamed(from, work.began);
         }
         work.left = work.left.or(old);
         let key = work.key.clone();
@@ -118,20 +120,29 @@ impl<W: Write> Load<'_, W> {
         let mut back = std::mem::take(&mut self.waiting.set_aside);
         let waiting = self.scheduler.waiting().filter(|work| work.left.is_some() || work.gave_up.is_some());
         back.extend(waiting.map(|work| Work::clone(work)));
-        for work in back {
-            if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty()) {
-                match CHANGE_LABEL.scope(work.label(), self.applier.take_back(&dn, &changes)).await {
-                    Ok(taken) => {
-                        for Modification { description, .. } in taken {
-                            tracing::error!(
-                                "`{dn}` is without a value of `{description}` that it had: another entry has it now"
-                            );
-                        }
-                    }
-                    Err(error) => tracing::error!("`{dn}` is without values that it had: {error}"),
-                }
+        for mut work in back {
+            if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty())
+                && self.restore(&mut work)
+            {
+                self.restore_values(&work, &dn, &changes).await;
             }
             self.restore_name(&work).await;
+        }
+    }
+
+    /// Gives an entry the values back that it gave up. A value that another entry has now is replaced by that of the record, though it is
+    /// refused.
+    async fn restore_values(&self, work: &Work, dn: &str, changes: &[Modification]) {
+        let taken = match CHANGE_LABEL.scope(work.label(), self.applier.take_back(dn, changes)).await {
+            Ok(taken) => taken,
+            Err(error) => return tracing::error!(dn, "`{dn}` is without values that it had: {error}"),
+        };
+        let Task::Upsert { wanted, .. } = &work.task else { return };
+        let mut names: Vec<&str> = taken.iter().map(|m| m.description.as_str()).collect();
+        names.dedup();
+        if !names.is_empty() {
+            let written = Box::pin(self.applier.write_alone(dn, wanted, &names));
+            CHANGE_LABEL.scope(work.label(), written).await;
         }
     }
 

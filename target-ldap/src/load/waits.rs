@@ -11,6 +11,7 @@ use singer_common::operations::observe;
 use super::Load;
 use super::deferred_deletions::DeferredDeletions;
 use super::deferred_references::DeferredReferences;
+use super::rechecks::Rechecks;
 use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
@@ -28,6 +29,7 @@ const SAID: usize = 10;
 pub(super) struct Waiting {
     pub(super) references: DeferredReferences,
     pub(super) deletions: DeferredDeletions,
+    pub(super) rechecks: Rechecks,
     /// Rejected records whose entries gave up a DN or a value in vain: they get it back at the end of the run.
     pub(super) set_aside: Vec<Work>,
     /// The attributes that the server has refused for a taken value.
@@ -65,11 +67,13 @@ impl UniqueAttributes {
     }
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
+impl Waiting {
+    /// Returns one without records.
+    pub(super) fn new(rechecks: Rechecks) -> Self {
         Self {
             references: DeferredReferences::default(),
             deletions: DeferredDeletions::default(),
+            rechecks,
             set_aside: Vec::new(),
             unique_attributes: UniqueAttributes::default(),
             exchange: None,

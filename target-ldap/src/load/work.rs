@@ -49,6 +49,10 @@ pub(super) struct Work {
     pub(super) moves: u32,
     /// The DN that it gave up for another entry.
     pub(super) left: Option<String>,
+    /// When its try began ([`Rechecks`](super::rechecks::Rechecks)).
+    pub(super) began: u64,
+    /// Whether it compares the references of a record again.
+    pub(super) is_recheck: bool,
     /// Whether it writes the deferred values of a record.
     pub(super) is_deferred_part: bool,
     /// The outcome that was counted, while a part of it is deferred.
@@ -120,6 +124,8 @@ impl Work {
             context: AttemptContext::default(),
             moves: 0,
             left: None,
+            began: 0,
+            is_recheck: false,
             is_deferred_part: false,
             recorded: None,
             key_kind: KeyKind::Key,

@@ -49,6 +49,10 @@ impl Attributes<'_> {
                 let normal = |v: &Vec<u8>| rule.normalize(v, self.schema).into_owned();
                 let mut seen: HashSet<Vec<u8>> = there.values.iter().map(normal).collect();
                 there.values.extend(wanted.values.into_iter().filter(|v| seen.insert(normal(v))));
+                // A part of the values is not known.
+                if there.policy == Policy::Force && wanted.policy == Policy::Merge {
+                    there.policy = Policy::Merge;
+                }
             }
             None => self.push(wanted),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ldap_directory::dn::SuffixRewrite;
 use ldap_directory::entry::base_type;
@@ -41,6 +42,8 @@ pub(super) struct Target {
     pub(super) compare: Compare,
     /// The zone of times that do not name one.
     pub(super) zone: Zone,
+    /// Whether a list with a null was met, of which one warning is logged.
+    pub(super) has_met_null: AtomicBool,
 }
 
 /// Returns the values that `on_delete` sets. Object classes are added, so that attributes of other classes stay.
@@ -144,15 +147,42 @@ impl Target {
             let mut seen = HashSet::new();
             values.retain(|octets| seen.insert(rule.normalize(octets, schema).into_owned()));
         }
-        Ok(self.giving(values))
+        let mut wanted = self.giving(values);
+        if has_unknown(value) {
+            self.keep_unknown(&mut wanted, &column.property, schema);
+        }
+        Ok(wanted)
     }
+
+    /// Lets the entry keep values of an attribute of which not all values are known.
+    fn keep_unknown(&self, wanted: &mut Wanted, property: &str, schema: &Schema) {
+        // The one value is known, if there is one.
+        let is_whole = !wanted.values.is_empty() && schema.is_single_valued(&self.description);
+        if is_whole || wanted.policy != Policy::Force {
+            return;
+        }
+        wanted.policy = Policy::Merge;
+        if !self.has_met_null.swap(true, Ordering::Relaxed) {
+            let attribute = &self.description;
+            tracing::warn!(
+                property,
+                "`{property}` has a list with a null, which is a value that its source could not read: in such records values of `{attribute}` are added, and none is removed"
+            );
+        }
+    }
+}
+
+/// Whether a list has a null: tap-ldap writes it in place of a value that is not valid in its syntax.
+pub(super) fn has_unknown(value: &Value) -> bool {
+    value.as_array().is_some_and(|elements| elements.iter().any(Value::is_null))
 }
 
 pub(super) fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell_for_transfer(name);
     let kind = ValueKind::of(schema, &description);
     let compare = Compare::usual(&description);
-    Target { description, kind, policy: Policy::default(), compare, zone: Zone::Utc }
+    let has_met_null = AtomicBool::new(false);
+    Target { description, kind, policy: Policy::default(), compare, zone: Zone::Utc, has_met_null }
 }
 
 /// Converts the assertion values of a filter to the syntaxes of their attributes: a UUID to Active Directory's octets, `true`
@@ -276,6 +306,7 @@ pub(super) fn pass_through(
                 policy: Policy::default(),
                 compare: Compare::usual(property),
                 zone: Zone::Utc,
+                has_met_null: AtomicBool::new(false),
             },
             // If the rule has templates, other properties may be their input.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,

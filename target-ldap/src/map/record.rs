@@ -8,7 +8,7 @@ use serde_json::Value;
 use singer_common::singer::record::Record;
 
 use super::attributes::Attributes;
-use super::column::{Column, asserted, display_texts, is_password, rewritten};
+use super::column::{Column, asserted, display_texts, has_unknown, is_password, rewritten};
 use super::mapping::Mapping;
 use super::naming::Naming;
 use super::task::{DeleteAction, Task};
@@ -164,7 +164,9 @@ impl Mapping {
     /// Returns a property's values as text for templates; `None` if the record lacks the property.
     fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
         let encoding = self.encoded.get(property).copied().unwrap_or_default();
-        record.get(property).map(|value| display_texts(value, encoding))
+        let texts = record.get(property).map(|value| display_texts(value, encoding))?;
+        let is_unknown = texts.is_empty() && record.get(property).is_some_and(has_unknown);
+        (!is_unknown).then_some(texts)
     }
 
     fn name(

@@ -15,6 +15,11 @@ use crate::rules::keys::check_parts;
 
 /// ADS_UF_ACCOUNTDISABLE ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLE: i64 = 0x2;
+/// ADS_UF_PASSWD_NOTREQD: the account may have an empty password, whatever the domain's policy. Active Directory sets it in an account
+/// that is added without `userAccountControl` (546).
+const PASSWORD_NOT_REQUIRED: i64 = 0x20;
+/// ADS_UF_SMARTCARD_REQUIRED: the password is random, and used by nobody.
+const SMARTCARD_REQUIRED: i64 = 0x4_0000;
 /// ADS_UF_NORMAL_ACCOUNT: a person's account, not a machine's or a trust's.
 const NORMAL_ACCOUNT: i64 = 0x200;
 /// The time that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
@@ -152,7 +157,7 @@ impl AccountLock {
     /// Returns the attribute for a new entry.
     pub fn for_new(self, enabled: bool) -> Option<Attribute> {
         let value = match self {
-            AccountLock::UserAccountControl => with_disabled(NORMAL_ACCOUNT, !enabled).to_string(),
+            AccountLock::UserAccountControl => with_state(NORMAL_ACCOUNT, enabled).to_string(),
             _ if enabled => return None,
             _ => self.locked().to_owned(),
         };
@@ -177,6 +182,17 @@ impl AccountLock {
         })
     }
 
+    /// Whether an account never had a password, as far as can be seen. Active Directory lets nobody read passwords, but the time of the
+    /// last one ([MS-ADA3] 2.175): 0 also means that it must be changed, which is why an account counts only if it needs none.
+    pub fn lacks_password(self, current: &Entry) -> bool {
+        if self != AccountLock::UserAccountControl {
+            return false;
+        }
+        let control = current.first_text(self.attribute()).and_then(|text| text.trim().parse::<i64>().ok());
+        let never_set = current.first_text(PWD_LAST_SET).is_none_or(|time| time.trim() == "0");
+        never_set && control.is_none_or(|c| c & PASSWORD_NOT_REQUIRED != 0 && c & SMARTCARD_REQUIRED == 0)
+    }
+
     /// Returns the changes to an existing entry; `None` if the attribute cannot be read.
     pub fn changes(self, enabled: bool, current: &Entry) -> Option<Vec<Modification>> {
         let name = self.attribute();
@@ -185,7 +201,7 @@ impl AccountLock {
         if self == AccountLock::UserAccountControl {
             let old = there?;
             let number: i64 = old.trim().parse().ok()?;
-            let new = with_disabled(number, !enabled);
+            let new = with_state(number, enabled);
             // Not a replace: if another client sets another bit meanwhile, the old value no longer exists (noSuchAttribute),
             // and the entry is read again.
             return Some(if new == number {
@@ -211,9 +227,14 @@ pub fn is_locked_for_ever(time: &str) -> bool {
     time.starts_with("00000101") && time.ends_with(['Z', 'z'])
 }
 
-/// Returns `userAccountControl` with the bit set or cleared, and all other bits unchanged.
-fn with_disabled(control: i64, disabled: bool) -> i64 {
-    if disabled { control | ACCOUNT_DISABLE } else { control & !ACCOUNT_DISABLE }
+/// Returns `userAccountControl` of an account that is enabled or disabled. An account that becomes enabled needs a password from then on;
+/// all other bits are unchanged.
+fn with_state(control: i64, enabled: bool) -> i64 {
+    match (enabled, control & ACCOUNT_DISABLE != 0) {
+        (true, true) => control & !(ACCOUNT_DISABLE | PASSWORD_NOT_REQUIRED),
+        (false, false) => control | ACCOUNT_DISABLE,
+        _ => control,
+    }
 }
 
 /// Returns the value of `pwdLastSet`: 0 if the password must be changed at the next logon, else -1, the current time ([MS-ADTS]
@@ -308,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn an_account_of_active_directory_without_a_password() {
+        let lock = AccountLock::UserAccountControl;
+        let with = |control: &str, set: &str| {
+            let mut entry = entry("userAccountControl", control);
+            entry.attributes.push(Attribute::new(PWD_LAST_SET, vec![set.into()]));
+            lock.lacks_password(&entry)
+        };
+        assert!(with("546", "0") && lock.lacks_password(&Entry::default()));
+        assert!(!with("546", "134404145873874890") && !with("514", "0"), "it had one");
+        assert!(!with(&(546 | SMARTCARD_REQUIRED).to_string(), "0"));
+        assert!(!AccountLock::NsAccountLock.lacks_password(&Entry::default()));
+        assert_eq!(with_state(546, true), 512);
+        assert_eq!(with_state(544, true), 544, "it is not this rule that enabled it");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_not_guessed() {
         assert_eq!(AccountLock::UserAccountControl.changes(true, &Entry::default()), None);
         assert_eq!(AccountLock::UserAccountControl.changes(true, &entry("userAccountControl", "x")), None);
@@ -319,9 +356,13 @@ mod tests {
         #[test]
         fn one_bit_changes_and_no_other(control in any::<i32>(), disabled in any::<bool>()) {
             let control = i64::from(control);
-            let new = with_disabled(control, disabled);
-            prop_assert_eq!(new & !ACCOUNT_DISABLE, control & !ACCOUNT_DISABLE);
+            let new = with_state(control, !disabled);
+            let others = !(ACCOUNT_DISABLE | PASSWORD_NOT_REQUIRED);
+            prop_assert_eq!(new & others, control & others);
             prop_assert_eq!(new & ACCOUNT_DISABLE != 0, disabled);
+            let becomes_enabled = !disabled && new != control;
+            let kept = if becomes_enabled { 0 } else { control & PASSWORD_NOT_REQUIRED };
+            prop_assert_eq!(new & PASSWORD_NOT_REQUIRED, kept);
             let there = entry("userAccountControl", &control.to_string());
             let changes = AccountLock::UserAccountControl.changes(!disabled, &there).unwrap();
             if new == control {

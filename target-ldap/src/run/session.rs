@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ldap_directory::{Access, Directory};
+use ldap_directory::{Access, Directory, PreviewDirectory};
 use singer_common::operations::color;
 use singer_common::operations::error::{Class, full_text};
 use singer_common::operations::facts::Facts;
@@ -19,6 +19,7 @@ use singer_common::plugin::directory_settings;
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
+use super::maintained::maintained_references;
 use super::{Args, REJECTED, read_files};
 use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
@@ -282,7 +283,9 @@ impl Rehearsal<'_> {
         }
         let tally = Arc::new(Tally::default());
         // A record that the schema forbids is refused here as it is in the plan.
-        let directory = self.directory.clone().checked_preview();
+        let references = maintained_references(self.directory).await?;
+        let preview = PreviewDirectory::new(self.directory.clone()).with_schema_check();
+        let directory = Directory::Preview(preview.with_references(references));
         let destination = Destination::new(directory).with_plan(plan.clone()).with_tally(tally.clone());
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());

@@ -10,7 +10,7 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Ve
 use super::Applier;
 use crate::map::wanted::WantedEntry;
 use crate::plan::assertion::unchanged;
-use crate::plan::is_equivalent_on_ad;
+use crate::plan::{StepOnAd, step_on_ad};
 use crate::rules::accounts::{AccountLock, PWD_LAST_SET, pwd_last_set};
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 
@@ -31,11 +31,11 @@ impl ModifyPlan {
     }
 }
 
-fn refused(dn: &str, text: &str) -> DirectoryError {
+fn refused(dn: &str, code: u32, text: &str) -> DirectoryError {
     DirectoryError::Operation {
         operation: "modify",
         dn: dn.to_owned(),
-        code: result_code::INSUFFICIENT_ACCESS_RIGHTS,
+        code,
         matched: String::new(),
         text: text.to_owned(),
     }
@@ -50,7 +50,11 @@ impl Applier {
     pub(super) fn account_attributes(&self, wanted: &WantedEntry) -> Vec<&'static str> {
         let mut names = Vec::new();
         if wanted.account.enabled.is_some() {
-            names.extend(self.lock().map(AccountLock::attribute));
+            let lock = self.lock();
+            names.extend(lock.map(AccountLock::attribute));
+            if lock == Some(AccountLock::UserAccountControl) {
+                names.push(PWD_LAST_SET);
+            }
         }
         match wanted.account.password.as_ref().map(|p| (p.mode, p.when)) {
             Some((PasswordMode::Exop, PasswordPolicy::CreateOnly)) => {
@@ -73,6 +77,9 @@ impl Applier {
             entry.attributes.push(Attribute::new(password.mode.attribute(), values));
         }
         entry.attributes.extend(account.enabled.and_then(|enabled| self.lock()?.for_new(enabled)));
+        if account.enabled == Some(true) && account.password.is_none() {
+            self.warn_of_no_password(&wanted.dn, &Entry::default());
+        }
         if let Some(must_change) = account.must_change {
             entry.attributes.push(Attribute::new(PWD_LAST_SET, vec![pwd_last_set(must_change).into()]));
         }
@@ -111,7 +118,7 @@ impl Applier {
     ) -> Result<ModifyPlan, DirectoryError> {
         let mut changes = wanted.changes(current, self.directory.schema());
         if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
-            changes.retain(|step| !is_equivalent_on_ad(step, current, self.directory.schema()));
+            changes = self.on_active_directory(&wanted.dn, changes, current)?;
         }
         let mut exop = None;
         let mut last = Vec::new();
@@ -143,11 +150,50 @@ impl Applier {
                     "accounts.enabled: `{}` cannot be read, and its other bits are not to be lost",
                     lock.attribute()
                 );
-                refused(&wanted.dn, &text)
+                refused(&wanted.dn, result_code::INSUFFICIENT_ACCESS_RIGHTS, &text)
             })?;
+            if enabled && !is_set && !steps.is_empty() {
+                self.warn_of_no_password(&wanted.dn, current);
+            }
             changes.extend(steps);
         }
         Ok(ModifyPlan { changes, exop, last })
+    }
+
+    /// Warns that an account is enabled that never had a password, as far as Active Directory lets that be seen: a domain controller
+    /// of Microsoft refuses it, Samba does not.
+    fn warn_of_no_password(&self, dn: &str, current: &Entry) {
+        if self.lock().is_some_and(|lock| lock.lacks_password(current)) {
+            tracing::warn!(
+                dn,
+                "`{dn}` is enabled by accounts.enabled, and has no password: nobody can log on with it until it gets one (the rule's `password`)"
+            );
+        }
+    }
+
+    /// Returns modifications as Active Directory accepts them.
+    fn on_active_directory(
+        &self,
+        dn: &str,
+        changes: Vec<Modification>,
+        current: &Entry,
+    ) -> Result<Vec<Modification>, DirectoryError> {
+        let mut accepted = Vec::with_capacity(changes.len());
+        for step in changes {
+            match step_on_ad(&step, current, self.directory.schema()) {
+                StepOnAd::Same => accepted.push(step),
+                StepOnAd::Nothing => {}
+                StepOnAd::Other(other) => accepted.push(other),
+                StepOnAd::Refused => {
+                    let text = format!(
+                        "`{}` is null, and Active Directory deletes no value of it: leave the property out of such records, or give it a value",
+                        step.description
+                    );
+                    return Err(refused(dn, result_code::UNWILLING_TO_PERFORM, &text));
+                }
+            }
+        }
+        Ok(accepted)
     }
 
     /// Makes the modifications.
@@ -186,6 +232,7 @@ impl Applier {
                 Some(has) => Ok(!has),
                 None => Err(refused(
                     dn,
+                    result_code::INSUFFICIENT_ACCESS_RIGHTS,
                     "password.policy keep: whether the entry has a password cannot be seen; the bound user needs the right to search by userPassword, or the policy is to be create_only",
                 )),
             },

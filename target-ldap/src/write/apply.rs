@@ -1,8 +1,8 @@
 //! Applies one task: a record's entry is written, deleted, or only looked for.
 
-use ldap_directory::DirectoryError;
 use ldap_directory::change::Change;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::{DirectoryError, Vendor};
 
 use super::applier::Applier;
 use super::claims::{Claimant, DeleteDenied};
@@ -11,6 +11,7 @@ use super::outcome::{Attempt, AttemptContext, WriteOutcome};
 use super::upsert::Upsert;
 use crate::map::wanted::WantedEntry;
 use crate::map::{DeleteAction, Task, WritePolicy};
+use crate::plan::is_same_on_ad;
 
 impl Applier {
     /// Applies one task. `claimant`: its record, or `None` for a deletion by ACTIVATE_VERSION. `key`: the key of its entry, if the
@@ -167,8 +168,14 @@ impl Applier {
         context: &AttemptContext,
     ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
+        if let Some(reason) = changed_silently(&wanted.dn, self.directory.root_dse().vendor) {
+            return Ok(WriteOutcome::Refused(reason).into());
+        }
         let known = context.digest_cache.as_ref().filter(|_| wanted.account.is_for_new_entries_only());
         let changes = known.and_then(|cache| cache.changes(wanted, key, filter, schema));
+        let vendor = self.directory.root_dse().vendor;
+        let changes =
+            changes.filter(|all| vendor != Vendor::ActiveDirectory || all.iter().all(is_same_on_ad));
         // If a filter has to find the entry, the claim is checked once the entry is known.
         if (filter.is_none() || changes.is_some())
             && let Some(Err(reason)) =
@@ -227,6 +234,22 @@ impl Applier {
     fn is_below_a_new_one(&self, key: &DnKey) -> bool {
         key.parent().is_some_and(|parent| self.added.contains(&parent)) && !self.added.contains(key)
     }
+}
+
+/// Returns why an entry would not get the DN that its record asks for, though the server accepts it. 389 Directory Server stores a
+/// NUL in a naming value as the text `00` (`uid=x\\00y` becomes `uid=x00y`): the next run would not find the entry.
+fn changed_silently(dn: &str, vendor: Vendor) -> Option<String> {
+    let may_have_nul = || dn.contains('\0') || dn.contains("\\00") || dn.contains('#');
+    if vendor != Vendor::Ds389 || !may_have_nul() {
+        return None;
+    }
+    let name = Dn::parse(dn).ok()?;
+    let ava = name.rdns.iter().flat_map(|rdn| &rdn.avas).find(|ava| ava.value.contains(&0))?;
+    Some(format!(
+        "`{dn}`: the value of `{}` has a NUL, which {} would store as other characters, without an error",
+        ava.attribute,
+        vendor.name()
+    ))
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl Applier {
                 continue;
             }
             if must.iter().any(|m| schema.same_description(m, name)) {
-                let stand_in = format!("tmp{:012x}", hash(&dn) & 0xffff_ffff_ffff).into_bytes();
+                let stand_in = stand_in(dn);
                 changes.push(Modification::new(ModificationKind::Replace, name, vec![stand_in]));
                 back.push(Modification::new(ModificationKind::Replace, name, there.to_vec()));
             } else {
@@ -124,6 +124,59 @@ impl Applier {
             }
         }
         Ok(taken)
+    }
+
+    /// Gives the entry of a refused record, for each of these attributes, the values that its record has for it, and nothing else of the
+    /// record: its former values are another entry's now, and without this it would be without a value for ever, or have a temporary
+    /// one as its login name. What was done, and what could not be, is logged.
+    pub(crate) async fn write_alone(&self, dn: &str, wanted: &WantedEntry, attributes: &[&str]) {
+        let schema = self.directory.schema();
+        for &name in attributes {
+            let is_it = |a: &&Wanted| schema.same_description(&a.description, name) && !a.values.is_empty();
+            let values = wanted.attributes.iter().find(is_it).map(|a| a.values.clone());
+            let written = match values {
+                None => Err("its record has no value for it".to_owned()),
+                Some(values) => {
+                    let changes = vec![Modification::new(ModificationKind::Replace, name, values)];
+                    let change = Change::Modify { dn: dn.to_owned(), changes };
+                    self.directory.apply(&change).await.map_err(|e| e.to_string())
+                }
+            };
+            let Err(reason) = written else {
+                tracing::warn!(
+                    dn,
+                    attribute = name,
+                    "`{dn}` has got `{name}` from its record, and nothing else of it: the record is refused, and another entry has the value of `{name}` that this one gave up"
+                );
+                continue;
+            };
+            let now = self.directory.read(dn, &[name]).await.ok().flatten();
+            let now = now.and_then(|entry| schema.values_of(&entry, name).first().cloned());
+            let has = match now.filter(|value| is_stand_in(value)) {
+                Some(value) => format!("has the temporary value `{}`", String::from_utf8_lossy(&value)),
+                None => "is without the value that it had".to_owned(),
+            };
+            tracing::error!(
+                dn,
+                attribute = name,
+                "`{dn}` {has} in `{name}`: another entry has its value now, and its own new one cannot be written ({reason}). Correct its record and run again, or write `{name}` by hand"
+            );
+        }
+    }
+
+    /// Ends what an earlier run left: an entry with a temporary value, whose record is refused, gets the value of its record.
+    pub(super) async fn mend_stand_ins(&self, dn: &str, wanted: &WantedEntry, current: &Entry) {
+        let schema = self.directory.schema();
+        let is_left = |a: &&Wanted| {
+            let there = schema.values_of(current, &a.description);
+            is_exchangeable(a, schema)
+                && matches!(there, [only] if is_stand_in(only) && !a.values.contains(only))
+        };
+        let left: Vec<&str> =
+            wanted.attributes.iter().filter(is_left).map(|a| a.description.as_str()).collect();
+        if !left.is_empty() {
+            self.write_alone(dn, wanted, &left).await;
+        }
     }
 
     /// Returns the attributes that an entry must have.
@@ -172,6 +225,17 @@ impl Applier {
         }
         Ok(is_had)
     }
+}
+
+/// Returns the temporary value of an entry that must have one.
+fn stand_in(dn: &str) -> Vec<u8> {
+    format!("tmp{:012x}", hash(&dn) & 0xffff_ffff_ffff).into_bytes()
+}
+
+/// Whether a value has the form of [`stand_in`]: an entry may have another DN since.
+fn is_stand_in(value: &[u8]) -> bool {
+    let digits = value.strip_prefix(b"tmp").unwrap_or_default();
+    digits.len() == 12 && digits.iter().all(|d| d.is_ascii_digit() || (b'a'..=b'f').contains(d))
 }
 
 /// Returns the attributes whose values the entry may exchange: those that the server has named, or all.

@@ -45,6 +45,13 @@ pub fn is_records_fault(error: &DirectoryError) -> bool {
         let locked = ["operation restricted", "shadow context", "read-only", "readonly", "read only"];
         return !locked.iter().any(|words| text.contains(words));
     }
+    if code == result_code::OPERATIONS_ERROR {
+        // 389 DS returns it for what a plugin or the database makes of one entry. Active Directory returns it for every operation on a
+        // connection that nobody is bound on.
+        let text = text.to_ascii_lowercase();
+        let unbound = ["bind must be completed", "authenticat", "000004dc"];
+        return !unbound.iter().any(|words| text.contains(words));
+    }
     result_code::concerns_entry(code)
 }
 
@@ -109,15 +116,19 @@ mod tests {
 
     #[test]
     fn only_what_is_the_records_own_is_left_out() {
-        for code in [16, 17, 19, 20, 21, 32, 34, 50, 53, 64, 65, 66, 67, 68, 69, 71] {
+        for code in [1, 16, 17, 19, 20, 21, 32, 34, 50, 53, 64, 65, 66, 67, 68, 69, 71] {
             assert!(is_records_fault(&error(code, "")), "{code}");
         }
-        for code in [1, 2, 3, 8, 10, 11, 12, 13, 49, 51, 52, 54, 80, 118, 123, 4711] {
+        for code in [2, 3, 8, 10, 11, 12, 13, 49, 51, 52, 54, 80, 118, 123, 4711] {
             assert!(!is_records_fault(&error(code, "")), "{code}");
         }
         // slapd with `readonly on`, a replica of slapd, 389 DS with nsslapd-readonly.
         for text in ["operation restricted", "shadow context; no update referral", "Server is read-only"] {
             assert!(!is_records_fault(&error(53, text)), "{text}");
+        }
+        let unbound = "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed";
+        for text in [unbound, "00002020: Operation unavailable without authentication"] {
+            assert!(!is_records_fault(&error(1, text)), "{text}");
         }
         let lost = DirectoryError::Lost {
             operation: "add",

@@ -114,6 +114,8 @@ pub struct AttemptContext {
     pub found: Option<String>,
     /// Whether the entry must give up its DN to another entry, which gives up the one that this entry wants.
     pub steps_aside: bool,
+    /// Whether the entry gave up values in this run: it gets them, or others, at its end at the latest.
+    pub gave_up: bool,
     /// What the entry does with values that others wait for, instead of what its record asks for.
     pub exchange: Option<Exchange>,
     /// Whether no further entry will be added that it could wait for.

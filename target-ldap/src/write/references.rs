@@ -20,6 +20,7 @@ use crate::map::Task;
 use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
+use crate::rules::rule::EmptyGroup;
 
 /// A value that waits for the entry that it references.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,9 +158,14 @@ impl Applier {
         (!self.directory.root_dse().is_outside(&key, schema)).then_some(key)
     }
 
-    /// Returns a DN as the task's values spell it, else in its normal form.
+    /// Returns a DN as the task's values or its rule spell it, else in its normal form.
     pub(crate) fn spelled(&self, task: &Task, key: &DnKey) -> String {
-        let Task::Upsert { wanted, .. } = task else { return key.to_string() };
+        let Task::Upsert { wanted, write_policy, .. } = task else { return key.to_string() };
+        if let EmptyGroup::Placeholder(dn) = &write_policy.empty_group
+            && self.named(dn.as_bytes()).as_ref() == Some(key)
+        {
+            return dn.clone();
+        }
         let mut values = wanted.attributes.iter().flat_map(|attribute| &attribute.values);
         let found = values.find(|value| self.named(value).as_ref() == Some(key));
         found.map_or_else(|| key.to_string(), |value| String::from_utf8_lossy(value).into_owned())

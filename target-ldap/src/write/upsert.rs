@@ -17,7 +17,7 @@ use ldap_directory::{DirectoryError, Vendor, WriteControl};
 use super::applier::{ATTEMPTS, Applier};
 use super::claims::{Claimant, DeleteDenied};
 use super::groups::{EmptyGroupAction, empty_groups};
-use super::ldap_result::LdapResult;
+use super::ldap_result::{LdapResult, is_records_fault, is_taken_value};
 use super::locate::Located;
 use super::outcome::{Attempt, AttemptContext, WriteOutcome};
 use super::references::DeferredReference;
@@ -329,10 +329,13 @@ impl<'a> Upsert<'a> {
             Err(e) => {
                 let vendor = applier.directory.root_dse().vendor;
                 if e.code().is_some_and(|code| is_overtaken(code, vendor)) && self.may_retry() {
-                    Ok(TryEnd::Retry)
-                } else {
-                    Err(e)
+                    return Ok(TryEnd::Retry);
                 }
+                let is_final = !is_taken_value(&e) || self.context.is_last_try;
+                if is_final && is_records_fault(&e) && !self.context.gave_up {
+                    Box::pin(applier.mend_stand_ins(dn, wanted, current)).await;
+                }
+                Err(e)
             }
         }
     }

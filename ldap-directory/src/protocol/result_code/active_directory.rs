@@ -46,6 +46,10 @@ const ANSWERS: &[(u32, &str)] = &[
         0x52d,
         "the password does not meet the domain's rules: longer, more kinds of characters, or not one used before",
     ),
+    (
+        0x2020,
+        "either nobody is bound on this connection (bind with a DN and a password), or an attribute is requested that is computed for one entry only: do not request it",
+    ),
     (0x2028, "the domain controller wants a signed or encrypted connection: use ldaps:// or StartTLS"),
     (0x21c7, "another account has this servicePrincipalName: it must be unique in the forest"),
     (0x21c8, "another account has this userPrincipalName: it must be unique in the forest"),
@@ -115,6 +119,7 @@ mod tests {
                 "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563",
                 "nobody is bound",
             ),
+            (1, "00002020: Operation unavailable without authentication", "nobody is bound"),
             (68, "00000524: UpdErr: DSID-031A11E2, problem 6005 (ENTRY_EXISTS), data 0", "sAMAccountName"),
             (
                 8,

@@ -28,41 +28,50 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Writes all values, or null if there are none.
+    /// Writes all values, or null if there are none. A value that its syntax forbids is null. Returns whether the property says what the
+    /// entry has: a list with a null does, because no entry has such a value, but a null in place of the only value would say that the
+    /// entry has none.
     pub(super) fn write<'v>(
         &mut self,
         entry: &impl EntryView,
         all: impl Iterator<Item = &'v [u8]> + Clone,
         schema: &Schema,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let mut values = all.clone();
         if self.array {
             let mut separator = b'[';
             for value in values {
                 out.push(separator);
                 separator = b',';
-                self.value(value, entry, out);
+                let _ = self.value(value, entry, out);
             }
             if separator == b'[' {
-                return out.extend_from_slice(b"null");
+                out.extend_from_slice(b"null");
+            } else {
+                out.push(b']');
             }
-            out.push(b']');
-            return;
+            return true;
         }
-        let Some(first) = values.next() else { return out.extend_from_slice(b"null") };
+        let Some(first) = values.next() else {
+            out.extend_from_slice(b"null");
+            return true;
+        };
         if values.next().is_none() {
             return self.value(first, entry, out);
         }
         self.surplus_entries += 1;
         let value = naming_value(all, &self.name, entry.dn(), schema);
-        self.value(value.unwrap_or(first), entry, out);
+        self.value(value.unwrap_or(first), entry, out)
     }
 
-    fn value(&mut self, value: &[u8], entry: &impl EntryView, out: &mut Vec<u8>) {
-        if self.kind.write_json(value, out).is_err() {
+    /// Writes one value. Returns whether its syntax allows it.
+    fn value(&mut self, value: &[u8], entry: &impl EntryView, out: &mut Vec<u8>) -> bool {
+        let is_valid = self.kind.write_json(value, out).is_ok();
+        if !is_valid {
             self.bad_value(entry.dn(), out);
         }
+        is_valid
     }
 
     #[cold]
@@ -71,7 +80,8 @@ impl Column {
         self.has_bad_key |= self.is_key;
         self.bad_values += 1;
         if self.bad_values <= NAMED_BAD_VALUES {
-            tracing::warn!("`{dn}`: a value of `{}` {} and is null", self.name, self.kind.flaw());
+            let instead = if self.array { "is null in the list" } else { "is not emitted" };
+            tracing::warn!("`{dn}`: a value of `{}` {} and {instead}", self.name, self.kind.flaw());
         }
     }
 }

@@ -96,12 +96,15 @@ impl<'a> ObjectWriter<'a> {
                 continue;
             }
             out.extend_from_slice(&column.prefix);
+            // An object is what was found, not what is to be made: an invalid value stays null, and is counted.
             match at.as_slice() {
                 [] => out.extend_from_slice(b"null"),
-                [at] => column.write(entry, entry.values_at(*at), self.schema, out),
+                [at] => {
+                    let _ = column.write(entry, entry.values_at(*at), self.schema, out);
+                }
                 _ => {
                     let values = together(entry, at.iter().copied(), &column.name, self.schema);
-                    column.write(entry, values.into_iter(), self.schema, out);
+                    let _ = column.write(entry, values.into_iter(), self.schema, out);
                 }
             }
         }

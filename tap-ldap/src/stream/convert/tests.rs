@@ -52,6 +52,28 @@ fn a_record_has_every_selected_property_in_its_type() {
     assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
+/// Null would say that the entry has no value, by which a mirror loses its own.
+#[test]
+fn a_single_value_that_cannot_be_read_is_no_property() {
+    let entry = Entry {
+        dn: "cn=B,dc=x".into(),
+        attributes: vec![attribute("cn", &[b"\xff"]), attribute("sn", &[b"\xff"])],
+    };
+    let (message, warnings) = convert(&entry);
+    assert_eq!(message["record"], json!({"dn": "cn=B,dc=x", "sn": [null], "cn;lang-de": null}));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    // Without `dn`, the first property may be the one.
+    let mut stream = stream();
+    stream.key_properties.clear();
+    let metadata = json!({"breadcrumb": ["properties", "dn"], "metadata": {"inclusion": "available", "selected": false}});
+    stream.metadata.push(serde_json::from_value(metadata).unwrap());
+    let mut converter = Converter::new(&stream, Schema::standard());
+    let mut out = Vec::new();
+    converter.write(&entry, None, "t", &mut out).unwrap();
+    let message: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(message["record"], json!({"sn": [null], "cn;lang-de": null}));
+}
+
 #[test]
 fn an_attribute_in_several_places_of_an_entry_has_all_its_values() {
     let several = Entry {

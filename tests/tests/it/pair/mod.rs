@@ -1,3 +1,4 @@
 //! `tap-ldap | target-ldap`.
 
 mod mirror;
+mod unreadable_values;

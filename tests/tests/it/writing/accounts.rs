@@ -225,3 +225,26 @@ fn where_accounts_have_no_lock_it_is_2() {
     both["mapping_rules"]["users"]["defaults"] = json!({"userAccountControl": 512});
     Run::target(&both).messages(&[schema()]).run().exits(2).says(setting).says("userAccountControl");
 }
+
+/// 546 is what Active Directory makes of an account that comes without `userAccountControl`.
+#[test]
+fn an_enabled_account_of_active_directory_needs_a_password() {
+    let samba = Samba::start("");
+    let config = samba_config(&samba, &json!({"enabled": "active"}), "create_only");
+    let force = samba_config(&samba, &json!({"enabled": "active"}), "force");
+    let dn = |id: &str| format!("CN={id},CN=Users,{SUFFIX}");
+    let control = |id: &str| value(&samba, &dn(id), "userAccountControl").unwrap();
+    let warns = |id: &str| json!({"level": "warning", "dn": dn(id)});
+    for id in ["bare", "late"] {
+        run(&config, record(id, &json!({}))).counts(&[("added", 1)]);
+        assert_eq!(control(id), "546");
+    }
+    run(&config, record("bare", &json!({"active": true}))).counts(&[("modified", 1)]).logs(&warns("bare"));
+    assert_eq!(control("bare"), "512", "a password is needed from now on");
+    let output = run(&force, record("late", &json!({"active": true, "pw": "Passw0rd-1"})));
+    output.stderr.does_not_report(&warns("late"));
+    assert_eq!(control("late"), "512");
+    run(&config, record("new", &json!({"active": true}))).counts(&[("added", 1)]).logs(&warns("new"));
+    let output = run(&config, record("bare", &json!({"active": true}))).counts(&[("unchanged", 1)]);
+    output.stderr.does_not_report(&warns("bare"));
+}

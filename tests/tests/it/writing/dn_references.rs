@@ -296,3 +296,15 @@ fn a_file_has_its_values_in_the_order_in_which_they_came() {
     let found: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("member: ")).collect();
     assert_eq!(found, members);
 }
+
+/// A message has a DN as the configuration or the record spells it, never by OIDs.
+#[test]
+fn an_entry_that_is_not_there_is_named_as_it_is_configured() {
+    let slapd = slapd();
+    let nobody = format!("CN=Nobody,ou=none,{BASE}");
+    let config = config(&slapd, &json!({"empty_group": nobody}));
+    let output = done(run(&config, &[group("g", &json!([]))]));
+    output.logs(&json!({"level": "warning", "name": nobody})).stderr.entries().iter().for_each(|entry| {
+        assert!(!entry.to_string().contains("2.5.4.3"), "{entry}");
+    });
+}

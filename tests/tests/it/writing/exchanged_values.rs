@@ -362,3 +362,59 @@ fn people_who_swap_their_logon_names_on_active_directory_each_get_the_others() {
         assert_eq!(of_number(&tree, number).1["samaccountname"], [format!("sam{name}").into_bytes()].into());
     }
 }
+
+/// One of two who swap their logon names is refused for another value: the other has the name already. Nobody keeps a temporary name.
+#[test]
+fn who_is_refused_in_an_exchange_keeps_no_temporary_logon_name_on_active_directory() {
+    let server = Samba::start("");
+    let base = format!("CN=Users,{}", server.suffix());
+    let dir = scratch();
+    let rule = json!({"dn_template": format!("CN={{uid}},{base}"), "object_classes": ["user"], "match": "(employeeNumber={id})",
+        "attribute_mapping": {"id": "employeeNumber", "uid": "cn", "mail": "sAMAccountName", "name": "title"}});
+    let config = with(
+        &target_config(&server),
+        &json!({"default_base_dn": null, "mapping_rules": {"p": rule}, "on_error": "skip",
+            "reject_file": dir.path().join("r.jsonl")}),
+    );
+    let names = || {
+        let tree = server.dump_below(&base, &["employeeNumber", "sAMAccountName"]);
+        ["1", "2"].map(|n| {
+            of_number(&tree, n).1["samaccountname"]
+                .iter()
+                .next()
+                .map(|v| String::from_utf8(v.clone()).unwrap())
+                .unwrap()
+        })
+    };
+    for (name, number) in [("a", 1), ("b", 2)] {
+        server.ldapadd(format!(
+            "dn: CN={name},{base}\nobjectClass: user\nsAMAccountName: sam{name}\nemployeeNumber: {number}\n"
+        ));
+    }
+    // The title of Active Directory has at most 128 characters.
+    let refused = record("p", "1", "a", &json!({"mail": "samb", "name": "x".repeat(130)}));
+    let all =
+        [schema("p"), refused.clone(), record("p", "2", "b", &json!({"mail": "sama", "name": "t"})), state()];
+    let output = run(&config, &all).exits(4).counts(&[("rejected", 1), ("modified", 1)]);
+    output.logs(&json!({"level": "warning", "dn": format!("CN=a,{base}"), "attribute": "sAMAccountName"}));
+    assert_eq!(names(), ["samb", "sama"]);
+
+    // One that an earlier version left, or a run that was killed: it ends with the next run that brings the record.
+    server.ldapmodify(format!(
+        "dn: CN=a,{base}\nchangetype: modify\nreplace: sAMAccountName\nsAMAccountName: tmpf23d275f5428\n"
+    ));
+    run(&config, &all).exits(4).logs(&json!({"level": "warning", "attribute": "sAMAccountName"}));
+    assert_eq!(names(), ["samb", "sama"]);
+
+    // If its name is somebody else's, that is said in every run, with the temporary one.
+    server.ldapmodify(format!(
+        "dn: CN=a,{base}\nchangetype: modify\nreplace: sAMAccountName\nsAMAccountName: tmpf23d275f5428\n\n\
+         dn: CN=c,{base}\nchangetype: add\nobjectClass: user\nsAMAccountName: samb\nemployeeNumber: 3\n"
+    ));
+    for _ in 0..2 {
+        let output = run(&config, &[schema("p"), refused.clone(), state()]).exits(4);
+        output
+            .logs(&json!({"level": "error", "dn": format!("CN=a,{base}"), "attribute": "sAMAccountName"}))
+            .says("tmpf23d275f5428");
+    }
+}

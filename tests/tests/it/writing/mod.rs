@@ -17,4 +17,6 @@ mod policies;
 mod prefetch;
 mod preserve_uuid;
 mod schema_differences;
+mod second_run;
+mod server_habits;
 mod unique_values;

@@ -1,0 +1,307 @@
+//! Records whose references to other entries are compared once more, after the renames of the run.
+//!
+//! A group names its members by DN, and a record says which DNs it has at the end. When an entry is renamed, many servers rename it in
+//! the groups as well (Active Directory, slapo-refint, 389 DS's referential integrity): a group that was compared before is changed
+//! behind the record's back, and the next run would find a difference. So a record with references is kept after its comparison. If a
+//! rename of the run touched one of its names, or was in progress meanwhile, the record is compared again when nothing else is left to
+//! do. A server without referential integrity has nothing to change then.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use ldap_directory::dn::DnKey;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Load;
+use super::work::Work;
+use crate::config::TargetConfig;
+use crate::load::scheduler::TaskKind;
+use crate::map::wanted::{Wanted, WantedAccount};
+use crate::map::{Task, WritePolicy};
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
+use crate::rules::rule::{OnDelete, Operations};
+use crate::write::AttemptContext;
+use crate::write::counts::RecordOutcome;
+
+/// The most records that are kept.
+const MOST: usize = 100_000;
+
+/// A record that was compared.
+#[derive(Debug)]
+struct ComparedRecord {
+    /// What is to be compared again: the attributes with references.
+    work: Box<Work>,
+    /// The named entries and their ancestors, as hashes.
+    names: Box<[u64]>,
+    /// The times of the comparison.
+    began: u64,
+    ended: u64,
+}
+
+/// The records that were compared, and the renames of the run. Times are numbers of finished tasks.
+#[derive(Debug, Default)]
+pub(super) struct Rechecks {
+    /// Whether records may rename entries: else none is kept.
+    is_on: bool,
+    now: u64,
+    /// By the hash of stream and key: a later record of the same key replaces an earlier one.
+    records: FxHashMap<u64, ComparedRecord>,
+    /// When a DN was renamed last.
+    renamed: FxHashMap<u64, u64>,
+    /// The renames, by the time of their ends, with the times at which they began.
+    spans: BTreeMap<u64, u64>,
+    /// Whether there were renames since the last look.
+    is_due: bool,
+    left_out: u64,
+}
+
+impl Rechecks {
+    pub(super) fn new(config: &TargetConfig, is_server: bool) -> Self {
+        let renames = config.rules.values().any(|rule| {
+            rule.matching.is_some() && rule.operations.rename
+                || matches!(rule.on_delete, OnDelete::MoveTo(_)) && rule.operations.delete
+        });
+        Self { is_on: is_server && renames, ..Self::default() }
+    }
+
+    /// Returns the time at which a task begins.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Notes that a task has ended.
+    pub(super) fn tick(&mut self) {
+        self.now += 1;
+    }
+
+    /// Notes that an entry no longer has this DN. `began`: when the task began that renamed it.
+    pub(super) fn renamed(&mut self, key: &DnKey, began: u64) {
+        if self.is_on {
+            self.renamed.insert(hash(key), self.now);
+            let earliest = self.spans.entry(self.now).or_insert(began);
+            *earliest = began.min(*earliest);
+            self.is_due = true;
+        }
+    }
+
+    /// Whether what was read of references before may be out of date.
+    pub(super) fn has_renamed(&self) -> bool {
+        !self.spans.is_empty()
+    }
+
+    /// Takes the records that a rename may have touched since their comparison.
+    fn take_touched(&mut self) -> Vec<Box<Work>> {
+        if !std::mem::take(&mut self.is_due) {
+            return Vec::new();
+        }
+        // The earliest begin of all renames that ended at this time or later.
+        let mut earliest = u64::MAX;
+        let mut by_end: Vec<(u64, u64)> = Vec::with_capacity(self.spans.len());
+        for (end, began) in self.spans.iter().rev() {
+            earliest = earliest.min(*began);
+            by_end.push((*end, earliest));
+        }
+        by_end.reverse();
+        let is_touched = |record: &ComparedRecord| {
+            let later = by_end.partition_point(|(end, _)| *end <= record.began);
+            let overlaps = by_end.get(later).is_some_and(|(_, began)| *began < record.ended);
+            let is_renamed = |name: &u64| self.renamed.get(name).is_some_and(|time| *time > record.ended);
+            overlaps || record.names.iter().any(is_renamed)
+        };
+        let touched: Vec<u64> =
+            self.records.iter().filter(|(_, record)| is_touched(record)).map(|(id, _)| *id).collect();
+        let mut works: Vec<Box<Work>> =
+            touched.iter().filter_map(|id| self.records.remove(id)).map(|record| record.work).collect();
+        works.sort_by_key(|work| work.number);
+        works
+    }
+}
+
+/// Whether an attribute has references that are to be as the record says.
+fn is_reference(attribute: &Wanted, schema: &Schema) -> bool {
+    !attribute.values.is_empty()
+        && matches!(attribute.policy, Policy::Force | Policy::Merge)
+        && ValueKind::of(schema, &attribute.description).is_name()
+}
+
+/// Returns what identifies the entry of a record.
+fn identity(work: &Work) -> u64 {
+    if work.about.is_empty() { hash(&work.key) } else { hash(&(&*work.stream, &*work.about)) }
+}
+
+/// Returns the hashes of the named entries, and of those above them.
+fn named(attributes: &[Wanted], schema: &Schema) -> Box<[u64]> {
+    let mut names = FxHashSet::default();
+    let values = attributes.iter().flat_map(|attribute| &attribute.values);
+    for key in values.filter_map(|value| DnKey::parse(std::str::from_utf8(value).ok()?, schema).ok()) {
+        let mut at = Some(key);
+        while let Some(key) = at.filter(|key| !key.is_root() && names.insert(hash(key))) {
+            at = key.parent();
+        }
+    }
+    names.into_iter().collect()
+}
+
+impl Work {
+    /// Whether it has references that are to be as its record says.
+    pub(super) fn has_references(&self, schema: &Schema) -> bool {
+        matches!(&self.task, Task::Upsert { wanted, .. } if wanted.attributes.iter().any(|a| is_reference(a, schema)))
+    }
+
+    /// Returns the part of it that is compared again.
+    fn references(&self, recorded: RecordOutcome, schema: &Schema) -> Option<Box<Work>> {
+        let Task::Upsert { wanted, filter, write_policy } = &self.task else { return None };
+        let attributes: Vec<Wanted> =
+            wanted.attributes.iter().filter(|a| is_reference(a, schema)).cloned().collect();
+        if attributes.is_empty() {
+            return None;
+        }
+        let operations = Operations { create: false, rename: false, ..write_policy.operations };
+        let write_policy = Arc::new(WritePolicy { operations, ..WritePolicy::clone(write_policy) });
+        let (dn, account) = (wanted.dn.clone(), WantedAccount::default());
+        let wanted = crate::map::wanted::WantedEntry { dn, attributes, account };
+        let task = Task::Upsert { wanted, filter: filter.clone(), write_policy };
+        let (stream, about) = (self.stream.clone(), self.about.clone());
+        let mut again = Work::new(self.number, self.line, stream, task, self.key.clone(), about);
+        again.version = self.version;
+        again.kept.clone_from(&self.kept);
+        again.in_file.clone_from(&self.in_file);
+        again.key_kind = self.key_kind;
+        again.recorded = Some(recorded);
+        again.is_recheck = true;
+        again.context = AttemptContext::default();
+        Some(Box::new(again))
+    }
+}
+
+impl<W: Write> Load<'_, W> {
+    /// Keeps a record that was compared, in case a rename touches what it names. The outcome is that of its whole record.
+    pub(super) fn keep_references(&mut self, work: &Work, recorded: RecordOutcome) {
+        if !self.waiting.rechecks.is_on {
+            return;
+        }
+        let id = identity(work);
+        if matches!(work.task, Task::Delete { .. }) {
+            self.waiting.rechecks.records.remove(&id);
+            return;
+        }
+        if work.is_deferred_part || matches!(recorded, RecordOutcome::Ignored | RecordOutcome::Rejected) {
+            return;
+        }
+        let schema = self.directory.schema().clone();
+        let recorded = work.recorded.unwrap_or(recorded);
+        let Some(mut again) = work.references(recorded, &schema) else { return };
+        self.keep_what_is_not_said(id, work, &mut again, &schema);
+        let Task::Upsert { wanted, .. } = &again.task else { return };
+        let names = named(&wanted.attributes, &schema);
+        if self.waiting.rechecks.records.len() >= MOST {
+            self.waiting.rechecks.left_out += 1;
+            return;
+        }
+        self.spill(&mut again);
+        let (began, ended) = (work.began, self.waiting.rechecks.now);
+        self.waiting.rechecks.records.insert(id, ComparedRecord { work: again, names, began, ended });
+    }
+
+    /// Adds the references of an earlier record of the same key that this one does not mention.
+    fn keep_what_is_not_said(&mut self, id: u64, work: &Work, again: &mut Work, schema: &Schema) {
+        let Some(mut earlier) = self.waiting.rechecks.records.remove(&id) else { return };
+        if !self.restore(&mut earlier.work) {
+            return;
+        }
+        let (Task::Upsert { wanted: said, .. }, Task::Upsert { wanted: before, .. }) =
+            (&work.task, &earlier.work.task)
+        else {
+            return;
+        };
+        let is_said = |a: &Wanted| {
+            said.attributes.iter().any(|b| schema.same_description(&a.description, &b.description))
+        };
+        let rest: Vec<Wanted> = before.attributes.iter().filter(|a| !is_said(a)).cloned().collect();
+        if let Task::Upsert { wanted, .. } = &mut again.task {
+            wanted.attributes.extend(rest);
+        }
+    }
+
+    /// Submits the records that a rename touched after their comparison. Only while no other record waits. Returns whether there is one.
+    pub(super) fn submit_rechecks(&mut self) -> bool {
+        let touched = self.waiting.rechecks.take_touched();
+        for work in &touched {
+            let lock = work.dn_lock();
+            self.scheduler.submit(work.number, lock, TaskKind::Upsert, work.clone());
+        }
+        if !touched.is_empty() {
+            tracing::debug!(
+                records = touched.len(),
+                "{} record(s) name entries that were renamed meanwhile, and are compared again",
+                touched.len()
+            );
+            self.executor.turns.advance();
+        }
+        !touched.is_empty()
+    }
+
+    /// Warns of records that could not be kept.
+    pub(super) fn warn_of_unchecked(&self) {
+        let Rechecks { left_out, .. } = self.waiting.rechecks;
+        if left_out > 0 && self.waiting.rechecks.has_renamed() {
+            tracing::warn!(
+                records = left_out,
+                "{left_out} record(s) name other entries and were not compared again after the renames of this run, which are more than are kept ({MOST}): run again"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(began: u64, ended: u64, names: &[u64]) -> ComparedRecord {
+        let stream: Arc<str> = "s".into();
+        let work = Work::new(ended, 1, stream.clone(), Task::Nothing, DnKey::default(), stream);
+        ComparedRecord { work: Box::new(work), names: names.into(), began, ended }
+    }
+
+    #[test]
+    fn a_rename_touches_what_was_compared_before_it_or_meanwhile() {
+        let key = |dn: &str| DnKey::parse(dn, Schema::standard()).unwrap();
+        let (a, b) = (key("uid=a"), key("uid=b"));
+        let touched = |record: ComparedRecord, renames: &[(&DnKey, u64, u64)]| {
+            let mut rechecks = Rechecks { is_on: true, ..Rechecks::default() };
+            rechecks.records.insert(1, record);
+            for (key, began, ended) in renames {
+                rechecks.now = *ended;
+                rechecks.renamed(key, *began);
+            }
+            rechecks.take_touched().len() == 1
+        };
+        assert!(touched(at(1, 2, &[hash(&a)]), &[(&a, 3, 4)]), "renamed later");
+        assert!(!touched(at(1, 2, &[hash(&a)]), &[(&b, 3, 4)]), "not named");
+        assert!(!touched(at(5, 6, &[hash(&a)]), &[(&a, 3, 4)]), "renamed before it was read");
+        assert!(touched(at(3, 6, &[hash(&a)]), &[(&b, 2, 5)]), "at the same time");
+        assert!(touched(at(3, 6, &[hash(&a)]), &[(&b, 5, 9)]), "at the same time, to the end of the rename");
+        assert!(touched(at(3, 6, &[]), &[(&b, 1, 2), (&b, 5, 9), (&b, 8, 10)]));
+        assert!(!touched(at(3, 6, &[]), &[(&b, 1, 2), (&b, 7, 9)]));
+    }
+
+    #[test]
+    fn what_lies_below_a_renamed_entry_is_named_too() {
+        let schema = Schema::standard();
+        let value = |dn: &str| Wanted {
+            description: "member".into(),
+            values: vec![dn.into()],
+            policy: Policy::Force,
+            compare: crate::rules::policy::Compare::Schema,
+        };
+        let names = named(&[value("uid=a,ou=x,dc=z")], schema);
+        for dn in ["uid=A,ou=x,dc=z", "ou=x,dc=z", "dc=z"] {
+            assert!(names.contains(&hash(&DnKey::parse(dn, schema).unwrap())), "{dn}");
+        }
+        assert_eq!(names.len(), 3);
+    }
+}
