@@ -12,7 +12,7 @@ from slapd import ADMIN, PASSWORD, SUFFIX, Slapd, die_with_parent
 
 assert people.SUFFIX == SUFFIX
 
-MODULES = "".join(f"moduleload {name}\n" for name in ("ppolicy", "memberof", "refint", "sssvlv", "deref", "accesslog"))
+MODULES = "".join(f"moduleload {name}\n" for name in ("ppolicy", "memberof", "refint", "sssvlv", "deref", "accesslog", "unique"))
 ACCESS = f"""
 access to attrs=userPassword by dn.exact="{people.service_dn()}" write by self write by anonymous auth by * none
 access to * by dn.exact="{people.service_dn()}" write by self write by users read by * none

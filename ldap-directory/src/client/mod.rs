@@ -4,7 +4,7 @@
 use crate::oid;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use self::authenticate::BindConnections;
@@ -121,6 +121,8 @@ struct Shared {
     /// The DNs that are not UTF-8, escaped.
     unreadable: Mutex<BTreeSet<String>>,
     sizes: Sizes,
+    /// Whether an assertion failed for an entry that was as asserted.
+    misjudges_assertions: AtomicBool,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -207,6 +209,7 @@ impl LdapDirectory {
                 limits: KnownLimits::default(),
                 unreadable: Mutex::default(),
                 sizes: Sizes::default(),
+                misjudges_assertions: AtomicBool::new(false),
             }),
         };
         // A directory without schema, to read root DSE and schema.
@@ -226,6 +229,14 @@ impl LdapDirectory {
         let directory = bare(&link, true, root_dse, schema);
         tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
+    }
+
+    pub(crate) fn misjudges_assertions(&self) -> bool {
+        self.shared.misjudges_assertions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_misjudged_assertion(&self) -> bool {
+        !self.shared.misjudges_assertions.swap(true, Ordering::Relaxed)
     }
 
     /// Opens another connection to the server in use.

@@ -24,6 +24,26 @@ impl Directory {
         }
     }
 
+    /// Returns whether the server was found unable to evaluate assertions: see [`Self::note_misjudged_assertion`].
+    pub fn misjudges_assertions(&self) -> bool {
+        match self {
+            Directory::Ldap(d) => d.misjudges_assertions(),
+            Directory::Ldif(_) => false,
+            Directory::Preview(d) => d.below().misjudges_assertions(),
+        }
+    }
+
+    /// Remembers that the server answered `assertionFailed` (RFC 4528) for an entry that is as asserted. OpenLDAP's overlay `unique`
+    /// makes a search of its own with the controls of the change, so that the assertion is evaluated on another entry. Returns whether
+    /// that is news.
+    pub fn note_misjudged_assertion(&self) -> bool {
+        match self {
+            Directory::Ldap(d) => d.note_misjudged_assertion(),
+            Directory::Ldif(_) => false,
+            Directory::Preview(d) => d.below().note_misjudged_assertion(),
+        }
+    }
+
     /// Returns whether an entry can be added with attributes that the server maintains. Only an attempt shows whether the bound
     /// user has the right to.
     pub fn takes_relaxed_rules(&self) -> bool {

@@ -62,7 +62,7 @@ impl ChangeSet {
             let path = of_day.join(&name);
             let lock = Lock::try_of(&path).map_err(|e| unusable(&e))?;
             let lock = lock.map_err(|_| unusable(&"the name of a new file is in use"))?;
-            let undo = Undo::create(&path, &directory, false).map_err(|e| unusable(&e))?;
+            let undo = Undo::create_clearing_names(&path, &directory).map_err(|e| unusable(&e))?;
             Ok(ChangeSet { undo: Arc::new(undo), path, relative: format!("{day}/{name}"), _lock: lock })
         };
         tokio::task::spawn_blocking(begin).await.map_err(lost)?
@@ -71,6 +71,14 @@ impl ChangeSet {
     /// Returns the journal.
     pub(crate) fn undo(&self) -> Arc<Undo> {
         self.undo.clone()
+    }
+
+    /// Takes the changes back at once. Returns the entries that are not as before, with the reasons.
+    pub(crate) async fn take_back(&self, directory: &Directory) -> Vec<(String, String)> {
+        match Box::pin(self.undo.take_back(directory)).await {
+            Ok(left) => left,
+            Err(error) => vec![(String::new(), error.to_string())],
+        }
     }
 
     /// Makes the undo file. Returns its path from `write.undo_dir`; `None` if nothing was changed.

@@ -48,6 +48,8 @@ pub enum WriteErrorKind {
     Unavailable,
     /// It is not known whether the change was made. 503 `outcome_unknown`. It must not be sent again before the entry was read.
     OutcomeUnknown,
+    /// A setting does not fit the directory: the text names it. 500 `misconfigured`.
+    Misconfigured,
     /// A fault of the configuration or of this program. 500 `internal`.
     Internal,
 }
@@ -69,7 +71,7 @@ impl WriteErrorKind {
             | WriteErrorKind::LastMember => 409,
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
-            WriteErrorKind::Internal => 500,
+            WriteErrorKind::Misconfigured | WriteErrorKind::Internal => 500,
             WriteErrorKind::Refused => 502,
             WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown => 503,
             WriteErrorKind::Undo => 507,
@@ -96,6 +98,7 @@ impl WriteErrorKind {
             WriteErrorKind::Refused => "directory_refused",
             WriteErrorKind::Unavailable => "directory_unavailable",
             WriteErrorKind::OutcomeUnknown => "outcome_unknown",
+            WriteErrorKind::Misconfigured => "misconfigured",
             WriteErrorKind::Internal => "internal",
         }
     }

@@ -143,6 +143,11 @@ impl Fence {
         self.state().refusal.take()
     }
 
+    /// Whether an entry was deleted, or may have been.
+    pub(crate) fn has_deleted(&self) -> bool {
+        self.state().made.iter().any(|change| matches!(change, Change::Delete { .. }))
+    }
+
     /// Returns the changes that were made, or may have been.
     pub(crate) fn changes(&self) -> Vec<Change> {
         self.state().made.clone()

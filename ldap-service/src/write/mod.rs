@@ -12,6 +12,8 @@
 //! 4. **Guard**: deletions count against `write.max_deletes` in each hour ([`guard`]), also across restarts.
 //! 5. **Write**: each change is announced in a journal in `write.undo_dir` first, on disk, then sent. At the end the journal
 //!    becomes an undo file, which `target-ldap undo FILE` accepts.
+//! 6. **All or nothing**: if a change is refused, those before it are taken back at once, by the journal. A deletion is not: its
+//!    entry would come back as another one.
 //!
 //! Writes to one entry are serialized in the process; writes to different entries run at once, at most [`IN_FLIGHT`]. A write
 //! runs in a task of its own: a caller that goes away does not interrupt it.
@@ -38,11 +40,13 @@ mod plan;
 mod reference;
 mod refusal;
 pub mod rules;
+mod shared_names;
 mod spelling;
 #[cfg(test)]
 mod tests;
 mod upsert;
 mod values;
+mod whole;
 mod writer;
 
 pub use error::{WriteError, WriteErrorKind};

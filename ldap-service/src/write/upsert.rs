@@ -22,9 +22,10 @@ use super::locks::{self, LockKey};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::{ACTIVE, KindRule, PASSWORD};
+use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, namesakes, refusal, spelling,
+    WriteOutcome, Writer, entries, namesakes, refusal, shared_names, spelling,
 };
 
 /// How often a write begins again because its entry got another DN meanwhile.
@@ -100,8 +101,11 @@ pub(super) async fn upsert(
     }
     spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
     spelling::keep(&mut wanted, &rule, schema);
+    let is_placed = options.placement != Placement::Same;
+    let present = current.as_deref().map(|dn| (dn, is_placed));
     let is_for_name = |name: &str| options.for_name_only.iter().any(|n| schema.same_description(n, name));
     wanted.attributes.retain(|a| !is_for_name(&a.description));
+    check_operations(write_policy.operations, kind, &wanted, present, schema)?;
     let (existing, filter, operations, match_attributes) = match subject {
         Subject::New => {
             if let Some(filter) = own_filter {
@@ -149,6 +153,7 @@ pub(super) async fn delete(
         let detail = "the service's rule does not delete (on_delete: ignore)";
         return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
     }
+    check_place(directory, kind, &task).await?;
     let existing = EntryRef { dn, id: entry.id.clone() };
     Job::new((writer, directory), rule, territory, task, Some(existing), options)?.run().await
 }
@@ -298,10 +303,14 @@ impl<'a> Job<'a> {
         let _held = self.writer.state().locks.lock(&self.locks).await;
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
+        let _name = self.lock_name().await?;
         self.check_unique().await?;
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
-        let attempt = attempt.map_err(|e| self.error(&e, planning.refusal()))?;
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(error) => return Err(self.failed(&error, planning.refusal()).await),
+        };
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
             return Ok(TryEnd::Moved(dn));
         }
@@ -342,12 +351,6 @@ impl<'a> Job<'a> {
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
         let mut result = self.apply(&destination).await;
-        if let Err(error) = &result
-            && self.is_new()
-            && !error.is_outcome_unknown()
-        {
-            self.take_back(&destination, &fence).await;
-        }
         let mut followed = Ok(Vec::new());
         if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
             followed = Box::pin(memberships.follow(watch, &destination)).await;
@@ -356,18 +359,32 @@ impl<'a> Job<'a> {
             result = destination.commit().and(result);
         }
         let is_unknown = result.as_ref().is_err_and(DirectoryError::is_outcome_unknown);
-        let made = deletes(&tally, directory).await.unwrap_or(plan.deletes);
+        let result = match result {
+            Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => Ok(Err(dn)),
+            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()).map(Ok),
+            Err(error) => Err(self.failed(&error, fence.refusal()).await),
+        };
+        let result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
+        let mut left = Vec::new();
+        if result.is_err() {
+            left = Box::pin(whole::take_back(&change_set, directory, &fence.changes(), self.is_new())).await;
+        }
+        let made = if result.is_err() && left.is_empty() && !fence.has_deleted() {
+            0
+        } else {
+            deletes(&tally, directory).await.unwrap_or(plan.deletes)
+        };
         let unused = if is_unknown { 0 } else { plan.deletes.saturating_sub(made) };
         self.writer.guard().release(reservation, unused).await;
         let undo_file = change_set.finish(directory).await;
-        let outcome = match result {
-            Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => return Ok(TryEnd::Moved(dn)),
-            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()),
-            Err(error) => Err(self.error(&error, fence.refusal())),
+        let with_file = |error| {
+            let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
+            WriteError { undo_file: undo_file.clone(), ..error }
         };
-        let with_file = |error| WriteError { undo_file: undo_file.clone(), ..error };
-        let effect = outcome.map_err(with_file)?;
-        let followed = followed.map_err(with_file)?;
+        let (effect, followed) = match result.map_err(with_file)? {
+            (Ok(effect), followed) => (effect, followed),
+            (Err(dn), _) => return Ok(TryEnd::Moved(dn)),
+        };
         let id = match effect {
             Effect::Deleted | Effect::Moved => None,
             _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
@@ -385,17 +402,29 @@ impl<'a> Job<'a> {
         Ok(TryEnd::Done(outcome))
     }
 
-    /// Deletes an entry that was added, and that a later step failed for (its password was refused).
-    async fn take_back(&self, destination: &Destination, fence: &Fence) {
-        let added = fence.changes().into_iter().find_map(|change| match change {
-            Change::Add(entry) => Some(entry.dn),
-            _ => None,
-        });
-        let Some(dn) = added else { return };
-        let Ok(permit) = EntryClaims::default().permit(None, &dn, &self.key, false) else { return };
-        if let Err(error) = destination.delete(&permit).await {
-            tracing::warn!("`{dn}` was added, a later step failed, and it cannot be deleted: {error}");
+    /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
+    async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
+        let refused = self.error(error, refused);
+        let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return refused };
+        if refused.kind != WriteErrorKind::NotFound {
+            return refused;
         }
+        let base = &self.rule.base_dn;
+        let there = entries::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
+        if there.is_ok_and(|there| there.is_empty()) {
+            return refused;
+        }
+        WriteError { kind: WriteErrorKind::Refused, ..refused }
+    }
+
+    /// Keeps other services with the same folder from writing the name meanwhile.
+    async fn lock_name(&self) -> Result<Option<shared_names::SharedName>, WriteError> {
+        let Some((name, value)) = self.unique.as_ref().filter(|_| !self.options.dry_run) else {
+            return Ok(None);
+        };
+        let schema = self.directory.schema();
+        let key = locks::of_value(name, &schema.equality(name).normalize(value, schema));
+        shared_names::lock(self.writer.undo_dir()?, &key).await.map(Some)
     }
 
     /// Returns what must hold when the first change is made.

@@ -19,7 +19,7 @@ use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 pub(super) struct ModifyPlan {
     /// The modifications.
     pub(super) changes: Vec<Modification>,
-    /// The password to set by an operation of its own.
+    /// The password to set by an operation of its own, after the modifications.
     pub(super) exop: Option<Secret>,
     /// The modifications to make once the password is set.
     pub(super) last: Vec<Modification>,
@@ -203,13 +203,16 @@ impl Applier {
         planned: ModifyPlan,
         read: &Entry,
     ) -> Result<(), DirectoryError> {
-        let ModifyPlan { changes, last, .. } = planned;
+        let ModifyPlan { changes, exop, last } = planned;
         let dn = || dn.to_owned();
         if !changes.is_empty() {
             let schema = self.directory.schema();
             let condition = self.assert_unchanged.then(|| unchanged(&changes, read, schema)).flatten();
             let controls: Vec<WriteControl> = condition.into_iter().collect();
             self.directory.apply_with(&Change::Modify { dn: dn(), changes }, &controls).await?;
+        }
+        if let Some(password) = &exop {
+            self.directory.set_password(&dn(), password, true).await?;
         }
         if !last.is_empty() {
             self.directory.apply(&Change::Modify { dn: dn(), changes: last }).await?;

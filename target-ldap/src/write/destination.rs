@@ -29,6 +29,8 @@ use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
 use crate::write::undo::change_note::{self, ChangeNote, is_list_of_entries};
 use crate::write::undo::{Announced, Undo, UndoError};
 
+mod sending;
+
 /// Marks a change in the journal as made or void. If it was sent and has no answer, it stays unknown: the server may still make it.
 fn told(
     undo: &Undo,
@@ -204,11 +206,13 @@ impl Destination {
         // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
         let controls = &*self.admitted(change, controls)?;
+        let lock = self.lock_at_stake(change).await?;
         let Some(undo) = &self.undo else {
-            return self.passed(change, self.make(change, controls).await);
+            self.passed(change, self.judged(change, controls).await)?;
+            return self.lock_again(change.dn(), lock).await;
         };
-        let announced = self.note(undo, change).await?;
-        let result = self.passed(change, self.make(change, controls).await);
+        let announced = self.note(undo, change, false).await?;
+        let result = self.passed(change, self.judged(change, controls).await);
         // The search for the ID is not a write.
         drop(permit);
         let id = match change {
@@ -216,7 +220,8 @@ impl Destination {
             _ => None,
         };
         told(undo, announced, &result, id.as_ref());
-        result
+        result?;
+        self.lock_again(change.dn(), lock).await
     }
 
     /// Returns a change with its times as Active Directory writes them, with a fraction (`20300101100000.0Z`): Samba accepts no other
@@ -353,8 +358,9 @@ impl Destination {
         };
         // The operation takes no assertion.
         self.admitted(&change, &[])?;
+        let lock = self.lock_at_stake(&change).await?;
         let number = match &self.undo {
-            Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
+            Some(undo) if counts => Some((undo, self.note(undo, &change, true).await?)),
             _ => None,
         };
         let result = self.passed(&change, self.directory.set_password(dn, password).await);
@@ -362,6 +368,7 @@ impl Destination {
             told(undo, announced, &result, None);
         }
         result?;
+        self.lock_again(dn, lock).await?;
         if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
             tally.count(&change);
         }
@@ -412,8 +419,14 @@ impl Destination {
         }
     }
 
-    /// Notes how to undo a change. When this returns, the note is on disk.
-    async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
+    /// Notes how to undo a change. When this returns, the note is on disk. `sets_password`: it stands for a Password Modify operation,
+    /// whose value is not known.
+    async fn note(
+        &self,
+        undo: &Undo,
+        change: &Change,
+        sets_password: bool,
+    ) -> Result<Announced, DirectoryError> {
         // With its ID: another entry may have its DN later.
         let names = needs(change).map(|names| to_ask(names, ENTRY_IDS));
         let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
@@ -434,6 +447,12 @@ impl Destination {
         };
         let mut back = inverse(change, before.as_ref(), schema);
         let mut note = ChangeNote::new(change, before.as_ref(), &back, schema);
+        if sets_password {
+            note.attributes.values_mut().for_each(|trace| trace.is = None);
+        }
+        if undo.notes_members() {
+            note.members = self.members_of(&back).await?;
+        }
         let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);
         if let (Some(id), [Change::Add(entry)]) = (id, &mut *back) {
             entry.attributes.push(id.clone());

@@ -21,10 +21,13 @@ use singer_common::operations::signals;
 pub mod change_note;
 pub mod command;
 pub mod entities;
+mod freed;
 pub mod journal;
 mod legacy;
+pub mod names;
 pub mod recovery;
 pub mod revert;
+mod take_back;
 #[cfg(test)]
 mod tests;
 
@@ -83,8 +86,19 @@ impl Undo {
     ///
     /// `keeps_ids`: deleted entries get their IDs back (`preserve_uuid`).
     pub fn create(path: &Path, directory: &Directory, keeps_ids: bool) -> Result<Undo, UndoError> {
-        let fail = |e: &dyn std::fmt::Display| failure(path, e);
         let header = Header::new(logging::run_id(), directory.location(), !directory.applies_at_once());
+        Self::begin(path, header, keeps_ids)
+    }
+
+    /// The same for a program that gives no entry a name that a group has: its undo takes the names that it frees out of groups.
+    pub fn create_clearing_names(path: &Path, directory: &Directory) -> Result<Undo, UndoError> {
+        let mut header = Header::new(logging::run_id(), directory.location(), !directory.applies_at_once());
+        header.clears_names = true;
+        Self::begin(path, header, false)
+    }
+
+    fn begin(path: &Path, header: Header, keeps_ids: bool) -> Result<Undo, UndoError> {
+        let fail = |e: &dyn std::fmt::Display| failure(path, e);
         let name = with_suffix(path, JOURNAL);
         let mut options = File::options();
         options.create_new(true).read(true).write(true);
@@ -108,6 +122,11 @@ impl Undo {
             syncing: tokio::sync::Mutex::default(),
             keeps_ids,
         })
+    }
+
+    /// Whether the IDs of members are noted that a change removes.
+    pub(crate) fn notes_members(&self) -> bool {
+        self.header.clears_names
     }
 
     /// Whether deleted entries get their IDs back.

@@ -25,6 +25,7 @@ use super::rename::{Rename, is_respelled, without_naming_values};
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{ENTRY_UUID, WritePolicy};
 use crate::rules::names::to_ask;
+use crate::rules::password::PasswordPolicy;
 use crate::rules::policy::Policy;
 
 /// The upsert of one record's entry, over all its tries.
@@ -315,9 +316,11 @@ impl<'a> Upsert<'a> {
         if !self.write_policy.operations.update {
             return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
         }
-        // Before the other changes: after them the entry no longer looks as it was added.
-        if let Some(password) = &planned.exop {
-            applier.directory.set_password(dn, password, true).await?;
+        // A password that only new entries get goes before the other changes: after them the entry no longer looks as it was added.
+        // Any other goes after them: it cannot be taken back if they are refused.
+        let is_once = wanted.account.password.as_ref().is_some_and(|p| p.when == PasswordPolicy::CreateOnly);
+        if let Some(password) = planned.exop.take_if(|_| is_once) {
+            applier.directory.set_password(dn, &password, true).await?;
             self.is_password_set = true;
         }
         match applier.modify(dn, planned, current).await {

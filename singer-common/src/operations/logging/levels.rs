@@ -84,7 +84,11 @@ impl Levels {
         let level = self.everything;
         let own = name.replace('-', "_");
         // Modules of this workspace only: traces of libraries (rustls: handshakes) may contain secrets.
-        let mut out = format!("off,ldap_directory={level},singer_common={level},{own}={level}");
+        // What one of these executables does with the code of another: its warnings are not lost.
+        let used = if matches!(level, "off" | "error") { level } else { "warn" };
+        let mut out = format!(
+            "off,tap_ldap={used},target_ldap={used},ldap_directory={level},singer_common={level},{own}={level}"
+        );
         for (module, level) in &self.modules {
             let _ = write!(out, ",{module}={level}");
         }
@@ -149,7 +153,7 @@ mod tests {
                 .unwrap();
         assert_eq!(
             all.directives("tap-ldap"),
-            "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::report=off"
+            "off,tap_ldap=warn,target_ldap=warn,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::report=off"
         );
         for old in MOVED.iter().flat_map(|(_, modules)| *modules) {
             assert!(parse(&format!("singer_common::{old}=debug")).is_ok(), "{old}");

@@ -75,6 +75,9 @@ pub struct ChangeNote {
     /// Attributes whose old values could not be read: they cannot be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// The IDs of the entries that removed values name, by the values' digests: another entry may have such a name later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, (String, String)>,
     /// Whether the entry did not exist: then the change was probably refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
@@ -138,6 +141,7 @@ impl ChangeNote {
             id: None,
             attributes: BTreeMap::new(),
             lost: Vec::new(),
+            members: BTreeMap::new(),
             missing: false,
             relaxed: false,
             back: None,

@@ -17,6 +17,7 @@ use singer_common::plugin::settings::SettingsError;
 use super::entities::Entities;
 use super::journal::{self, Header, JournalReader, ReadError};
 use super::legacy;
+use super::names::Names;
 use super::revert::{Report, RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::rules::secrets;
@@ -106,12 +107,16 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     }
     let again = ids_again(file);
     warn_of_later_runs(file, &reading.header);
-    let (rehearsed, tally) = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
+    let mut names = Names::of(&mut reading, &entities, &again, directory.schema())?;
+    let nobody = BTreeSet::new();
+    let rehearsed = rehearse(&mut reading, &entities, &directory, &nobody, &again, Some(&mut names)).await?;
+    let (rehearsed, tally) = rehearsed;
     let used = config.guards.used(&tally, &directory, &config.limit_bases()).await?;
     if !args.dry_run {
         guard::check(&used)?;
     }
-    let code = take_back(args, &directory, &mut reading, &entities, rehearsed, &again, &used).await?;
+    let code =
+        take_back(args, &directory, &mut reading, &entities, rehearsed, (&again, &names), &used).await?;
     guard::check(&used)?;
     Ok(code)
 }
@@ -123,7 +128,7 @@ async fn take_back(
     reading: &mut JournalReader,
     entities: &Entities,
     rehearsed: Report,
-    again: &BTreeMap<String, String>,
+    (again, names): (&BTreeMap<String, String>, &Names),
     used: &[LimitUse],
 ) -> anyhow::Result<ExitCode> {
     let is_damaged = reading.header.damaged;
@@ -140,6 +145,7 @@ async fn take_back(
         skip: &skip,
         again,
         noted_in: Some(args.file.as_path()).filter(|_| !args.dry_run),
+        names: Some(names),
     };
     let report = { done }.run().await;
     destination.commit()?;
@@ -160,13 +166,24 @@ async fn take_back(
             names.join(", ")
         );
     }
+    for (dn, reasons) in &report.withheld {
+        let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+        tracing::warn!(dn = dn.as_str(), "`{dn}`: {}", reasons.join("; "));
+    }
+    for (dn, names) in &report.named {
+        tracing::warn!(
+            dn = dn.as_str(),
+            "`{dn}` has the name of an entry that is gone, `{names}`: the next entry of that name inherits what the group grants"
+        );
+    }
     for dn in &report.unseen {
         tracing::warn!("`{dn}`: whether its password was changed since cannot be seen; the old one is back");
     }
     let taken = report.outcomes.values().filter(|f| **f == RevertOutcome::TakenBack).count();
     let nothing = report.outcomes.values().filter(|f| **f == RevertOutcome::NotInEffect).count();
     let what = if args.dry_run { "would be taken back" } else { "taken back" };
-    let changed_since = report.refused.len();
+    let is_left = |dn: &&String| !report.refused.values().any(|(left, _)| left == *dn);
+    let changed_since = report.refused.len() + report.withheld.keys().filter(is_left).count();
     let text = format!(
         "{taken} change(s) {what}, {nothing} not in effect, {changed_since} entries left alone{}",
         if in_part > 0 { format!(" ({in_part} of them in part)") } else { String::new() }

@@ -21,6 +21,8 @@ pub struct Step {
     pub entity: usize,
     /// Whether it is known to be made.
     pub is_made: bool,
+    /// Its kind.
+    pub kind: ChangeKind,
     /// The DN of the entry before it.
     pub dn: String,
     /// The DN after it, if it is a rename.
@@ -111,7 +113,7 @@ impl Entities {
                 steps.push(all.steps.len());
             }
             let is_made = status == ChangeStatus::Made;
-            all.steps.push(Step { number, entity, is_made, dn: note.dn, to: note.to });
+            all.steps.push(Step { number, entity, is_made, kind: note.of, dn: note.dn, to: note.to });
         }
         Ok(all)
     }
@@ -312,6 +314,11 @@ impl Expected {
     pub fn without_id(mut self) -> Self {
         self.id = None;
         self
+    }
+
+    /// Whether an entry is another one than the expected, by its ID.
+    pub(super) fn is_another(&self, entry: &Entry, schema: &Schema) -> bool {
+        self.identity(entry, schema) == Identity::Another
     }
 
     fn identity(&self, entry: &Entry, schema: &Schema) -> Identity {

@@ -40,6 +40,10 @@ const END: &str = "# end ";
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are the first line of a file, each with a name of its own"
+)]
 pub struct Header {
     version: u32,
     /// The ID of the run.
@@ -57,6 +61,9 @@ pub struct Header {
     /// Whether its journal was damaged: changes of the run are missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// Whether the undo takes the names that it frees out of groups: the program gave no entry a name that a group had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clears_names: bool,
 }
 
 impl Header {
@@ -76,6 +83,7 @@ impl Header {
             atomic,
             killed: false,
             damaged: false,
+            clears_names: false,
         }
     }
 

@@ -133,7 +133,7 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
     let concerned: BTreeSet<usize> = entities.steps.iter().filter(|s| !s.is_made).map(|s| s.entity).collect();
     let skip: BTreeSet<usize> =
         (0..entities.steps_of.len()).filter(|entity| !concerned.contains(entity)).collect();
-    let (report, _) = rehearse(reading, &entities, directory, &skip, &BTreeMap::new()).await?;
+    let (report, _) = rehearse(reading, &entities, directory, &skip, &BTreeMap::new(), None).await?;
     let was_atomic = reading.header.atomic && !reading.committed;
     // Changes that are not among the steps had no effect.
     let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();

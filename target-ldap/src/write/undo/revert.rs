@@ -7,7 +7,6 @@
 //! If a run gave one DN to several entries, a repeated undo may consider one of them changed: it is reported and left as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,13 +15,16 @@ use ldap_directory::dn;
 use ldap_directory::entry::Entry;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
-use ldap_directory::time::generalized::GeneralizedTime;
-use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
+use ldap_directory::{Directory, DirectoryError, Vendor};
+
+mod making;
+
+use making::is_older;
 
 use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Expected, key, moved};
 use super::journal::JournalReader;
-use crate::plan::assertion;
+use super::names::Names;
 use crate::write::destination::Destination;
 use crate::write::guard::Tally;
 
@@ -50,6 +52,12 @@ pub struct Report {
     pub lost: BTreeMap<String, BTreeSet<String>>,
     /// Entries whose passwords may have been changed since.
     pub unseen: BTreeSet<String>,
+    /// Groups with names that were neither given nor taken, and why.
+    pub withheld: BTreeMap<String, BTreeSet<String>>,
+    /// Groups that have names of entries that are gone.
+    pub named: BTreeMap<String, String>,
+    /// Entries that cannot be undone, for a group would be left without a member.
+    pub(super) blocked: BTreeMap<usize, (String, String)>,
 }
 
 /// The position within an entry's changes.
@@ -77,6 +85,8 @@ pub struct Reverter<'a> {
     pub again: &'a BTreeMap<String, String>,
     /// The file in which entries that are added again are noted.
     pub noted_in: Option<&'a Path>,
+    /// The names of the file's entries in groups; `None`: they are not looked at.
+    pub names: Option<&'a Names>,
 }
 
 /// Whether the directory refused one change, and may accept the next.
@@ -100,6 +110,8 @@ impl Reverter<'_> {
         let mut waiting: Vec<(usize, String, String)> = Vec::new();
         // Entries that the run added, with entries of the run below them that are undone later: their depth first.
         let mut parents = Vec::new();
+        // Changes of groups that follow entries whose own changes are undone later.
+        let mut followers = Vec::new();
         for place in (0..self.entities.steps.len()).rev() {
             let Some(step) = self.entities.steps.get(place).cloned() else { continue };
             if self.skip.contains(&step.entity) {
@@ -136,10 +148,15 @@ impl Reverter<'_> {
                     objections.entry(step.entity).or_insert(difference);
                 }
             }
+            if in_effect && self.follows_later(place, &note, &back) {
+                set(&mut at, step.entity, At::InEffect);
+                followers.push((step, note, back));
+                continue;
+            }
             if in_effect {
                 match self.take_back(&note, &back, &mut report).await {
-                    Ok(()) => {
-                        report.outcomes.insert(step.number, RevertOutcome::TakenBack);
+                    Ok(outcome) => {
+                        report.outcomes.insert(step.number, outcome);
                         set(&mut at, step.entity, At::InEffect);
                     }
                     // Two records made the same parent at once: entries below it may be in the journal before it.
@@ -176,21 +193,14 @@ impl Reverter<'_> {
             }
         }
         parents.sort_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
-        for (_, step, note, back) in parents {
-            match self.take_back(&note, &back, &mut report).await {
-                Ok(()) => _ = report.outcomes.insert(step.number, RevertOutcome::TakenBack),
-                Err((_, e)) if is_refusal(&e) => {
-                    report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
-                    report.outcomes.insert(step.number, RevertOutcome::Refused);
-                }
-                Err((_, e)) => return Err(e.into()),
-            }
-        }
+        let parents = parents.into_iter().map(|(_, step, note, back)| (step, note, back));
+        self.take_back_last(parents.chain(followers), &mut report).await?;
         for (entity, dn, difference) in waiting {
             if !self.is_another_again(&dn, entity, &report).await? {
                 self.leave(&mut report, entity, difference);
             }
         }
+        self.clear_names(&mut report).await?;
         Ok(report)
     }
 
@@ -367,9 +377,15 @@ impl Reverter<'_> {
         note: &ChangeNote,
         back: &[Change],
         report: &mut Report,
-    ) -> Result<(), (bool, DirectoryError)> {
+    ) -> Result<RevertOutcome, (bool, DirectoryError)> {
+        let mut is_made = back.is_empty();
         for (n, change) in back.iter().enumerate() {
-            self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
+            let Some(change) = self.allowed(change, report).await.map_err(|e| (n > 0, e))? else { continue };
+            self.make(&change, note.relaxed).await.map_err(|e| (n > 0, e))?;
+            is_made = true;
+        }
+        if !is_made {
+            return Ok(RevertOutcome::Refused);
         }
         if note.of == ChangeKind::Delete {
             self.note_again(note).await;
@@ -383,59 +399,8 @@ impl Reverter<'_> {
         if note.of == ChangeKind::Modify && note.attributes.iter().any(unseen) {
             report.unseen.insert(note.dn_after().to_owned());
         }
-        Ok(())
+        Ok(RevertOutcome::TakenBack)
     }
-}
-
-impl Reverter<'_> {
-    /// Notes the new ID of a deleted entry that was added again. The files of earlier runs know the old one.
-    async fn note_again(&self, note: &ChangeNote) {
-        let (Some(file), Some((name, old))) = (self.noted_in, &note.id) else { return };
-        let Some((_, new)) = self.directory.id(&note.dn).await.filter(|(n, new)| n == name && new != old)
-        else {
-            return;
-        };
-        let line = super::journal::again(old, &new);
-        let written = std::fs::File::options().append(true).open(file);
-        if let Err(e) = written.and_then(|mut file| file.write_all(line.as_bytes())) {
-            tracing::warn!(
-                "{}: that `{}` has another {name} since could not be noted: {e}; the undo of an earlier run will leave it alone",
-                file.display(),
-                note.dn
-            );
-        }
-    }
-
-    async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
-        let mut controls = Vec::new();
-        match change {
-            // No other client may change it between this check and the change.
-            Change::Modify { dn, changes } if self.directory.takes_assertions() => {
-                let names =
-                    crate::rules::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                if let Some(mut read) = self.directory.read(dn, &names).await? {
-                    self.directory.complete_ranges(&mut read).await?;
-                    controls.extend(assertion::unchanged(changes, &read, self.schema()));
-                }
-            }
-            Change::Add(_) if relaxed && self.directory.takes_relaxed_rules() => {
-                controls.push(WriteControl::RelaxRules);
-            }
-            _ => {}
-        }
-        self.directory.take_back(change, &controls).await
-    }
-}
-
-/// Whether an entry existed well before a run began, as far as its server says.
-fn is_older(entry: &Entry, started: &str) -> bool {
-    /// Clocks differ.
-    const TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-    let created = entry.first_text("createTimestamp").and_then(GeneralizedTime::read);
-    let created = created.and_then(|time| time.to_date_time());
-    let started = chrono::DateTime::parse_from_rfc3339(started).ok();
-    matches!((created, started), (Some(created), Some(started)) if created + TOLERANCE < started)
 }
 
 /// Determines in memory what would be undone, and which entries are left as they are.
@@ -447,16 +412,31 @@ pub async fn rehearse(
     directory: &Directory,
     skip: &BTreeSet<usize>,
     again: &BTreeMap<String, String>,
+    mut names: Option<&mut Names>,
 ) -> anyhow::Result<(Report, Arc<Tally>)> {
     let mut skip = skip.clone();
     let mut refused = BTreeMap::new();
     loop {
         let tally = Arc::new(Tally::default());
         let preview = Destination::new(directory.clone().preview()).with_tally(tally.clone());
-        let undoing = Reverter { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
-        let mut report = { undoing }.run().await?;
+        let undoing = Reverter {
+            reading,
+            entities,
+            directory: &preview,
+            skip: &skip,
+            again,
+            noted_in: None,
+            names: names.as_deref(),
+        };
+        let mut undoing = undoing;
+        let mut report = undoing.run().await?;
+        let strangers = undoing.strangers(&report).await?;
         refused.append(&mut report.refused);
-        if report.in_part.is_empty() {
+        let is_blocked = !report.blocked.is_empty();
+        refused.append(&mut report.blocked);
+        let left = refused.keys().copied().chain(strangers);
+        let is_news = names.as_deref_mut().is_some_and(|names| names.withhold(left));
+        if report.in_part.is_empty() && !is_news && !is_blocked {
             for entity in refused.keys() {
                 for step in entities.steps_of.get(*entity).into_iter().flatten() {
                     if let Some(step) = entities.steps.get(*step) {

@@ -107,7 +107,7 @@ impl Trial {
         let mut reading = JournalReader::open(path).unwrap();
         let entities = Entities::of(&mut reading, self.directory.schema()).unwrap();
         let (rehearsed, _) =
-            rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new())
+            rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new(), None)
                 .await
                 .unwrap();
         let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
@@ -120,6 +120,7 @@ impl Trial {
             skip: &skip,
             again: &again,
             noted_in: None,
+            names: None,
         };
         let mut report = undoing.run().await.unwrap();
         assert!(report.refused.is_empty(), "what was rehearsed happens: {report:?}");

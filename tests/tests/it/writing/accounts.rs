@@ -208,6 +208,36 @@ fn openldap_accounts_are_locked_by_its_password_policy() {
 }
 
 #[test]
+fn a_password_does_not_enable_a_disabled_account_whose_state_no_rule_has() {
+    let server = Slapd::start(SlapdOptions {
+        database_conf: "overlay ppolicy\nppolicy_default cn=policy,dc=example,dc=test".into(),
+        ..SlapdOptions::default().seed(unit(USERS)).seed(
+            "dn: cn=policy,dc=example,dc=test\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n\
+             pwdAttribute: userPassword\npwdLockout: TRUE\n",
+        )
+    });
+    let dn = format!("uid=off,{USERS}");
+    let locked = || value(&server, &dn, "pwdAccountLockedTime");
+    let accounts = json!({"enabled": "active"});
+    run(&person_config(&server, &accounts), record("off", &json!({"pw": "first-password", "active": false})));
+    assert_eq!(locked().as_deref(), Some("000001010000Z"));
+    for (number, mode) in ["exop", "hash:ssha512"].into_iter().enumerate() {
+        let mut force = person_config(&server, &accounts);
+        let rule = force["mapping_rules"]["users"].as_object_mut().unwrap();
+        rule.insert("password".into(), json!({"from": "pw", "mode": mode, "policy": "force"}));
+        // With the key, and a record that says nothing of the account.
+        let pw = format!("{number}-password-with");
+        run(&force, record("off", &json!({"pw": pw}))).counts(&[("modified", 1)]);
+        assert_eq!((locked().as_deref(), bind_code(&server, &dn, &pw)), (Some("000001010000Z"), 49));
+        force["mapping_rules"]["users"].as_object_mut().unwrap().remove("accounts");
+        let pw = format!("{number}-password-without");
+        run(&force, record("off", &json!({"pw": pw}))).counts(&[("modified", 1)]);
+        assert_eq!((locked().as_deref(), bind_code(&server, &dn, &pw)), (Some("000001010000Z"), 49));
+        run(&force, record("off", &json!({"pw": pw}))).counts(&[("unchanged", 1)]);
+    }
+}
+
+#[test]
 fn where_accounts_have_no_lock_it_is_2() {
     let dir = scratch();
     let url = format!("ldif:{}", dir.path().join("out.ldif").display());

@@ -233,3 +233,29 @@ fn a_bit_that_somebody_else_sets_in_between_is_not_lost() {
     let value = &tree.values().next().unwrap()["useraccountcontrol"];
     assert_eq!(*value, texts(&[&(0x200 | 0x1_0000).to_string()]));
 }
+
+/// slapo-unique evaluates the assertion on the suffix, and answers assertionFailed for an entry that nobody has changed.
+#[test]
+fn an_attribute_that_slapd_keeps_unique_is_changed_and_somebody_elses_change_is_not_lost() {
+    let seed =
+        format!("dn: uid=a,{USERS}\nobjectClass: inetOrgPerson\nuid: a\ncn: Name\nsn: Name\nmail: old@x\n");
+    let slapd = Arc::new(Slapd::start(SlapdOptions {
+        global_conf: "moduleload unique".into(),
+        database_conf: "overlay unique\nunique_uri ldap:///?mail?sub".into(),
+        ..SlapdOptions::default().seed(unit(USERS) + &seed)
+    }));
+    let behind = Arc::downgrade(&slapd);
+    let relay = Relay::ahead_of(slapd.ldap_port(), MODIFY, move |number| {
+        if number == 1 {
+            let change = format!("dn: uid=a,{USERS}\nchangetype: modify\nreplace: title\ntitle: theirs\n");
+            behind.upgrade().unwrap().ldapmodify(change);
+        }
+    });
+    let output = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().succeeds();
+    no_panic(&output);
+    output.counts(&[("modified", 1)]).says(ASSERTION);
+    assert_eq!(entry(&slapd)["mail"], texts(&["ours@x"]));
+    assert_eq!(entry(&slapd)["title"], texts(&["theirs"]), "the condition failed for it, and it is kept");
+    let again = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().succeeds();
+    again.counts(&[("unchanged", 1)]);
+}

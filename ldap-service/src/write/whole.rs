@@ -1,0 +1,131 @@
+//! A write is made as a whole, or taken back: what a rule refuses beforehand, and what remains of a write that failed half-way.
+
+use ldap_directory::Directory;
+use ldap_directory::change::Change;
+use ldap_directory::dn::{first_rdn, split_first};
+use ldap_directory::schema::Schema;
+use target_ldap::map::wanted::WantedEntry;
+use target_ldap::map::{DeleteAction, Task};
+use target_ldap::rules::policy::Policy;
+use target_ldap::rules::rule::Operations;
+
+use super::change_set::ChangeSet;
+use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
+
+/// Entries that a failed write left changed, with the reasons.
+pub(super) type Left = Vec<(String, String)>;
+
+fn forbidden(kind: ResourceKind, operation: &str, error: WriteErrorKind) -> WriteError {
+    let setting = format!("write.mapping_rules.{}.operations", kind.stream());
+    WriteError::new(error, format!("the service's rule does not allow this: {setting}.{operation} is false"))
+}
+
+/// Checks the rule's `operations` before anything is changed: what they forbid is neither left out silently nor done by half.
+///
+/// # Errors
+/// The rule does not create entries, or not rename, or not change them.
+pub(super) fn check_operations(
+    operations: Operations,
+    kind: ResourceKind,
+    wanted: &WantedEntry,
+    // The entry, and whether it is to get the DN of the rule.
+    current: Option<(&str, bool)>,
+    schema: &Schema,
+) -> Result<(), WriteError> {
+    let Some((current, is_placed)) = current else {
+        return if operations.create {
+            Ok(())
+        } else {
+            Err(forbidden(kind, "create", WriteErrorKind::NotAllowed))
+        };
+    };
+    let rdn = |dn: &str| split_first(dn).map(|(rdn, _)| rdn.to_owned()).unwrap_or_default();
+    let is_renamed = is_placed && rdn(current) != rdn(&wanted.dn);
+    if !is_renamed {
+        return Ok(());
+    }
+    let avas = first_rdn(&wanted.dn).ok().flatten().map(|rdn| rdn.avas).unwrap_or_default();
+    if !operations.rename {
+        let error = forbidden(kind, "rename", WriteErrorKind::Mutability);
+        return Err(match avas.into_iter().next() {
+            Some(ava) => error.of_attribute(ava.attribute),
+            None => error,
+        });
+    }
+    let is_named = |name: &str| avas.iter().any(|ava| schema.same_description(&ava.attribute, name));
+    let has_more =
+        wanted.attributes.iter().any(|a| a.policy != Policy::CreateOnly && !is_named(&a.description))
+            || !wanted.account.is_empty();
+    if !operations.update && has_more {
+        return Err(forbidden(kind, "update", WriteErrorKind::NotAllowed));
+    }
+    Ok(())
+}
+
+/// Checks that the entry below which `on_delete` moves others is there.
+///
+/// # Errors
+/// It is not: the setting is at fault, not the request.
+pub(super) async fn check_place(
+    directory: &Directory,
+    kind: ResourceKind,
+    task: &Task,
+) -> Result<(), WriteError> {
+    let Task::Delete { action, .. } = task else { return Ok(()) };
+    let DeleteAction::MoveTo(place) = &**action else { return Ok(()) };
+    let there = directory.read(place, &["1.1"]).await;
+    if there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
+        return Ok(());
+    }
+    let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
+    let detail = format!("{setting}.move_to: `{place}` is not there, or the service's user may not see it");
+    tracing::error!(setting, "{detail}; nothing was deleted");
+    Err(WriteError::new(WriteErrorKind::Misconfigured, detail))
+}
+
+/// Takes back the changes of a write that failed. `is_new`: its entry was to be added. Returns what could not be taken back.
+pub(super) async fn take_back(
+    change_set: &ChangeSet,
+    directory: &Directory,
+    made: &[Change],
+    is_new: bool,
+) -> Left {
+    // It would come back with another identifier, and without what cannot be read.
+    if made.iter().any(|change| matches!(change, Change::Delete { .. })) {
+        return Vec::new();
+    }
+    let left = change_set.take_back(directory).await;
+    let added = made.iter().find_map(|change| match change {
+        Change::Add(entry) if is_new && !left.is_empty() => Some(entry.dn.as_str()),
+        _ => None,
+    });
+    // The server may have completed it, so that it is not quite as it was added.
+    let Some(dn) = added else { return left };
+    match directory.apply(&Change::Delete { dn: dn.to_owned() }).await {
+        Ok(()) => {
+            change_set.undo().forget();
+            Vec::new()
+        }
+        Err(error) if error.is_no_such_object() => Vec::new(),
+        Err(error) => vec![(dn.to_owned(), error.to_string())],
+    }
+}
+
+/// Returns the error of a write that failed, with what could not be taken back; the log names it, too.
+pub(super) fn with_left(error: WriteError, left: &Left, dn: &str, undo_file: Option<&str>) -> WriteError {
+    if left.is_empty() {
+        return error;
+    }
+    let undo = undo_file.map_or_else(
+        || "no undo file has it".to_owned(),
+        |file| format!("target-ldap undo {file} does it, once the reason is gone"),
+    );
+    let mut detail = error.detail.clone();
+    for (of, reason) in left {
+        let dn = if of.is_empty() { dn } else { of };
+        let what = format!("`{dn}` is changed in part, and that could not be taken back ({reason}): {undo}");
+        tracing::error!(dn, undo_file, "{what}");
+        detail = format!("{detail}; {what}");
+    }
+    WriteError { detail, ..error }
+}

@@ -1,0 +1,196 @@
+//! Names that an undo frees: of entries that it deletes or renames. The next entry of such a name would inherit what groups grant it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::{DirectoryError, Vendor};
+
+use super::change_note::ChangeKind;
+use super::entities::key;
+use super::names::{MEMBER_UID, UID, dn_of, find, uids_of};
+use super::revert::{Report, RevertOutcome, Reverter};
+
+/// The attributes with DNs of members.
+const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
+/// The names in one filter.
+const AT_ONCE: usize = 25;
+
+/// A name that no entry has any more.
+#[derive(Debug)]
+struct Freed {
+    entity: usize,
+    dn: String,
+    key: DnKey,
+    uids: Vec<Vec<u8>>,
+    /// The DN that the entry has instead; `None`: it is deleted.
+    new: Option<String>,
+}
+
+impl Reverter<'_> {
+    /// Takes the names that the undo freed out of groups, or puts the old names there, if the file is of a program that gives no entry a
+    /// name that groups have; else says where they are. Active Directory keeps its links itself.
+    pub(super) async fn clear_names(&mut self, report: &mut Report) -> Result<(), DirectoryError> {
+        if self.names.is_none() || self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            return Ok(());
+        }
+        let freed = self.freed(report).await?;
+        for some in freed.chunks(AT_ONCE) {
+            let schema = self.directory.schema();
+            let known = |name: &&str| schema.attribute_type(name).is_some();
+            let members: Vec<&str> = MEMBERS.into_iter().filter(known).collect();
+            let has_uids = schema.attribute_type(MEMBER_UID).is_some();
+            let mut any = Vec::new();
+            for one in some {
+                any.extend(members.iter().map(|name| Filter::equality(*name, one.dn.as_str())));
+                let uids = one.uids.iter().filter(|_| has_uids);
+                any.extend(uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+            }
+            if any.is_empty() {
+                continue;
+            }
+            let mut asked = members.clone();
+            asked.extend(["objectClass", MEMBER_UID]);
+            for group in find(self.directory, &Filter::Or(any), &asked).await? {
+                self.clear(&group, &members, some, report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the names of undone additions and renames that no entry has now.
+    async fn freed(&mut self, report: &Report) -> Result<Vec<Freed>, DirectoryError> {
+        let schema = self.directory.schema();
+        let mut freed: BTreeMap<DnKey, Freed> = BTreeMap::new();
+        for step in &self.entities.steps {
+            if report.outcomes.get(&step.number) != Some(&RevertOutcome::TakenBack) {
+                continue;
+            }
+            let dn = match (step.kind, &step.to) {
+                (ChangeKind::Add, _) => &step.dn,
+                (ChangeKind::Rename, Some(to)) => to,
+                _ => continue,
+            };
+            if self.directory.read(dn, &["1.1"]).await?.is_some() {
+                continue;
+            }
+            let first = self.entities.steps_of.get(step.entity).and_then(|steps| steps.first());
+            let first = first.and_then(|first| self.entities.steps.get(*first));
+            let new = first.filter(|first| first.kind != ChangeKind::Add).map(|first| first.dn.clone());
+            let mut uids = Vec::new();
+            for uid in uids_of(dn, schema) {
+                if find(self.directory, &Filter::equality(UID, uid.clone()), &["1.1"]).await?.is_empty() {
+                    uids.push(uid);
+                }
+            }
+            let own = key(dn, schema);
+            freed.insert(own.clone(), Freed { entity: step.entity, dn: dn.clone(), key: own, uids, new });
+        }
+        Ok(freed.into_values().collect())
+    }
+
+    /// Clears the names in one group.
+    async fn clear(
+        &self,
+        group: &Entry,
+        members: &[&str],
+        freed: &[Freed],
+        report: &mut Report,
+    ) -> Result<(), DirectoryError> {
+        let schema = self.directory.schema();
+        let mut steps = Vec::new();
+        let mut concerned = BTreeSet::new();
+        let mut last = None;
+        for name in members.iter().copied().chain([MEMBER_UID]) {
+            let there = schema.values_of(group, name);
+            let owner = |value: &Vec<u8>| freed.iter().find(|one| one.has(name, value, schema));
+            let gone: Vec<Vec<u8>> = there.iter().filter(|value| owner(value).is_some()).cloned().collect();
+            if gone.is_empty() {
+                continue;
+            }
+            let owners: Vec<&Freed> = there.iter().filter_map(owner).collect();
+            let mut new: Vec<Vec<u8>> = Vec::new();
+            for value in owners.iter().filter_map(|one| one.instead(name, schema)) {
+                let is_same = |other: &Vec<u8>| schema.values_match(name, other, &value);
+                if !there.iter().any(is_same) && !new.iter().any(is_same) {
+                    new.push(value);
+                }
+            }
+            concerned.extend(owners.iter().map(|one| one.entity));
+            if new.is_empty() && gone.len() == there.len() && is_required(group, name, schema) {
+                last = Some(owners.iter().map(|one| one.entity).collect::<BTreeSet<usize>>());
+            }
+            steps.push(Modification::new(ModificationKind::Delete, name, gone));
+            if !new.is_empty() {
+                steps.push(Modification::new(ModificationKind::Add, name, new));
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        if !self.reading.header.clears_names {
+            let named: Vec<&str> = freed
+                .iter()
+                .filter(|one| concerned.contains(&one.entity))
+                .map(|one| one.dn.as_str())
+                .collect();
+            report.named.insert(group.dn.clone(), named.join("`, `"));
+            return Ok(());
+        }
+        if let Some(entities) = last {
+            for one in freed.iter().filter(|one| entities.contains(&one.entity)) {
+                let why = format!(
+                    "`{}` has it as its last member, and its class requires one: give it another one first",
+                    group.dn
+                );
+                report.blocked.insert(one.entity, (one.dn.clone(), why));
+            }
+            return Ok(());
+        }
+        let change = Change::Modify { dn: group.dn.clone(), changes: steps };
+        match self.directory.take_back(&change, &[]).await {
+            Ok(()) => {}
+            // The server has done it.
+            Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {}
+            Err(e) if matches!(e, DirectoryError::Operation { .. }) => {
+                let why = format!("it may have the name of an entry that is gone: {e}");
+                report.withheld.entry(group.dn.clone()).or_default().insert(why);
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+impl Freed {
+    /// Whether a value is the name.
+    fn has(&self, name: &str, value: &[u8], schema: &Schema) -> bool {
+        if name == MEMBER_UID {
+            self.uids.iter().any(|uid| uid == value)
+        } else {
+            dn_of(value, schema).is_some_and(|key| key == self.key)
+        }
+    }
+
+    /// Returns the name that the entry has instead.
+    fn instead(&self, name: &str, schema: &Schema) -> Option<Vec<u8>> {
+        let new = self.new.as_ref()?;
+        if name == MEMBER_UID {
+            uids_of(new, schema).into_iter().next()
+        } else {
+            Some(new.clone().into_bytes())
+        }
+    }
+}
+
+/// Whether the classes of a group require an attribute.
+fn is_required(group: &Entry, name: &str, schema: &Schema) -> bool {
+    let classes: Vec<String> =
+        group.values("objectClass").iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+    let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+    must.iter().any(|required| schema.same_description(required, name))
+}

@@ -1,0 +1,361 @@
+//! Names of entries in groups. An undo gives them back only together with the entry that they belong to, never to another entry of the
+//! name, and leaves no name behind that it frees.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::time::generalized::GeneralizedTime;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
+
+use super::change_note::{ChangeKind, id, is_list_of_entries, value_digest};
+use super::entities::{Entities, key};
+use super::journal::{JournalReader, ReadError};
+use crate::rules::names::{ENTRY_IDS, to_ask};
+
+/// The attribute with user names of members (RFC 2307).
+pub(super) const MEMBER_UID: &str = "memberUid";
+pub(super) const UID: &str = "uid";
+
+/// The names that the entries of an undo file had.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The entries that were added, deleted or renamed, by their DNs.
+    dns: BTreeMap<DnKey, BTreeSet<usize>>,
+    /// The same by their user names.
+    uids: BTreeMap<Vec<u8>, BTreeSet<usize>>,
+    /// When the run began.
+    started: Option<DateTime<Utc>>,
+    /// The digests of the IDs of entries that an undo added again.
+    made_again: BTreeSet<String>,
+    /// The IDs of entries that were members, by the digests of their names; an undo may have added them again with other ones.
+    members: HashMap<String, (String, String)>,
+    again: BTreeMap<String, String>,
+    /// Entries that are not taken back: their names stay where they are.
+    withheld: BTreeSet<usize>,
+    /// Whether DNs and user names are of entries that were made after the run.
+    newcomers: Mutex<HashMap<Vec<u8>, bool>>,
+}
+
+/// What remains of a change.
+pub(super) struct Filtered {
+    /// `None`: nothing.
+    pub(super) change: Option<Change>,
+    /// What was left out: the attribute, the value, and the reason.
+    pub(super) withheld: Vec<String>,
+}
+
+/// Whether an attribute has names of members: DNs, or user names.
+enum Holds {
+    Dns,
+    Uids,
+    Others,
+}
+
+fn holds(name: &str, schema: &Schema) -> Holds {
+    if schema.same_description(name, MEMBER_UID) {
+        Holds::Uids
+    } else if is_list_of_entries(name, schema) {
+        Holds::Dns
+    } else {
+        Holds::Others
+    }
+}
+
+pub(super) fn dn_of(value: &[u8], schema: &Schema) -> Option<DnKey> {
+    DnKey::parse(std::str::from_utf8(value).ok()?, schema).ok()
+}
+
+/// Returns the user names in the first RDN of a DN.
+pub(super) fn uids_of(dn: &str, schema: &Schema) -> Vec<Vec<u8>> {
+    let avas = first_rdn(dn).ok().flatten().into_iter().flat_map(|rdn| rdn.avas);
+    avas.filter(|ava| schema.same_description(&ava.attribute, UID)).map(|ava| ava.value).collect()
+}
+
+/// Returns the bases of a directory that may hold groups.
+pub(super) fn bases(directory: &Directory) -> Vec<String> {
+    let root_dse = directory.root_dse();
+    let contexts = root_dse.naming_contexts.iter().filter(|dn| !dn.to_ascii_lowercase().starts_with("cn="));
+    let all: Vec<String> = contexts.cloned().collect();
+    if all.is_empty() { root_dse.default_base().map(str::to_owned).into_iter().collect() } else { all }
+}
+
+/// Returns all entries below the bases that a filter matches.
+pub(super) async fn find(
+    directory: &Directory,
+    filter: &Filter,
+    names: &[&str],
+) -> Result<Vec<Entry>, DirectoryError> {
+    let mut found = Vec::new();
+    for base in bases(directory) {
+        let request = SearchRequest::new(&*base, Scope::Subtree, filter.clone(), names).repeating();
+        let mut search = match directory.search(request).await {
+            Err(e) if e.is_no_such_object() => continue,
+            search => search?,
+        };
+        while let Some(entry) = search.next_entry().await? {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+impl Names {
+    /// Returns the names in an undo file. `again`: the new IDs of entries that an undo added again.
+    pub fn of(
+        reading: &mut JournalReader,
+        entities: &Entities,
+        again: &BTreeMap<String, String>,
+        schema: &Schema,
+    ) -> Result<Names, ReadError> {
+        let started = DateTime::parse_from_rfc3339(&reading.header.started).ok();
+        let mut all = Names {
+            started: started.map(|time| time.with_timezone(&Utc)),
+            made_again: again.values().cloned().collect(),
+            again: again.clone(),
+            ..Names::default()
+        };
+        for step in &entities.steps {
+            let (note, back) = reading.load(step.number)?;
+            all.members.extend(note.members.clone());
+            let mut uids = Vec::new();
+            if note.of != ChangeKind::Modify {
+                for dn in [Some(&note.dn), note.to.as_ref()].into_iter().flatten() {
+                    all.dns.entry(key(dn, schema)).or_default().insert(step.entity);
+                    uids.extend(uids_of(dn, schema));
+                }
+            }
+            for change in &back {
+                match change {
+                    Change::Add(entry) => uids.extend(schema.values_of(entry, UID).iter().cloned()),
+                    Change::Modify { changes, .. } => {
+                        let of = changes.iter().filter(|m| schema.same_description(&m.description, UID));
+                        uids.extend(of.flat_map(|m| m.values.clone()));
+                    }
+                    Change::Delete { .. } | Change::Rename { .. } => {}
+                }
+            }
+            for uid in uids {
+                all.uids.entry(uid.to_ascii_lowercase()).or_default().insert(step.entity);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sets entries that are not taken back. Returns whether that is news.
+    pub(super) fn withhold(&mut self, entities: impl IntoIterator<Item = usize>) -> bool {
+        let before = self.withheld.len();
+        self.withheld.extend(entities);
+        self.withheld.len() > before
+    }
+
+    /// Returns the entries of the file that a value names: they, or entries below them.
+    fn owners(&self, name: &str, value: &[u8], schema: &Schema) -> BTreeSet<usize> {
+        match holds(name, schema) {
+            Holds::Uids => self.uids.get(&value.to_ascii_lowercase()).cloned().unwrap_or_default(),
+            Holds::Dns => {
+                let mut at = dn_of(value, schema);
+                let mut owners = BTreeSet::new();
+                while let Some(key) = at.filter(|key| !key.is_root()) {
+                    owners.extend(self.dns.get(&key).into_iter().flatten().copied());
+                    at = key.parent();
+                }
+                owners
+            }
+            Holds::Others => BTreeSet::new(),
+        }
+    }
+
+    /// Returns the entries of the file that the values of changes name.
+    pub(super) fn named_by(&self, changes: &[Change], schema: &Schema) -> BTreeSet<usize> {
+        let mut owners = BTreeSet::new();
+        for change in changes {
+            let Change::Modify { changes, .. } = change else { continue };
+            for step in changes {
+                for value in &step.values {
+                    owners.extend(self.owners(&step.description, value, schema));
+                }
+            }
+        }
+        owners
+    }
+
+    /// Returns why a value is neither added nor removed; `None`: it is.
+    async fn objection(
+        &self,
+        (name, value): (&str, &[u8]),
+        is_added: bool,
+        refused: &BTreeSet<usize>,
+        directory: &Directory,
+    ) -> Result<Option<&'static str>, DirectoryError> {
+        let schema = directory.schema();
+        let owners = self.owners(name, value, schema);
+        if owners.iter().any(|owner| self.withheld.contains(owner) || refused.contains(owner)) {
+            return Ok(Some("the change of the entry that it belongs to is not taken back"));
+        }
+        if !owners.is_empty() || !is_added {
+            return Ok(None);
+        }
+        if let Some(id) = self.members.get(&value_digest(name, value, schema)) {
+            let dn = String::from_utf8_lossy(value);
+            return Ok(match directory.read(&dn, &ENTRY_IDS).await? {
+                None => Some("no entry has that name any more"),
+                Some(entry) if self.is_other(&entry, id, schema) => Some("another entry has that name since"),
+                Some(_) => None,
+            });
+        }
+        let is_new = match holds(name, schema) {
+            Holds::Others => false,
+            Holds::Dns => self.is_newcomer(value, true, directory).await?,
+            Holds::Uids => self.is_newcomer(value, false, directory).await?,
+        };
+        Ok(is_new.then_some("another entry has that name since: it was made after the run"))
+    }
+
+    /// Whether an entry has another ID than the former one, and is not that entry, added again.
+    fn is_other(&self, entry: &Entry, former: &(String, String), schema: &Schema) -> bool {
+        let Some((_, now)) = id(entry, schema).filter(|(name, _)| *name == former.0) else { return false };
+        let mut digest = Some(&former.1);
+        // A cycle is not written; each step is another undo.
+        for _ in 0..=self.again.len() {
+            let Some(this) = digest else { break };
+            if *this == now {
+                return false;
+            }
+            digest = self.again.get(this);
+        }
+        true
+    }
+
+    /// Whether the entry of a name was made after the run began.
+    async fn is_newcomer(
+        &self,
+        value: &[u8],
+        is_dn: bool,
+        directory: &Directory,
+    ) -> Result<bool, DirectoryError> {
+        let known =
+            |of: &Self| of.newcomers.lock().unwrap_or_else(PoisonError::into_inner).get(value).copied();
+        if let Some(known) = known(self) {
+            return Ok(known);
+        }
+        let names = to_ask(vec!["createTimestamp".to_owned(), "whenCreated".to_owned()], ENTRY_IDS);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let entries = if is_dn {
+            let dn = String::from_utf8_lossy(value);
+            // A value of another form is no name.
+            match dn_of(value, directory.schema()) {
+                Some(_) => directory.read(&dn, &names).await?.into_iter().collect(),
+                None => Vec::new(),
+            }
+        } else {
+            find(directory, &Filter::equality(UID, value.to_vec()), &names).await?
+        };
+        let is_new = entries.iter().any(|entry| self.is_new(entry, directory.schema()));
+        self.newcomers.lock().unwrap_or_else(PoisonError::into_inner).insert(value.to_vec(), is_new);
+        Ok(is_new)
+    }
+
+    fn is_new(&self, entry: &Entry, schema: &Schema) -> bool {
+        if id(entry, schema).is_some_and(|(_, digest)| self.made_again.contains(&digest)) {
+            return false;
+        }
+        let created = entry.first_text("createTimestamp").or_else(|| entry.first_text("whenCreated"));
+        let created = created.and_then(GeneralizedTime::read).and_then(|time| time.to_date_time());
+        matches!((created, self.started), (Some(created), Some(started)) if created > started)
+    }
+
+    /// Returns a change without the names that it may not give or take. `refused`: entries that are not taken back, beside the known.
+    pub(super) async fn filtered(
+        &self,
+        change: &Change,
+        refused: &BTreeSet<usize>,
+        directory: &Directory,
+    ) -> Result<Filtered, DirectoryError> {
+        let mut withheld = Vec::new();
+        let change = match change {
+            Change::Add(entry) => {
+                let mut entry = entry.clone();
+                for attribute in &mut entry.attributes {
+                    let values = std::mem::take(&mut attribute.values);
+                    for value in values {
+                        let of = (&*attribute.description, &*value);
+                        match self.objection(of, true, refused, directory).await? {
+                            None => attribute.values.push(value),
+                            Some(why) => withheld.push(told(&attribute.description, &value, why)),
+                        }
+                    }
+                }
+                entry.attributes.retain(|attribute| !attribute.values.is_empty());
+                Some(Change::Add(entry))
+            }
+            Change::Modify { dn, changes } => {
+                let mut steps = Vec::new();
+                for step in changes {
+                    steps.extend(self.step(dn, step, refused, directory, &mut withheld).await?);
+                }
+                (!steps.is_empty()).then(|| Change::Modify { dn: dn.clone(), changes: steps })
+            }
+            Change::Delete { .. } | Change::Rename { .. } => Some(change.clone()),
+        };
+        Ok(Filtered { change, withheld })
+    }
+
+    async fn step(
+        &self,
+        dn: &str,
+        step: &Modification,
+        refused: &BTreeSet<usize>,
+        directory: &Directory,
+        withheld: &mut Vec<String>,
+    ) -> Result<Option<Modification>, DirectoryError> {
+        let (name, schema) = (step.description.as_str(), directory.schema());
+        if matches!(holds(name, schema), Holds::Others) {
+            return Ok(Some(step.clone()));
+        }
+        let mut values = Vec::new();
+        if step.kind != ModificationKind::Replace {
+            let is_added = step.kind == ModificationKind::Add;
+            for value in &step.values {
+                match self.objection((name, value), is_added, refused, directory).await? {
+                    None => values.push(value.clone()),
+                    Some(why) => withheld.push(told(name, value, why)),
+                }
+            }
+            let is_left = !values.is_empty() || step.values.is_empty();
+            return Ok(is_left.then(|| Modification { values, ..step.clone() }));
+        }
+        let mut entry = directory.read(dn, &[name]).await?;
+        if let Some(entry) = &mut entry {
+            directory.complete_ranges(entry).await?;
+        }
+        let there = entry.map(|entry| schema.values_of(&entry, name).to_vec()).unwrap_or_default();
+        let rule = schema.equality(name);
+        let normal = |value: &Vec<u8>| rule.normalize(value, schema).into_owned();
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+            (step.values.iter().map(normal).collect(), there.iter().map(normal).collect());
+        for value in &step.values {
+            let is_there = new.contains(&normal(value));
+            match self.objection((name, value), true, refused, directory).await?.filter(|_| !is_there) {
+                None => values.push(value.clone()),
+                Some(why) => withheld.push(told(name, value, why)),
+            }
+        }
+        for value in there.iter().filter(|value| !old.contains(&normal(value))) {
+            if let Some(why) = self.objection((name, value), false, refused, directory).await? {
+                withheld.push(told(name, value, why));
+                values.push(value.clone());
+            }
+        }
+        Ok(Some(Modification { values, ..step.clone() }))
+    }
+}
+
+fn told(name: &str, value: &[u8], why: &str) -> String {
+    format!("`{}` in `{name}` stays as it is: {why}", String::from_utf8_lossy(value))
+}
