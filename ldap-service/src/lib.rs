@@ -4,7 +4,8 @@
 //!
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts; [`gate`] bounds what is at work.
-//! 3. [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret.
+//! 3. [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret; `members` has the
+//!    attributes in which groups name their members.
 //! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
 //! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`] verifies
 //!    the JWTs of an identity provider; [`search`] answers searches, and keeps those that are open between two pages.
@@ -24,6 +25,7 @@ pub mod gate;
 pub mod init;
 pub mod ldif;
 pub mod login;
+mod members;
 pub mod metrics;
 pub mod routes;
 pub mod run;

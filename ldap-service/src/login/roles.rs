@@ -10,6 +10,7 @@ use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Paging, SearchRequest, Vendor, oid};
 
 use crate::config::{Config, GroupsConfig, Nested, RoleName, RoleRule, Scope};
+use crate::members;
 
 /// The most levels of groups in groups.
 const MOST_LEVELS: usize = 16;
@@ -155,7 +156,7 @@ impl GroupSearch<'_> {
 
     /// Finds the groups level by level: those that have the user as a member, then those that have these, and so on.
     async fn by_levels(&self, user: &Entry) -> Result<Groups, DirectoryError> {
-        let schema = self.directory.schema();
+        let (schema, vendor) = (self.directory.schema(), self.directory.root_dse().vendor);
         let levels = if self.groups.nested == Nested::Auto { MOST_LEVELS } else { 1 };
         let mut found = Groups::new();
         let mut visited: HashSet<DnKey> = HashSet::new();
@@ -181,19 +182,20 @@ impl GroupSearch<'_> {
                 );
                 break;
             }
-            filters = dns.chunks(NAMES_AT_ONCE).map(|some| members(schema, some)).collect();
+            filters = dns.chunks(NAMES_AT_ONCE).map(|some| named(vendor, schema, some)).collect();
         }
         Ok(found)
     }
 
     /// Returns the filter of the groups that have a user as a member: by DN, or by `uid` in classes of RFC 2307.
     fn direct(&self, user: &Entry) -> Filter {
-        let schema = self.directory.schema();
-        let Filter::Or(mut any) = members(schema, std::slice::from_ref(&user.dn)) else {
+        let (schema, vendor) = (self.directory.schema(), self.directory.root_dse().vendor);
+        let Filter::Or(mut any) = named(vendor, schema, std::slice::from_ref(&user.dn)) else {
             return Filter::Or(Vec::new());
         };
-        if schema.attribute_type("memberUid").is_some() {
-            any.extend(user.values("uid").iter().map(|uid| Filter::equality("memberUid", uid.clone())));
+        if members::has_user_names(vendor, schema) {
+            let uids = schema.values_of(user, members::UID).iter();
+            any.extend(uids.map(|uid| Filter::equality(members::MEMBER_UID, uid.clone())));
         }
         Filter::Or(any)
     }
@@ -250,10 +252,10 @@ fn absent(base: &Base, error: DirectoryError) -> Result<(), DirectoryError> {
 }
 
 /// Returns the filter of the groups that have one of these DNs as a member. The DNs are values, whatever they contain (trap 3).
-fn members(schema: &Schema, dns: &[String]) -> Filter {
-    let known = ["member", "uniqueMember"].into_iter().filter(|name| schema.attribute_type(name).is_some());
-    let matches = known.flat_map(|name| dns.iter().map(move |dn| Filter::equality(name, dn.as_bytes())));
-    Filter::Or(matches.collect())
+fn named(vendor: Vendor, schema: &Schema, dns: &[String]) -> Filter {
+    let names = members::by_dn(None, vendor, schema);
+    let of = |name: &String| dns.iter().map(|dn| Filter::equality(name.as_str(), dn.as_bytes())).collect();
+    Filter::Or(names.iter().flat_map(|name| -> Vec<Filter> { of(name) }).collect())
 }
 
 /// Returns the roles of groups, and their scopes. Groups compare by DN, exactly (trap 13).

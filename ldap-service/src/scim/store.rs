@@ -2,6 +2,7 @@
 
 mod links;
 mod list;
+mod members;
 mod write;
 
 use ldap_directory::dn::DnKey;
@@ -20,6 +21,7 @@ use crate::service::Service;
 use crate::write::{EntryId, EntryRef, ResourceKind};
 
 use links::Links;
+use members::Member;
 pub use write::Written;
 
 /// The searches of one request that are in progress at once.
@@ -101,8 +103,8 @@ pub struct Found {
     pub entry: Entry,
     /// The whole resource, as far as it was read.
     pub resource: Value,
-    /// The members of a group that were read: the DN, and the id of a user or group.
-    members: Vec<(String, Option<String>)>,
+    /// The members of a group that were read.
+    members: Vec<Member>,
 }
 
 impl Found {
@@ -193,7 +195,8 @@ impl<'s> Store<'s> {
     fn attributes(kind: &Kind, with_members: bool) -> Vec<String> {
         let mut names: Vec<String> = kind.mapping.own_attributes().into_iter().map(str::to_owned).collect();
         names.extend(kind.mapping.fields.iter().map(|f| f.attribute.clone()));
-        names.extend(kind.mapping.members.clone().filter(|_| with_members));
+        let members = kind.mapping.member_attributes().into_iter().filter(|_| with_members);
+        names.extend(members.map(str::to_owned));
         names.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         names.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
         names
@@ -313,16 +316,13 @@ impl<'s> Store<'s> {
         let mut related = Related::default();
         let mut members = Vec::new();
         if mapping.resource == ResourceType::User && projection.wants(mapping, core, "groups") {
-            related.groups = Some(self.groups_of(&entry.dn).await?);
+            related.groups = Some(self.groups_of(&entry).await?);
         }
-        if let Some(attribute) = &mapping.members
-            && projection.wants(mapping, core, "members")
-        {
-            let values = self.schema().values_of(&entry, attribute).to_vec();
+        if mapping.members.is_some() && projection.wants(mapping, core, "members") {
             let with_display = projection.requests(mapping, "members", "display");
-            let found = self.links(&values, with_display, links).await?;
-            related.members = Some(found.iter().filter_map(|(_, link)| link.clone()).collect());
-            members = found.into_iter().map(|(dn, link)| (dn, link.map(|link| link.id))).collect();
+            let found = self.members_of(mapping, &entry, with_display, links).await?;
+            related.members = Some(found.links);
+            members = found.values;
         }
         for field in mapping.fields.iter().filter(|f| f.is_user) {
             let values = self.schema().values_of(&entry, &field.attribute).to_vec();

@@ -21,17 +21,13 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::gate::ChangeGate;
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
+use crate::members::{self, MEMBER_UID, UID};
 
 mod places;
 
 pub(crate) use places::{GivenNames, Places};
 use places::{moved, pages, uids};
 
-/// The attributes with names of members.
-const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
-/// The attribute with user names of members (RFC 2307).
-const MEMBER_UID: &str = "memberUid";
-const UID: &str = "uid";
 /// The most groups of one name.
 const MOST_GROUPS: usize = 10_000;
 /// The most groups that are read without pages.
@@ -101,18 +97,6 @@ fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
     names.join(", ")
 }
 
-/// Returns the attributes with DNs of members: the usual ones, and that of the rule.
-fn members_of(own: String, schema: &Schema) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in MEMBERS.into_iter().map(str::to_owned).chain([own]) {
-        let is_known = names.iter().any(|known| schema.same_description(known, &name));
-        if !is_known && ValueKind::of(schema, &name).is_name() {
-            names.push(name);
-        }
-    }
-    names
-}
-
 impl Memberships {
     /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
     pub(crate) fn new(
@@ -128,9 +112,10 @@ impl Memberships {
         if !bases.is_empty() {
             let rule = writer.rule(ResourceKind::Groups, directory)?;
             placeholder = rule.placeholder();
-            members = members_of(rule.members, schema);
+            members = members::by_dn(Some(&rule.members), directory.root_dse().vendor, schema);
+            members.retain(|name| ValueKind::of(schema, name).is_name());
         }
-        let has_member_uid = schema.attribute_type(MEMBER_UID).is_some();
+        let has_member_uid = members::has_user_names(directory.root_dse().vendor, schema);
         Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
     }
 

@@ -69,10 +69,11 @@ impl Store<'_> {
     }
 
     async fn translated(&self, mapping: &Mapping, expr: &Expr) -> Result<Truth, ApiError> {
-        let dns = self.dns_of(&references(mapping, expr)).await?;
-        let dn_of = |id: &str| dns.get(id).cloned();
+        let found = self.references(&references(mapping, expr)).await?;
+        let dn_of = |id: &str| found.get(id).map(|found| found.dn.clone());
+        let uids_of = |id: &str| found.get(id).map(|found| found.uids.clone()).unwrap_or_default();
         let (schema, vendor) = (self.schema(), self.directory.root_dse().vendor);
-        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of }.translate(expr)?)
+        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of, uids_of: &uids_of }.translate(expr)?)
     }
 
     async fn page(
