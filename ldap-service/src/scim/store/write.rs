@@ -143,6 +143,8 @@ impl Store<'_> {
         let found = if needs_all {
             self.get(kind.mapping.resource, id, &Projection::default()).await?
         } else {
+            // What is there is found by the values themselves.
+            self.check_searchable(kind, &kind.mapping.member_attributes()).await?;
             self.get_entry(kind.mapping.resource, id, if_match).await?
         };
         let options = self.precondition(kind, &found, if_match)?;
