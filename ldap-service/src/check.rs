@@ -8,7 +8,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use ldap_directory::client::probe::{Grade, Step};
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName};
+use ldap_directory::{
+    Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName, Vendor,
+};
 use serde_json::{Value, json};
 use singer_common::operations::error::Classified as _;
 use singer_common::plugin::settings::SettingsError;
@@ -88,7 +90,25 @@ pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>,
     rules(config, directory, &mut found);
     found.extend(config.write.as_ref().map(|write| undo_dir(&write.undo_dir)));
     entries(config, directory, &mut found).await?;
+    found.extend(placeholder(config, directory).await?);
     Ok(found)
+}
+
+/// The placeholder of groups without members: an entry of its name has their rights.
+async fn placeholder(config: &Config, directory: &Directory) -> Result<Option<Finding>, DirectoryError> {
+    let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
+    let Some(dn) = Writer::placeholder_of(config, directory).filter(|_| !follows) else { return Ok(None) };
+    let is_there = match directory.read(&dn, &["1.1"]).await {
+        Err(error) if error.is_connection() => return Err(error),
+        found => found.is_ok_and(|entry| entry.is_some()),
+    };
+    if !is_there {
+        return Ok(None);
+    }
+    let setting = "write.mapping_rules.groups.empty_group";
+    let problem = format!("`{dn}` is an entry, and has the rights of every group without another member");
+    let fault = SettingsError::value(setting, problem, "a name that no entry has");
+    Ok(Some(Finding::fault("empty_group", Grade::Failed, fault)))
 }
 
 /// Checks what every login needs: known attributes, and users that can be told apart.

@@ -16,7 +16,7 @@ use super::attributes::AttributeGuard;
 use super::fence::{Fence, Territory};
 use super::{
     Effect, EntryRef, ResourceKind, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer, entries,
-    locks, refusal,
+    locks, memberships, refusal,
 };
 use crate::members;
 
@@ -240,6 +240,15 @@ impl ValuesJob<'_> {
         };
         let changed: Vec<&String> = members.iter().filter(is_changed).collect();
         let required = if adds { self.required().await? } else { Vec::new() };
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(placeholder).into_owned();
+        let there = self.directory.read(&name, &["1.1"]).await;
+        if there.map_err(|e| refusal::of_directory(&e, schema))?.is_some() {
+            // A member like others.
+            return if adds { Err(memberships::taken(&name, &self.dn)) } else { Ok(()) };
+        }
         for name in changed {
             if adds {
                 if required.iter().any(|known| schema.same_description(known, name)) {

@@ -184,10 +184,17 @@ impl Store<'_> {
         let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
         // It is the writer's, and goes when there is another member.
         let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
-        let placeholder = placeholder.as_deref().and_then(key);
+        let mut is_placeholder = None;
+        if let Some(dn) = &placeholder
+            && found.members.iter().any(|m| m.id.is_none() && key(&m.value) == key(dn))
+            // An entry of its name is a member like others.
+            && self.directory.read(dn, &["1.1"]).await?.is_none()
+        {
+            is_placeholder = key(dn);
+        }
         let stays = |member: &&&Member| match &member.id {
             Some(id) => wanted.contains(id),
-            None => placeholder.is_none() || key(&member.value) != placeholder,
+            None => is_placeholder.is_none() || key(&member.value) != is_placeholder,
         };
         let of_new = self.attribute_of_new(kind, &found.entry);
         let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
