@@ -8,16 +8,21 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use ldap_directory::client::probe::{Grade, Step};
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName};
+use ldap_directory::{
+    Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName, Vendor,
+};
 use serde_json::{Value, json};
 use singer_common::operations::error::Classified as _;
 use singer_common::plugin::settings::SettingsError;
 
 use crate::config::{Config, RoleName};
+use crate::fit::can_match;
 use crate::login;
 use crate::scim::mapping::{Context, Mapping, NONE, ResourceType};
 use crate::service::Service;
 use crate::write::Writer;
+
+mod rights;
 
 /// The longest time of the checks when the directory is opened.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -85,7 +90,25 @@ pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>,
     rules(config, directory, &mut found);
     found.extend(config.write.as_ref().map(|write| undo_dir(&write.undo_dir)));
     entries(config, directory, &mut found).await?;
+    found.extend(placeholder(config, directory).await?);
     Ok(found)
+}
+
+/// The placeholder of groups without members: an entry of its name has their rights.
+async fn placeholder(config: &Config, directory: &Directory) -> Result<Option<Finding>, DirectoryError> {
+    let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
+    let Some(dn) = Writer::placeholder_of(config, directory).filter(|_| !follows) else { return Ok(None) };
+    let is_there = match directory.read(&dn, &["1.1"]).await {
+        Err(error) if error.is_connection() => return Err(error),
+        found => found.is_ok_and(|entry| entry.is_some()),
+    };
+    if !is_there {
+        return Ok(None);
+    }
+    let setting = "write.mapping_rules.groups.empty_group";
+    let problem = format!("`{dn}` is an entry, and has the rights of every group without another member");
+    let fault = SettingsError::value(setting, problem, "a name that no entry has");
+    Ok(Some(Finding::fault("empty_group", Grade::Failed, fault)))
 }
 
 /// Checks what every login needs: known attributes, and users that can be told apart.
@@ -102,8 +125,37 @@ pub async fn logins(config: &Config, directory: &Directory) -> Result<Vec<Findin
     let is_known = directory.schema().is_assumed() || can_match(&config.users.filter, &names);
     if found.iter().all(|finding| finding.grade == Grade::Ok) && is_known {
         found.extend(users(config, directory).await?);
+        found.extend(rights::of(config, directory).await?);
     }
     Ok(found)
+}
+
+/// Checks what every request needs: what logins need, filters that can match, and bases that are there.
+///
+/// # Errors
+/// The directory cannot be asked.
+pub async fn essential(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
+    let mut found = logins(config, directory).await?;
+    names(config, directory, &mut found);
+    let bare = Config { roles: Vec::new(), ..config.clone() };
+    entries(&bare, directory, &mut found).await?;
+    Ok(found)
+}
+
+/// Returns the first fault of a configuration that the earlier one, over its own directory, does not have.
+pub async fn worse(service: &Service, earlier: &Service) -> Option<SettingsError> {
+    let faults = async |service: &Service| {
+        let directory = service.directory.any()?;
+        let checked = tokio::time::timeout(LONGEST, all(&service.config, &directory)).await;
+        let found = checked.ok()?.ok()?;
+        Some(found.into_iter().filter_map(Finding::failure).collect::<Vec<_>>())
+    };
+    let new = faults(service).await?;
+    if new.is_empty() {
+        return None;
+    }
+    let old: Vec<String> = faults(earlier).await?.iter().map(ToString::to_string).collect();
+    new.into_iter().find(|fault| !old.contains(&fault.to_string()))
 }
 
 /// Checks the configuration once the directory is open, and logs what is not well.
@@ -250,16 +302,12 @@ fn filter(
     }
 }
 
-/// Whether a filter may be true of an entry: a comparison with an unknown name is undefined (RFC 4511 section 4.5.1.7), and so is its
-/// negation.
-fn can_match(filter: &Filter, names: &KnownNames<'_>) -> bool {
-    match filter {
-        Filter::And(parts) => parts.iter().all(|part| can_match(part, names)),
-        Filter::Or(parts) => parts.iter().any(|part| can_match(part, names)),
-        Filter::Not(inner) => {
-            matches!(**inner, Filter::And(_) | Filter::Or(_) | Filter::Not(_)) || can_match(inner, names)
-        }
-        comparison => names.unknown_in(comparison).is_empty(),
+fn context(directory: &Directory) -> Context<'_> {
+    Context {
+        vendor: directory.root_dse().vendor,
+        schema: directory.schema(),
+        secrets: directory.secret_attributes(),
+        object_classes: &[],
     }
 }
 
@@ -275,12 +323,7 @@ fn scim(config: &Config, directory: &Directory, found: &mut Vec<Finding>) {
             Some(unknown(format!("{}.{key}", resource.setting()), &what, effect))
         });
         let unknown: Vec<SettingsError> = own.collect();
-        let context = Context {
-            vendor: directory.root_dse().vendor,
-            schema: directory.schema(),
-            secrets: directory.secret_attributes(),
-            object_classes: &[],
-        };
+        let context = context(directory);
         for error in Mapping::new(resource, given, &context).err().into_iter().flatten() {
             let (setting, problem) = error.split_once(": ").unwrap_or((resource.setting(), &error));
             let is_known = |fault: &SettingsError| matches!(fault, SettingsError::Value { setting: s, .. } if s == setting);

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
+use crate::fit::OwnFilters;
+use crate::unseen::Remembered;
 
 /// The pause after the first failure; each doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -49,7 +51,8 @@ async fn keep(directory: &Directory) {
 enum State {
     Opening,
     Failed(Arc<str>),
-    Open(Directory),
+    /// With what does not fit its schema.
+    Open(Directory, Option<Arc<str>>),
 }
 
 /// The directory, which may not be open yet.
@@ -57,6 +60,8 @@ enum State {
 pub struct DirectoryHandle {
     state: watch::Receiver<State>,
     opening: JoinHandle<()>,
+    /// What was found out about the rights of the service's user.
+    pub(crate) rights: Remembered,
 }
 
 impl Drop for DirectoryHandle {
@@ -66,8 +71,8 @@ impl Drop for DirectoryHandle {
 }
 
 impl DirectoryHandle {
-    /// Begins to open a directory. It is tried again until it succeeds.
-    pub fn open(config: &DirectoryConfig) -> Self {
+    /// Begins to open a directory. It is tried again until it succeeds. `filters`: those of the configuration.
+    pub(crate) fn open(config: &DirectoryConfig, filters: OwnFilters) -> Self {
         let (sender, state) = watch::channel(State::Opening);
         // Not without attempts: those restore a connection that was lost.
         let config = config.clone();
@@ -79,7 +84,8 @@ impl DirectoryHandle {
                 match directory_settings::open(&config, Access::WRITE).await {
                     Ok(directory) => {
                         tracing::info!(server = directory.location(), "the directory is open");
-                        sender.send_replace(State::Open(directory.clone()));
+                        let misfit = filters.misfit(&directory).map(Arc::from);
+                        sender.send_replace(State::Open(directory.clone(), misfit));
                         return keep(&directory).await;
                     }
                     Err(error) => {
@@ -97,24 +103,37 @@ impl DirectoryHandle {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
-        Self { state, opening }
+        Self { state, opening, rights: Remembered::default() }
     }
 
     /// Returns the directory. It reconnects by itself.
     ///
     /// # Errors
-    /// 503 if it was not open yet.
+    /// 503 if it was not open yet; 500 if a filter of the configuration can match none of its entries.
     pub fn get(&self) -> Result<Directory, ApiError> {
         match &*self.state.borrow() {
-            State::Open(directory) => Ok(directory.clone()),
+            State::Open(directory, None) => Ok(directory.clone()),
+            State::Open(_, Some(misfit)) => {
+                let detail = format!("the service's settings do not fit the directory: {misfit}");
+                let status = http::StatusCode::INTERNAL_SERVER_ERROR;
+                Err(ApiError::new(status, "misconfigured", detail))
+            }
             State::Opening | State::Failed(_) => Err(ApiError::directory_unavailable()),
+        }
+    }
+
+    /// Returns the directory, if it is open, whether or not the configuration fits it: for checks.
+    pub fn any(&self) -> Option<Directory> {
+        match &*self.state.borrow() {
+            State::Open(directory, _) => Some(directory.clone()),
+            State::Opening | State::Failed(_) => None,
         }
     }
 
     /// Returns why the directory is not open; `None` if it is open.
     pub fn trouble(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Open(_) => None,
+            State::Open(..) => None,
             State::Opening => Some("the directory is being opened".to_owned()),
             State::Failed(reason) => Some(reason.to_string()),
         }
@@ -124,9 +143,9 @@ impl DirectoryHandle {
     pub fn opened(&self) -> impl Future<Output = Option<Directory>> + Send + 'static {
         let mut state = self.state.clone();
         async move {
-            let state = state.wait_for(|state| matches!(state, State::Open(_))).await.ok()?;
+            let state = state.wait_for(|state| matches!(state, State::Open(..))).await.ok()?;
             match &*state {
-                State::Open(directory) => Some(directory.clone()),
+                State::Open(directory, _) => Some(directory.clone()),
                 State::Opening | State::Failed(_) => None,
             }
         }

@@ -4,7 +4,8 @@
 //!
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts; [`gate`] bounds what is at work.
-//! 3. [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret.
+//! 3. `fit` compares the filters of the configuration with the schema; `unseen` finds out what the service's user may not read; [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret; `members` has the
+//!    attributes in which groups name their members.
 //! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
 //! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`] verifies
 //!    the JWTs of an identity provider; [`search`] answers searches, and keeps those that are open between two pages.
@@ -20,10 +21,12 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod filter;
+mod fit;
 pub mod gate;
 pub mod init;
 pub mod ldif;
 pub mod login;
+mod members;
 pub mod metrics;
 pub mod routes;
 pub mod run;
@@ -34,4 +37,5 @@ pub mod service;
 pub mod sessions;
 pub mod settings;
 pub mod tokens;
+mod unseen;
 pub mod write;

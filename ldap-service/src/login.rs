@@ -26,7 +26,9 @@ mod throttle;
 mod user;
 
 pub use account::Unusable;
+pub(crate) use account::deciding;
 pub use find::{id, login_attributes};
+pub(crate) use roles::{hidden as hidden_of_groups, unsearchable};
 pub use user::User;
 
 use find::Fitting;
@@ -96,11 +98,11 @@ impl Login {
     pub async fn check(
         &self,
         config: &Config,
-        directory: &DirectoryHandle,
+        handle: &DirectoryHandle,
         credentials: Credentials,
     ) -> Result<LoggedIn, ApiError> {
         let began = Instant::now();
-        let directory = directory.get()?;
+        let directory = handle.get()?;
         // Nothing is sent: it would bind anonymously, and succeed (trap 1).
         let Some(password) = &credentials.password else { return Err(refused()) };
         let most = config.login.per_address_per_minute;
@@ -129,7 +131,7 @@ impl Login {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
-                let user = describe(config, &directory, &entry, Some(&credentials.name)).await?;
+                let user = describe(config, handle, &entry, Some(&credentials.name)).await?;
                 Ok(LoggedIn { user, password })
             }
             Err(error) => Err(error),
@@ -243,26 +245,22 @@ impl Login {
     /// 401 if the name fits no entry, or several; 403 if the account cannot be used; 503 if the directory cannot tell.
     pub async fn user_of_name(
         config: &Config,
-        directory: &DirectoryHandle,
+        handle: &DirectoryHandle,
         name: &str,
     ) -> Result<User, ApiError> {
-        let directory = directory.get()?;
+        let directory = handle.get()?;
         let fitting = find::by_name(&config.users, &directory, name).await.map_err(outage)?;
-        enabled(config, &directory, fitting, Some(name)).await
+        enabled(config, handle, fitting, Some(name)).await
     }
 
     /// As [`Self::user_of_name`], by the immutable id.
     ///
     /// # Errors
     /// As [`Self::user_of_name`].
-    pub async fn user_of_id(
-        config: &Config,
-        directory: &DirectoryHandle,
-        id: &str,
-    ) -> Result<User, ApiError> {
-        let directory = directory.get()?;
+    pub async fn user_of_id(config: &Config, handle: &DirectoryHandle, id: &str) -> Result<User, ApiError> {
+        let directory = handle.get()?;
         let fitting = find::by_id(&config.users, &directory, id).await.map_err(outage)?;
-        enabled(config, &directory, fitting, None).await
+        enabled(config, handle, fitting, None).await
     }
 }
 
@@ -296,7 +294,7 @@ async fn authenticate(
 
 async fn enabled(
     config: &Config,
-    directory: &Directory,
+    handle: &DirectoryHandle,
     fitting: Fitting,
     name: Option<&str>,
 ) -> Result<User, ApiError> {
@@ -309,7 +307,7 @@ async fn enabled(
         }
     };
     account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
-    describe(config, directory, &entry, name).await
+    describe(config, handle, &entry, name).await
 }
 
 /// Returns the user of an entry, which `name` fits alone.
@@ -317,11 +315,11 @@ async fn enabled(
 /// What applications know a user by belongs to the entry alone: the id, and the name as a login name.
 async fn describe(
     config: &Config,
-    directory: &Directory,
+    handle: &DirectoryHandle,
     entry: &Entry,
     name: Option<&str>,
 ) -> Result<User, ApiError> {
-    let users = &config.users;
+    let (users, directory) = (&config.users, &handle.get()?);
     let Some(id) = find::id(directory, entry).filter(|id| !id.is_empty()) else {
         let detail =
             "the service's user may not see the immutable id of users (entryUUID, nsUniqueId or objectGUID)";
@@ -349,8 +347,13 @@ async fn describe(
             }
         })
     };
-    let (membership, is_own) =
-        futures_util::try_join!(roles::of(config, directory, entry), is_own).map_err(outage)?;
+    let state = account::hidden(config, directory, entry);
+    let groups = roles::hidden(config, handle, directory);
+    let all = futures_util::try_join!(roles::of(config, directory, entry), is_own, state, groups);
+    let (membership, is_own, state, groups) = all.map_err(outage)?;
+    if let Some(hidden) = state.or(groups) {
+        return Err(hidden.into());
+    }
     if !is_own {
         tracing::warn!(
             dn = entry.dn,
@@ -384,9 +387,15 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Returns 503 for every error of the directory: nothing is known about the user, whatever the directory said (trap 10). A base that is not
-/// there is no unknown user either.
+/// there is no unknown user either: 500.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn outage(error: DirectoryError) -> ApiError {
+    if error.is_no_such_object() && matches!(error, DirectoryError::Operation { operation: "search", .. }) {
+        tracing::error!(code = error.code(), "a user could not be checked: {error}");
+        let detail =
+            "users.base_dn or groups.base_dn: the entry is not there, or the service's user may not see it";
+        return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", detail);
+    }
     tracing::warn!(code = error.code(), "a user could not be checked: {error}");
     ApiError::directory_unavailable()
 }

@@ -260,6 +260,9 @@ async fn next_generation(
         let expected = "a directory that can be opened, as the earlier one";
         return Err(SettingsError::value("server_url", trouble, expected));
     }
+    if let Some(fault) = check::worse(&service, &earlier).await {
+        return Err(fault);
+    }
     if let (Some(acceptor), Some(tls)) = (acceptor, &tls) {
         acceptor.reload(tls)?;
     }

@@ -14,6 +14,7 @@ use singer_common::plugin::settings::SettingsError;
 use crate::config::Config;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::fit::OwnFilters;
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -57,10 +58,11 @@ impl Service {
         let sessions = Sessions::new(&config.login, earlier.map(|earlier| &earlier.sessions))?;
         let state = earlier.map(|earlier| earlier.writer.state()).unwrap_or_default();
         let writer = Writer::new(&config, state)?;
-        let directory = DirectoryHandle::open(&config.directory);
+        let filters = OwnFilters::of(&config);
+        let directory = DirectoryHandle::open(&config.directory, filters.clone());
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
-        let cursors = Cursors::new(&config.directory, sessions.derived_key("search cursors"));
+        let cursors = Cursors::new(&config.directory, filters, sessions.derived_key("search cursors"));
         Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
     }
 }

@@ -41,8 +41,8 @@ def about(service, *flags):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_the_directory_does_not_have_is_named(services, shared_openldap, fault):
     settings, setting, near, fails = FAULTS[fault]
-    # The base of the users is a part of readiness.
-    is_ready = fault not in ("users-base", "login-attribute", "one-login-attribute")
+    # The bases, the filters and what logins need are a part of readiness.
+    is_ready = not fails or fault.startswith("scim")
     service = services(shared_openldap, ready=is_ready, **settings)
     assert service.client.get("/health/ready").status_code == (200 if is_ready else 503)
     level, grade = ("error", "failed") if fails else ("warning", "warning")
@@ -64,6 +64,24 @@ def test_what_the_directory_does_not_have_is_named(services, shared_openldap, fa
     code, report, _ = about(service, "doctor", "--format", "json")
     assert code == (1 if fails else 0), report
     assert [check["result"] for check in report["checks"] if setting in check["detail"]] == [grade], report
+
+
+@pytest.mark.parametrize("kind", ["users", "groups"])
+@pytest.mark.parametrize("filter", ["(objectClass=inetOrgPersn)", "(&(objectClass=*)(employeeTyp=x))", "(!(objectClas=x))"])
+def test_a_filter_that_matches_no_entry_is_no_empty_directory(services, shared_openldap, kind, filter):
+    base = {"users": USERS, "groups": GROUPS}[kind]
+    service = services(shared_openldap, ready=False, **{kind: {"base_dn": base, "filter": filter}})
+    answers = [
+        service.login("ada", people.ADA.password),
+        *(service.request("GET", path) for path in ("/scim/v2/Users", "/scim/v2/Groups", "/api/v1/ldap/export")),
+        service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(uid=ada)"}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 500 and f"{kind}.filter" in answer.json()["detail"], answer.text
+        assert answer.json().get("code", "misconfigured") == "misconfigured"
+    assert service.client.get("/health/ready").status_code == 503
+    (check,) = [check for check in service.request("GET", "/api/v1/health").json()["checks"] if check["name"] == f"{kind}.filter"]
+    assert not check["ok"]
 
 
 def test_a_configuration_without_a_fault_is_told_to_be_well(services, shared_openldap):

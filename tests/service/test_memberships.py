@@ -147,6 +147,34 @@ def test_user_names_in_posix_groups_follow(openldaps, writing, tmp_path):
     assert members(directory, "posix", attribute="memberUid") == before
 
 
+@pytest.mark.parametrize("name", ["uid", "userid", "0.9.2342.19200300.100.1.1", "UID"])
+def test_a_second_user_name_is_a_new_name(openldaps, writing, name):
+    """A group has the user name of nobody: an entry that gets it, by whatever way, would have its rights."""
+    directory = openldaps(schemas=["/etc/ldap/schema/nis.schema"])
+    posix = people.group_dn("posix", directory.suffix)
+    service = writing(
+        directory, groups={"base_dn": f"ou=groups,{directory.suffix}"}, roles=[{"role": "pr", "groups": [posix]}],
+        users={"base_dn": f"ou=people,{directory.suffix}", "scim": {"userName": "uid", "nickName": "uid"}} if name == "uid" else {"base_dn": f"ou=people,{directory.suffix}"},
+    )
+    new(service, "zoe")
+    directory.add(people.entry(posix, objectClass="posixGroup", cn="posix", gidNumber="1", memberUid=["boss", "zoe"]))
+    zoe = dn(directory, "zoe")
+    whole = people.entry(zoe, objectClass="inetOrgPerson", uid="zoe", cn="zoe", sn="zoe").replace("\n\n", f"\n{name}: boss\n\n")
+    for text in (
+        change(zoe, "changetype: modify", f"add: {name}", f"{name}: boss"),
+        change(zoe, "changetype: modify", f"replace: {name}", f"{name}: zoe", f"{name}: boss"),
+        whole,
+    ):
+        answer = report(send(service, text))
+        assert [reject["code"] for reject in answer["rejects"]] == ["name_in_groups"], answer
+    params = {"operation": "update_user", "params": {"uid": "zoe", "attributes": {"uid": ["zoe", "boss"]}}}
+    assert service.request("POST", "/api/v1/plugin/execute", json=params).status_code >= 400
+    assert directory.values(zoe, "uid") == {"uid": [b"zoe"]}
+    # Names that no group has, and those that it has already.
+    assert report(send(service, change(zoe, "changetype: modify", f"add: {name}", f"{name}: zoe.b")))["modified"] == 1
+    assert report(send(service, whole.replace("boss", "zoe.b")))["rejected"] == 0
+
+
 def test_a_server_with_refint_has_done_it_itself(openldaps, writing, tmp_path):
     refint = f"overlay refint\nrefint_attributes member uniqueMember\nrefint_nothing cn=nobody,ou=groups,{people.SUFFIX}\n"
     directory = openldaps(overlays=refint)

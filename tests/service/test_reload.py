@@ -82,3 +82,29 @@ def test_a_configuration_of_another_directory_is_not_mixed_in(openldaps, service
     first.kill()
     assert service.login("ada", people.ADA.password).status_code == 200
     first.start_again()
+
+
+def test_a_configuration_that_does_not_fit_the_directory_is_not_taken_over(openldap, services):
+    """What the directory does not have: the earlier configuration stays, and the log names the setting."""
+    service = services(openldap)
+    config = dict(service.config)
+    users, groups = config["users"], config["groups"]
+    for wrong, setting in [
+        ({"users": {**users, "filter": "(objectClass=inetOrgPersn)"}}, "users.filter"),
+        ({"users": {**users, "base_dn": f"ou=poeple,{people.SUFFIX}"}}, "users.base_dn"),
+        ({"users": {**users, "login_attributes": ["uidd"]}}, "users.login_attributes[0]"),
+        ({"users": {**users, "scim": {"nickName": "carLicence"}}}, "users.scim.nickName"),
+        ({"groups": {**groups, "filter": "(memberr=*)"}}, "groups.filter"),
+        ({"groups": {**groups, "base_dn": f"ou=grops,{people.SUFFIX}"}}, "groups.base_dn"),
+    ]:
+        service.configure({**config, **wrong})
+        service.reload()
+        lines = [line for line in service.log(level="error") if line.get("setting") == setting]
+        assert any("the earlier configuration stays" in str(line) for line in lines), service.log_text()
+        assert service.login("ada", people.ADA.password).json()["user"]["roles"] == ["admin", "auditor", "staff"]
+        assert service.request("GET", "/scim/v2/Users").json()["totalResults"] == len(people.PEOPLE)
+    # One that was wrong before does not keep others out.
+    service.configure({**config, "limits": {"count": 3}})
+    service.reload()
+    assert not [line for line in service.log(level="error") if line.get("setting") == "limits.count"]
+    assert service.client.get("/health/ready").status_code == 200

@@ -1,9 +1,14 @@
 //! Whether an account may be used, by its entry: for those who come with a token or a session, and as a second look after a bind.
 
 use chrono::{DateTime, Utc};
-use ldap_directory::Vendor;
 use ldap_directory::entry::Entry;
+use ldap_directory::{Directory, DirectoryError, Vendor};
 use target_ldap::rules::accounts::is_locked_for_ever;
+
+use super::find;
+use crate::config::Config;
+use crate::members;
+use crate::unseen::{self, Hidden};
 
 /// Why an account may not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,37 @@ pub(super) fn attributes(vendor: Vendor) -> &'static [&'static str] {
         Vendor::Ds389 => &["nsAccountLock", "pwdUpdateTime"],
         _ => &["pwdAccountLockedTime", "nsAccountLock", "pwdChangedTime"],
     }
+}
+
+/// Returns the attributes of a user that decide about a login or a session: the state of the account, and its names.
+pub(crate) fn deciding(config: &Config, directory: &Directory) -> Vec<String> {
+    let vendor = directory.root_dse().vendor;
+    let mut names: Vec<String> = attributes(vendor).iter().map(|name| (*name).to_owned()).collect();
+    names.extend(find::login_attributes(&config.users, vendor).into_iter().next());
+    if config.groups.is_some() && members::has_user_names(vendor, directory.schema()) {
+        names.push(members::UID.to_owned());
+    }
+    names
+}
+
+/// Returns a deciding attribute that the service's user may not read of a user: without the mark of a disabled account, it would count as
+/// enabled.
+///
+/// # Errors
+/// A search fails.
+pub(super) async fn hidden(
+    config: &Config,
+    directory: &Directory,
+    entry: &Entry,
+) -> Result<Option<Hidden>, DirectoryError> {
+    const FLAGS: &str = "userAccountControl";
+    // Each account of Active Directory has it.
+    if directory.root_dse().vendor == Vendor::ActiveDirectory && entry.values(FLAGS).is_empty() {
+        return Ok(Some(Hidden { dn: entry.dn.clone(), attribute: FLAGS.to_owned() }));
+    }
+    let names = deciding(config, directory);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    unseen::hidden(directory, entry, &names).await
 }
 
 /// Returns the attributes that change with the password.

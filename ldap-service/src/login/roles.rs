@@ -10,6 +10,9 @@ use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Paging, SearchRequest, Vendor, oid};
 
 use crate::config::{Config, GroupsConfig, Nested, RoleName, RoleRule, Scope};
+use crate::directory::DirectoryHandle;
+use crate::members;
+use crate::unseen::{self, Hidden};
 
 /// The most levels of groups in groups.
 const MOST_LEVELS: usize = 16;
@@ -51,6 +54,44 @@ pub(super) async fn of(
     let (roles, scopes) = roles(&config.roles, &found, directory.schema());
     let groups: BTreeSet<String> = found.into_values().map(|group| group.dn).collect();
     Ok(Membership { groups: groups.into_iter().collect(), roles, scopes })
+}
+
+/// The groups of each base that are looked at.
+const SAMPLE: u32 = 20;
+
+/// Returns an attribute of members that the service's user may not search in a group: nobody would have the group.
+///
+/// # Errors
+/// A search fails.
+pub(crate) async fn unsearchable(
+    config: &Config,
+    directory: &Directory,
+) -> Result<Option<Hidden>, DirectoryError> {
+    let Some(groups) = &config.groups else { return Ok(None) };
+    let (vendor, schema) = (directory.root_dse().vendor, directory.schema());
+    let mut names = members::by_dn(None, vendor, schema);
+    names.extend(members::has_user_names(vendor, schema).then(|| members::MEMBER_UID.to_owned()));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for base in bases(groups, &config.roles, schema) {
+        let place = (base.dn.as_str(), base.scope);
+        let found = unseen::unsearchable(directory, place, &groups.filter, &names, SAMPLE).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// The same, as it was found out within the last seconds.
+///
+/// # Errors
+/// A search fails.
+pub(crate) async fn hidden(
+    config: &Config,
+    handle: &DirectoryHandle,
+    directory: &Directory,
+) -> Result<Option<Hidden>, DirectoryError> {
+    handle.rights.get("groups".to_owned(), unsearchable(config, directory)).await
 }
 
 /// Where groups are.
@@ -155,7 +196,7 @@ impl GroupSearch<'_> {
 
     /// Finds the groups level by level: those that have the user as a member, then those that have these, and so on.
     async fn by_levels(&self, user: &Entry) -> Result<Groups, DirectoryError> {
-        let schema = self.directory.schema();
+        let (schema, vendor) = (self.directory.schema(), self.directory.root_dse().vendor);
         let levels = if self.groups.nested == Nested::Auto { MOST_LEVELS } else { 1 };
         let mut found = Groups::new();
         let mut visited: HashSet<DnKey> = HashSet::new();
@@ -181,19 +222,20 @@ impl GroupSearch<'_> {
                 );
                 break;
             }
-            filters = dns.chunks(NAMES_AT_ONCE).map(|some| members(schema, some)).collect();
+            filters = dns.chunks(NAMES_AT_ONCE).map(|some| named(vendor, schema, some)).collect();
         }
         Ok(found)
     }
 
     /// Returns the filter of the groups that have a user as a member: by DN, or by `uid` in classes of RFC 2307.
     fn direct(&self, user: &Entry) -> Filter {
-        let schema = self.directory.schema();
-        let Filter::Or(mut any) = members(schema, std::slice::from_ref(&user.dn)) else {
+        let (schema, vendor) = (self.directory.schema(), self.directory.root_dse().vendor);
+        let Filter::Or(mut any) = named(vendor, schema, std::slice::from_ref(&user.dn)) else {
             return Filter::Or(Vec::new());
         };
-        if schema.attribute_type("memberUid").is_some() {
-            any.extend(user.values("uid").iter().map(|uid| Filter::equality("memberUid", uid.clone())));
+        if members::has_user_names(vendor, schema) {
+            let uids = schema.values_of(user, members::UID).iter();
+            any.extend(uids.map(|uid| Filter::equality(members::MEMBER_UID, uid.clone())));
         }
         Filter::Or(any)
     }
@@ -228,32 +270,33 @@ impl GroupSearch<'_> {
         let mut groups = Vec::new();
         let mut stream = match self.directory.search(request).await {
             Ok(stream) => stream,
-            Err(error) => return absent(base, error).map(|()| groups),
+            Err(error) => return self.absent(base, error).map(|()| groups),
         };
         loop {
             match stream.next_entry().await {
                 Ok(Some(group)) => groups.push(group),
                 Ok(None) => return Ok(groups),
-                Err(error) => return absent(base, error).map(|()| groups),
+                Err(error) => return self.absent(base, error).map(|()| groups),
             }
         }
     }
-}
 
-/// Logs that a base is not there; another error is returned.
-fn absent(base: &Base, error: DirectoryError) -> Result<(), DirectoryError> {
-    if !error.is_no_such_object() {
-        return Err(error);
+    /// Logs that a place of `roles` is not there. Another error is returned, and that `groups.base_dn` is not there: nobody would have
+    /// groups.
+    fn absent(&self, base: &Base, error: DirectoryError) -> Result<(), DirectoryError> {
+        if !error.is_no_such_object() || base.dn == self.groups.base_dn {
+            return Err(error);
+        }
+        tracing::warn!(dn = base.dn, "there is no entry `{}`, so no groups are found there", base.dn);
+        Ok(())
     }
-    tracing::warn!(dn = base.dn, "there is no entry `{}`, so no groups are found there", base.dn);
-    Ok(())
 }
 
 /// Returns the filter of the groups that have one of these DNs as a member. The DNs are values, whatever they contain (trap 3).
-fn members(schema: &Schema, dns: &[String]) -> Filter {
-    let known = ["member", "uniqueMember"].into_iter().filter(|name| schema.attribute_type(name).is_some());
-    let matches = known.flat_map(|name| dns.iter().map(move |dn| Filter::equality(name, dn.as_bytes())));
-    Filter::Or(matches.collect())
+fn named(vendor: Vendor, schema: &Schema, dns: &[String]) -> Filter {
+    let names = members::by_dn(None, vendor, schema);
+    let of = |name: &String| dns.iter().map(|dn| Filter::equality(name.as_str(), dn.as_bytes())).collect();
+    Filter::Or(names.iter().flat_map(|name| -> Vec<Filter> { of(name) }).collect())
 }
 
 /// Returns the roles of groups, and their scopes. Groups compare by DN, exactly (trap 13).

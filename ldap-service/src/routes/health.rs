@@ -30,7 +30,7 @@ pub(super) async fn live() -> Json<Value> {
 
 /// Requests can be answered now
 #[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "health", responses(
-    (status = 200, description = "The directory answers, accepts the service's own bind, and has what logins need", body = Ready),
+    (status = 200, description = "The directory answers, accepts the service's own bind, and has what logins and SCIM need", body = Ready),
     (status = 503, description = "It does not, or the process is stopping; or there are too many requests (a `Problem`)", content(
         (Ready = "application/json"), (Problem = "application/problem+json"))
     )
@@ -38,7 +38,7 @@ pub(super) async fn live() -> Json<Value> {
 pub(super) async fn ready(State(app): State<App>, Current(service): Current) -> Response {
     // Anybody may ask, as often as they like: without reasons, and the directory is asked once a second.
     let answers = service.readiness.get(|| async {
-        checks(&service).await.iter().all(|check| check["ok"] == true) && can_log_in(&service).await
+        checks(&service).await.iter().all(|check| check["ok"] == true) && fits(&service).await
     });
     let is_ready = answers.await && !app.is_stopping();
     answer(is_ready, json!({"status": if is_ready { "ready" } else { "not_ready" }}))
@@ -65,7 +65,7 @@ pub(super) async fn report(
 pub(super) async fn status(app: &App, service: &Service) -> Value {
     let mut checks = checks(service).await;
     if checks.iter().all(|check| check["ok"] == true)
-        && let Ok(directory) = service.directory.get()
+        && let Some(directory) = service.directory.any()
     {
         checks.extend(configuration(service, &directory).await);
     }
@@ -98,7 +98,7 @@ fn answer(is_good: bool, body: Value) -> Response {
 
 /// Returns the checks: connect, bind, search, schema.
 async fn checks(service: &Service) -> Vec<Value> {
-    let Ok(directory) = service.directory.get() else {
+    let Some(directory) = service.directory.any() else {
         let reason = service.directory.trouble().unwrap_or_default();
         return vec![json!({"name": "connect", "ok": false, "detail": reason})];
     };
@@ -134,13 +134,11 @@ async fn checks(service: &Service) -> Vec<Value> {
     ]
 }
 
-/// Whether logins can succeed: a configuration with which every right password is refused is not ready.
-async fn can_log_in(service: &Service) -> bool {
-    if !service.config.auth_enabled {
-        return true;
-    }
-    let Ok(directory) = service.directory.get() else { return false };
-    let checked = tokio::time::timeout(PATIENCE, check::logins(&service.config, &directory)).await;
+/// Whether logins and SCIM can succeed: a configuration with which every right password is refused is not ready, nor is a user of the
+/// service that may not read what answers depend on.
+async fn fits(service: &Service) -> bool {
+    let Some(directory) = service.directory.any() else { return false };
+    let checked = tokio::time::timeout(PATIENCE, check::essential(&service.config, &directory)).await;
     matches!(checked, Ok(Ok(found)) if found.iter().all(|finding| finding.grade != Grade::Failed))
 }
 

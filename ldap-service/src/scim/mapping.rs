@@ -14,6 +14,7 @@ use target_ldap::rules::accounts::AccountLock;
 
 use super::definitions::{self, GROUP, Type, USER};
 use super::filter::AttrPath;
+use crate::members;
 pub use attributes::{Attribute, Mutability, Returned, Source, Sub};
 pub use key::FieldKey;
 
@@ -133,6 +134,10 @@ pub struct Mapping {
     pub active: Option<Active>,
     /// The attribute of a group's members.
     pub members: Option<String>,
+    /// All attributes with DNs of a group's members, the mapped one first. Empty if members are not mapped.
+    pub member_names: Vec<String>,
+    /// Whether groups may name users by `uid`.
+    pub has_user_names: bool,
     /// The immutable identifier.
     pub id: IdAttribute,
     /// The attribute of `meta.created`.
@@ -188,6 +193,8 @@ impl Mapping {
             attributes: Vec::new(),
             active: None,
             members: None,
+            member_names: Vec::new(),
+            has_user_names: members::has_user_names(context.vendor, context.schema),
             id: id_attribute(context),
             created: if context.vendor == Vendor::ActiveDirectory {
                 "whenCreated"
@@ -207,6 +214,7 @@ impl Mapping {
                     let at = resource.setting();
                     errors.push(format!("{at}.members: the values of `{attribute}` are not DNs"));
                 }
+                mapping.member_names = members::by_dn(Some(&attribute), context.vendor, context.schema);
                 mapping.members = Some(attribute);
                 continue;
             }
@@ -273,12 +281,26 @@ impl Mapping {
         self.fields.iter().find(|f| f.key.name == wanted).map(|f| f.attribute.as_str())
     }
 
-    /// Returns the LDAP attributes of the resource itself: identifier, times, stamps, `active`.
+    /// Returns all attributes in which a group may name its members. Empty if members are not mapped.
+    pub fn member_attributes(&self) -> Vec<&str> {
+        let user_names = self.members.is_some() && self.has_user_names;
+        let names = self.member_names.iter().map(String::as_str);
+        names.chain(user_names.then_some(members::MEMBER_UID)).collect()
+    }
+
+    /// Returns the LDAP attributes of the resource itself: identifier, times, stamps, `active`, and what memberships depend on.
     pub fn own_attributes(&self) -> Vec<&str> {
         let mut names = vec![self.id.attribute.as_str(), self.created, self.modified];
         names.extend(self.stamps);
         if let Some(Active::Lock(lock)) = self.active {
             names.push(lock.attribute());
+        }
+        match self.resource {
+            // Groups may name users by it.
+            ResourceType::User if self.has_user_names => names.push(members::UID),
+            // The class says which attribute has the members.
+            ResourceType::Group if self.members.is_some() => names.push("objectClass"),
+            _ => {}
         }
         names
     }

@@ -236,8 +236,8 @@ impl Renderer<'_> {
             if !add(self.mapping.modified) || !is_whole {
                 return None;
             }
-            if let Some(members) = &self.mapping.members {
-                add(members);
+            for name in self.mapping.member_attributes() {
+                add(name);
             }
             for field in &self.mapping.fields {
                 add(&field.attribute);

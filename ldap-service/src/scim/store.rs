@@ -2,6 +2,7 @@
 
 mod links;
 mod list;
+mod members;
 mod write;
 
 use ldap_directory::dn::DnKey;
@@ -12,18 +13,24 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchItem, Searc
 use serde_json::Value;
 
 use super::filter::FilterLimits;
-use super::mapping::{Context, Mapping, NONE, ResourceType};
+use super::mapping::{Active, Context, Mapping, NONE, ResourceType};
 use super::projection::Projection;
 use super::resource::{Related, Renderer};
 use crate::error::ApiError;
+use crate::login;
+use crate::members::UID;
 use crate::service::Service;
+use crate::unseen;
 use crate::write::{EntryId, EntryRef, ResourceKind};
 
 use links::Links;
+use members::Member;
 pub use write::Written;
 
 /// The searches of one request that are in progress at once.
 const AT_ONCE: usize = 8;
+/// The entries that are looked at to find out what the service's user may search.
+const SAMPLE: u32 = 20;
 
 /// The entries of a resource type.
 #[derive(Debug)]
@@ -101,8 +108,8 @@ pub struct Found {
     pub entry: Entry,
     /// The whole resource, as far as it was read.
     pub resource: Value,
-    /// The members of a group that were read: the DN, and the id of a user or group.
-    members: Vec<(String, Option<String>)>,
+    /// The members of a group that were read.
+    members: Vec<Member>,
 }
 
 impl Found {
@@ -193,7 +200,8 @@ impl<'s> Store<'s> {
     fn attributes(kind: &Kind, with_members: bool) -> Vec<String> {
         let mut names: Vec<String> = kind.mapping.own_attributes().into_iter().map(str::to_owned).collect();
         names.extend(kind.mapping.fields.iter().map(|f| f.attribute.clone()));
-        names.extend(kind.mapping.members.clone().filter(|_| with_members));
+        let members = kind.mapping.member_attributes().into_iter().filter(|_| with_members);
+        names.extend(members.map(str::to_owned));
         names.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         names.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
         names
@@ -299,8 +307,72 @@ impl<'s> Store<'s> {
         self.found(kind, entry, projection, &Links::default()).await
     }
 
-    /// Returns the resource of an entry that was read.
+    /// Returns the LDAP attributes that a projection of a resource depends on.
+    fn deciding<'k>(kind: &'k Kind, projection: &Projection) -> Vec<&'k str> {
+        let mapping = &kind.mapping;
+        let (core, fields) = (mapping.resource.schema(), mapping.fields.iter());
+        let wanted = fields.filter(|f| projection.wants(mapping, &f.key.schema, &f.key.name));
+        let mut names: Vec<&str> = wanted.map(|f| f.attribute.as_str()).collect();
+        if let Some(Active::Lock(lock)) = mapping.active
+            && projection.wants(mapping, core, "active")
+        {
+            names.push(lock.attribute());
+        }
+        if mapping.members.is_some() && projection.wants(mapping, core, "members") {
+            names.extend(mapping.member_attributes());
+        }
+        if mapping.resource == ResourceType::User
+            && mapping.has_user_names
+            && projection.wants(mapping, core, "groups")
+        {
+            names.push(UID);
+        }
+        names
+    }
+
+    /// Returns the resource of an entry that was read, all of which the service's user may see.
+    ///
+    /// # Errors
+    /// It may not: 500, for an attribute that it may not read looks like one that is not there.
     async fn found(
+        &self,
+        kind: &Kind,
+        entry: Entry,
+        projection: &Projection,
+        links: &Links,
+    ) -> Result<Found, ApiError> {
+        let hidden = unseen::hidden(&self.directory, &entry, &Self::deciding(kind, projection)).await?;
+        if let Some(hidden) = hidden {
+            return Err(hidden.into());
+        }
+        self.rendered(kind, entry, projection, links).await
+    }
+
+    /// The same for many entries, which are rendered already.
+    async fn check_seen(
+        &self,
+        kind: &Kind,
+        entries: &[&Entry],
+        projection: &Projection,
+    ) -> Result<(), ApiError> {
+        let (names, id) = (Self::deciding(kind, projection), kind.mapping.id.attribute.as_str());
+        let hidden = unseen::hidden_of_many(&self.directory, &kind.base_dn, entries, id, &names).await?;
+        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
+    }
+
+    /// Checks that the service's user may search attributes of a kind: if not, a filter finds nothing, whoever is there.
+    async fn check_searchable(&self, kind: &Kind, names: &[&str]) -> Result<(), ApiError> {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        let key = format!("{} {}", kind.mapping.resource.name(), names.join(" "));
+        let place = (kind.base_dn.as_str(), Scope::Subtree);
+        let find_out = unseen::unsearchable(&self.directory, place, &kind.filter, &names, SAMPLE);
+        let hidden = self.service.directory.rights.get(key, find_out).await?;
+        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
+    }
+
+    /// Returns the resource of an entry that was read.
+    async fn rendered(
         &self,
         kind: &Kind,
         mut entry: Entry,
@@ -313,16 +385,17 @@ impl<'s> Store<'s> {
         let mut related = Related::default();
         let mut members = Vec::new();
         if mapping.resource == ResourceType::User && projection.wants(mapping, core, "groups") {
-            related.groups = Some(self.groups_of(&entry.dn).await?);
+            let (config, handle) = (&self.service.config, &self.service.directory);
+            if let Some(hidden) = login::hidden_of_groups(config, handle, &self.directory).await? {
+                return Err(hidden.into());
+            }
+            related.groups = Some(self.groups_of(&entry).await?);
         }
-        if let Some(attribute) = &mapping.members
-            && projection.wants(mapping, core, "members")
-        {
-            let values = self.schema().values_of(&entry, attribute).to_vec();
+        if mapping.members.is_some() && projection.wants(mapping, core, "members") {
             let with_display = projection.requests(mapping, "members", "display");
-            let found = self.links(&values, with_display, links).await?;
-            related.members = Some(found.iter().filter_map(|(_, link)| link.clone()).collect());
-            members = found.into_iter().map(|(dn, link)| (dn, link.map(|link| link.id))).collect();
+            let found = self.members_of(mapping, &entry, with_display, links).await?;
+            related.members = Some(found.links);
+            members = found.values;
         }
         for field in mapping.fields.iter().filter(|f| f.is_user) {
             let values = self.schema().values_of(&entry, &field.attribute).to_vec();

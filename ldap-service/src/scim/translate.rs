@@ -18,6 +18,7 @@ use super::filter::{AttrPath, Expr, Operator};
 use super::mapping::{Active, Attribute, Field, Mapping, Source};
 use crate::error::ApiError;
 use crate::filter::SafeFilter;
+use crate::members::MEMBER_UID;
 
 /// A filter after what is known without the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub struct Translator<'t> {
     pub vendor: Vendor,
     /// Returns the DN of the entry with an `id`; `None` if there is none. It is asked for what [`references`] returns.
     pub dn_of: &'t dyn Fn(&str) -> Option<String>,
+    /// Returns the user names of the user with an `id`, by which groups may name it.
+    pub uids_of: &'t dyn Fn(&str) -> Vec<Vec<u8>>,
 }
 
 type Translated = Result<Truth, ScimError>;
@@ -174,8 +177,15 @@ impl Translator<'_> {
             Source::Fields => self.compare_fields(attribute, path, operator, value),
             Source::Active => self.compare_active(path, operator, value),
             Source::Members => {
-                let member = self.mapping.members.clone().unwrap_or_default();
-                self.reference(path, operator, value, &member)
+                let names = self.mapping.member_names.iter();
+                let by_dn = names.map(|name| self.reference(path, operator, value, name));
+                let by_dn = by_dn.collect::<Result<Vec<_>, _>>()?;
+                let uids = match value {
+                    Value::String(id) if self.mapping.has_user_names => (self.uids_of)(id),
+                    _ => Vec::new(),
+                };
+                let by_uid = uids.into_iter().map(|uid| Truth::Filter(Filter::equality(MEMBER_UID, uid)));
+                Ok(Truth::any(by_dn.into_iter().chain(by_uid)))
             }
             Source::Groups if self.vendor == Vendor::ActiveDirectory => {
                 self.reference(path, operator, value, "memberOf")

@@ -21,6 +21,7 @@ use super::page::Warning;
 use super::question::Question;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
+use crate::fit::OwnFilters;
 
 /// The most open searches between two pages.
 const MOST: usize = 32;
@@ -148,6 +149,7 @@ type Open = Mutex<VecDeque<OpenSearch>>;
 pub struct Cursors {
     key: CursorKey,
     config: DirectoryConfig,
+    filters: OwnFilters,
     /// Open searches keep connections, so they have some of their own. Opened by the first search.
     directory: OnceLock<DirectoryHandle>,
     /// The least recently used first.
@@ -156,12 +158,12 @@ pub struct Cursors {
 
 impl Cursors {
     /// Returns no open searches. `key` signs the cursors.
-    pub fn new(config: &DirectoryConfig, key: [u8; 32]) -> Self {
+    pub(crate) fn new(config: &DirectoryConfig, filters: OwnFilters, key: [u8; 32]) -> Self {
         let mut config = config.clone();
         config.pool_size = MOST + AT_WORK + 1;
         let open = Arc::new(Open::default());
         tokio::spawn(sweep(Arc::downgrade(&open)));
-        Self { key: CursorKey(key), config, directory: OnceLock::new(), open }
+        Self { key: CursorKey(key), config, filters, directory: OnceLock::new(), open }
     }
 
     /// Returns the directory of searches.
@@ -169,7 +171,7 @@ impl Cursors {
     /// # Errors
     /// 503 if it cannot be opened now.
     pub(super) async fn directory(&self) -> Result<Directory, ApiError> {
-        let handle = self.directory.get_or_init(|| DirectoryHandle::open(&self.config));
+        let handle = self.directory.get_or_init(|| DirectoryHandle::open(&self.config, self.filters.clone()));
         handle.first_attempt(self.config.connect_timeout).await;
         handle.get()
     }
@@ -318,7 +320,7 @@ mod tests {
         values.insert("server_url".into(), format!("ldif:{}", file.path().display()).into());
         values.insert("users".into(), serde_json::json!({"base_dn": "dc=x"}));
         let config = crate::config::Config::from_settings(&values, &mut Vec::new()).unwrap();
-        let cursors = Cursors::new(&config.directory, [7; 32]);
+        let cursors = Cursors::new(&config.directory, OwnFilters::default(), [7; 32]);
         (file, cursors, config)
     }
 

@@ -21,17 +21,16 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::gate::ChangeGate;
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
+use crate::members::{self, MEMBER_UID, UID};
 
+mod arriving;
 mod places;
+
+pub(super) use arriving::taken;
 
 pub(crate) use places::{GivenNames, Places};
 use places::{moved, pages, uids};
 
-/// The attributes with names of members.
-const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
-/// The attribute with user names of members (RFC 2307).
-const MEMBER_UID: &str = "memberUid";
-const UID: &str = "uid";
 /// The most groups of one name.
 const MOST_GROUPS: usize = 10_000;
 /// The most groups that are read without pages.
@@ -62,7 +61,11 @@ struct Arriving {
 
 /// The names that a change takes away.
 #[derive(Debug, Default)]
-pub(crate) struct Watch(Vec<Leaving>);
+pub(crate) struct Watch {
+    leaving: Vec<Leaving>,
+    /// What a group gets that loses its last member.
+    placeholder: Option<String>,
+}
 
 /// Notes the changes of groups.
 #[derive(Debug, Default)]
@@ -101,18 +104,6 @@ fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
     names.join(", ")
 }
 
-/// Returns the attributes with DNs of members: the usual ones, and that of the rule.
-fn members_of(own: String, schema: &Schema) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in MEMBERS.into_iter().map(str::to_owned).chain([own]) {
-        let is_known = names.iter().any(|known| schema.same_description(known, &name));
-        if !is_known && ValueKind::of(schema, &name).is_name() {
-            names.push(name);
-        }
-    }
-    names
-}
-
 impl Memberships {
     /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
     pub(crate) fn new(
@@ -128,9 +119,10 @@ impl Memberships {
         if !bases.is_empty() {
             let rule = writer.rule(ResourceKind::Groups, directory)?;
             placeholder = rule.placeholder();
-            members = members_of(rule.members, schema);
+            members = members::by_dn(Some(&rule.members), directory.root_dse().vendor, schema);
+            members.retain(|name| ValueKind::of(schema, name).is_name());
         }
-        let has_member_uid = schema.attribute_type(MEMBER_UID).is_some();
+        let has_member_uid = members::has_user_names(directory.root_dse().vendor, schema);
         Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
     }
 
@@ -155,10 +147,12 @@ impl Memberships {
         for some in arriving.chunks(AT_ONCE) {
             self.check_arriving(directory, some, may_exist).await?;
         }
-        if self.placeholder.is_none() {
+        let names = (leaving.as_slice(), arriving.as_slice());
+        let placeholder = self.placeholder_for(directory, changes, names, may_exist).await?;
+        if placeholder.is_none() {
             self.check_last(directory, &leaving).await?;
         }
-        Ok(Watch(leaving))
+        Ok(Watch { leaving, placeholder })
     }
 
     async fn names_of(
@@ -248,50 +242,6 @@ impl Memberships {
         self.members.iter().map(move |name| Filter::equality(name.as_str(), dn))
     }
 
-    async fn check_arriving(
-        &self,
-        directory: &Directory,
-        arriving: &[Arriving],
-        may_exist: bool,
-    ) -> Result<(), WriteError> {
-        let filter = |one: &Arriving| {
-            let mut any = Vec::new();
-            if one.key.as_ref().is_some_and(|key| !self.given.has_dn(key)) {
-                any.extend(self.named(&one.dn));
-            }
-            let new = one.uids.iter().filter(|uid| self.has_member_uid && !self.given.has_uid(uid));
-            any.extend(new.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
-            any
-        };
-        let all: Vec<Filter> = arriving.iter().flat_map(filter).collect();
-        if all.is_empty() || self.groups(directory, Filter::Or(all)).await?.is_empty() {
-            return Ok(());
-        }
-        for one in arriving {
-            let any = filter(one);
-            if any.is_empty() {
-                continue;
-            }
-            let groups = self.groups(directory, Filter::Or(any)).await?;
-            if groups.is_empty() {
-                continue;
-            }
-            let there = directory.read(&one.dn, &["1.1"]).await;
-            if may_exist && there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
-                continue;
-            }
-            let detail = format!(
-                "groups have the name of `{}` already, and it would inherit their rights: {}; remove the name from them first",
-                one.dn,
-                some(&groups)
-            );
-            let groups = groups.into_values().map(|group| group.dn).collect();
-            let error = WriteError::new(WriteErrorKind::NameInGroups, detail);
-            return Err(WriteError { groups, ..error });
-        }
-        Ok(())
-    }
-
     /// Checks that no group would lose its last member that has to have one.
     async fn check_last(&self, directory: &Directory, leaving: &[Leaving]) -> Result<(), WriteError> {
         let schema = directory.schema();
@@ -346,8 +296,9 @@ impl Memberships {
     ) -> Result<Vec<Change>, WriteError> {
         let notes = Arc::new(Notes::default());
         let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
-        let is_gone = |key: &DnKey| watch.0.iter().any(|one| one.new.is_none() && one.key == *key);
-        for some in watch.0.chunks(AT_ONCE) {
+        let placeholder = watch.placeholder.as_deref();
+        let is_gone = |key: &DnKey| watch.leaving.iter().any(|one| one.new.is_none() && one.key == *key);
+        for some in watch.leaving.chunks(AT_ONCE) {
             let mut any: Vec<Filter> = some.iter().flat_map(|one| self.named(&one.old)).collect();
             let all_uids = some.iter().flat_map(|one| &one.uids).filter(|_| self.has_member_uid);
             any.extend(all_uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
@@ -366,7 +317,8 @@ impl Memberships {
                         groups.retain(|key, _| !is_gone(key));
                         let (old, new) = (one.old.as_bytes(), one.new.as_deref().map(str::as_bytes));
                         for group in groups.values() {
-                            let done = self.exchange(&destination, &group.dn, name, old, new).await;
+                            let done =
+                                self.exchange(&destination, (&group.dn, name), old, new, placeholder).await;
                             done.map_err(|e| left(&e, &one.old, &group.dn, schema))?;
                         }
                     }
@@ -401,7 +353,7 @@ impl Memberships {
             }
             let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;
             for group in groups.values() {
-                let done = self.exchange(destination, &group.dn, MEMBER_UID, uid, new).await;
+                let done = self.exchange(destination, (&group.dn, MEMBER_UID), uid, new, None).await;
                 done.map_err(|e| left(&e, &String::from_utf8_lossy(uid), &group.dn, schema))?;
             }
         }
@@ -412,17 +364,13 @@ impl Memberships {
     async fn exchange(
         &self,
         destination: &Destination,
-        dn: &str,
-        name: &str,
+        (dn, name): (&str, &str),
         old: &[u8],
         new: Option<&[u8]>,
+        placeholder: Option<&str>,
     ) -> Result<(), DirectoryError> {
         let delete = step(ModificationKind::Delete, name, old);
-        let instead = match (new, &self.placeholder) {
-            (Some(new), _) => Some(new),
-            (None, Some(placeholder)) if name != MEMBER_UID => Some(placeholder.as_bytes()),
-            _ => None,
-        };
+        let instead = new.or(placeholder.map(str::as_bytes));
         let both = instead.map(|value| vec![delete.clone(), step(ModificationKind::Add, name, value)]);
         let tries = match new {
             // The new name may be there already.

@@ -25,6 +25,9 @@ use target_ldap::rules::rule::{EmptyGroup, OnDelete, Rule};
 use super::ResourceKind;
 use crate::config::Config;
 
+/// The value of `scim` that removes a default.
+const NONE: &str = "none";
+
 /// The record's property with the password in clear text.
 pub const PASSWORD: &str = "password";
 /// The record's property with the state of the account.
@@ -79,9 +82,18 @@ impl KindConfig {
         }
     }
 
-    /// Returns the attribute of a group's members.
+    /// Returns the attribute of a group's members: the mapped one, else that of the classes which groups must have.
     fn members(&self) -> String {
-        self.mapped("members").unwrap_or_else(|| "member".to_owned())
+        let mapped = self.mapped("members").filter(|attribute| attribute != NONE);
+        mapped.unwrap_or_else(|| {
+            let mut classes = Vec::new();
+            required_classes(&self.filter, &mut classes);
+            let own = self.rule.get("object_classes").and_then(Value::as_array).into_iter().flatten();
+            classes.extend(own.filter_map(Value::as_str).map(str::to_owned));
+            let has = |class: &str| classes.iter().any(|known| known.eq_ignore_ascii_case(class));
+            let is_unique = has("groupOfUniqueNames") && !has("groupOfNames");
+            if is_unique { "uniqueMember" } else { "member" }.to_owned()
+        })
     }
 
     /// Returns the object classes of new entries.

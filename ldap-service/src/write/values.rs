@@ -16,8 +16,9 @@ use super::attributes::AttributeGuard;
 use super::fence::{Fence, Territory};
 use super::{
     Effect, EntryRef, ResourceKind, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer, entries,
-    locks, refusal,
+    locks, memberships, refusal,
 };
+use crate::members;
 
 /// How often a change is tried that another client is in the way of.
 const ATTEMPTS: u32 = 3;
@@ -51,7 +52,8 @@ pub(super) async fn apply(
     let mut dn = entries::locate(directory, &rule.base_dn, entry).await?;
     check(&steps, &dn, &territory.attributes)?;
     let placeholder = rule.placeholder().filter(|_| kind == ResourceKind::Groups);
-    let placeholder = placeholder.map(|dn| (rule.members.clone(), dn.into_bytes()));
+    let names = members::by_dn(Some(&rule.members), directory.root_dse().vendor, directory.schema());
+    let placeholder = placeholder.map(|dn| (names, dn.into_bytes()));
     let mut keys = BTreeSet::from([locks::of_value(&entry.id.attribute, &entry.id.value)]);
     keys.insert(locks::of_dn(&territory.key(&dn)?));
     let state = writer.state();
@@ -100,8 +102,8 @@ struct ValuesJob<'a> {
     territory: Arc<Territory>,
     dn: String,
     entry: &'a EntryRef,
-    /// The attribute of members, and the member of a group that has no other.
-    placeholder: Option<(String, Vec<u8>)>,
+    /// The attributes of members, and the member of a group that has no other.
+    placeholder: Option<(Vec<String>, Vec<u8>)>,
     options: WriteOptions,
 }
 
@@ -230,18 +232,44 @@ impl ValuesJob<'_> {
         adds: bool,
     ) -> Result<(), WriteError> {
         let Some((members, placeholder)) = &self.placeholder else { return Ok(()) };
-        let is_of_members =
-            |step: &Modification| self.directory.schema().same_description(&step.description, members);
+        let schema = self.directory.schema();
         let value = std::slice::from_ref(placeholder);
-        let step = |kind| Modification::new(kind, members.clone(), value.to_vec());
-        if adds {
-            steps.push(step(ModificationKind::Add));
-        } else if steps.iter().any(|s| is_of_members(s) && s.kind == ModificationKind::Add)
-            && !self.present(members, value).await?.is_empty()
-        {
-            steps.push(step(ModificationKind::Delete));
+        let wanted = if adds { ModificationKind::Delete } else { ModificationKind::Add };
+        let is_changed = |name: &&String| {
+            steps.iter().any(|s| s.kind == wanted && schema.same_description(&s.description, name))
+        };
+        let changed: Vec<&String> = members.iter().filter(is_changed).collect();
+        let required = if adds { self.required().await? } else { Vec::new() };
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(placeholder).into_owned();
+        let there = self.directory.read(&name, &["1.1"]).await;
+        if there.map_err(|e| refusal::of_directory(&e, schema))?.is_some() {
+            // A member like others.
+            return if adds { Err(memberships::taken(&name, &self.dn)) } else { Ok(()) };
+        }
+        for name in changed {
+            if adds {
+                if required.iter().any(|known| schema.same_description(known, name)) {
+                    steps.push(Modification::new(ModificationKind::Add, name.clone(), value.to_vec()));
+                }
+            } else if !self.present(name, value).await?.is_empty() {
+                steps.push(Modification::new(ModificationKind::Delete, name.clone(), value.to_vec()));
+            }
         }
         Ok(())
+    }
+
+    /// Returns the attributes that the classes of the entry require.
+    async fn required(&self) -> Result<Vec<String>, WriteError> {
+        let schema = self.directory.schema();
+        let entry = self.directory.read(&self.dn, &["objectClass"]).await;
+        let entry = entry.map_err(|e| refusal::of_directory(&e, schema))?;
+        let classes = entry.iter().flat_map(|entry| schema.values_of(entry, "objectClass"));
+        let classes: Vec<String> = classes.map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+        let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+        Ok(must.into_iter().map(str::to_owned).collect())
     }
 
     fn outcome(&self, effect: Effect, changes: Vec<Change>, undo_file: Option<String>) -> WriteOutcome {

@@ -116,6 +116,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Returns the placeholder of groups of a configuration; `None`: there is none, or its rule does not fit the server.
+    pub(crate) fn placeholder_of(config: &Config, directory: &Directory) -> Option<String> {
+        let of_kind = KindConfig::of(config, ResourceKind::Groups).filter(|_| config.write.is_some())?;
+        KindRule::new(ResourceKind::Groups, &of_kind, directory, &config.directory).ok()?.placeholder()
+    }
+
     /// Returns the state, for the writer after a reload.
     pub fn state(&self) -> Arc<WriteState> {
         self.0.state.clone()

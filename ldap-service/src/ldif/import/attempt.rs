@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Vendor};
 use target_ldap::map::Task;
 use target_ldap::write::claims::EntryClaims;
@@ -15,6 +16,7 @@ use target_ldap::write::ldap_result::is_records_fault;
 use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
 
 use super::records::{Action, Prepared};
+use crate::members::UID;
 use crate::write::{
     EntryId, Fence, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
 };
@@ -24,7 +26,7 @@ pub(super) fn internal(what: &str) -> WriteError {
 }
 
 /// Returns the change of names that an action may make.
-fn change_of(action: &Action) -> Change {
+fn change_of(action: &Action, schema: &Schema) -> Change {
     match action {
         Action::Change(change) => change.clone(),
         Action::Delete(dn) => Change::Delete { dn: dn.clone() },
@@ -32,7 +34,7 @@ fn change_of(action: &Action) -> Change {
             let Task::Upsert { wanted, .. } = task else {
                 return Change::Delete { dn: task.dn().unwrap_or_default().to_owned() };
             };
-            let uids = wanted.attributes.iter().filter(|a| a.description.eq_ignore_ascii_case("uid"));
+            let uids = wanted.attributes.iter().filter(|a| schema.same_description(&a.description, UID));
             let attributes = uids.map(|a| Attribute::new(a.description.clone(), a.values.clone())).collect();
             Change::Add(Entry { dn: wanted.dn.clone(), attributes })
         }
@@ -80,7 +82,13 @@ impl Attempt {
         let _held = state.locks.lock(&locked).await;
         let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
         let destination = self.destination.clone().with_gate(Some(fence.clone()));
-        let watch = match Box::pin(self.memberships.watch(&destination, &[change_of(&action)], true)).await {
+        let watch = match Box::pin(self.memberships.watch(
+            &destination,
+            &[change_of(&action, self.directory.schema())],
+            true,
+        ))
+        .await
+        {
             Ok(watch) => watch,
             Err(error) => return ended(error),
         };

@@ -5,13 +5,14 @@ use std::sync::Mutex;
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use ldap_directory::Scope;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 
 use super::{AT_ONCE, Kind, Store};
 use crate::error::ApiError;
+use crate::members::{MEMBER_UID, UID};
 use crate::scim::mapping::ResourceType;
 use crate::scim::resource::Link;
 use crate::write::find;
@@ -32,6 +33,28 @@ pub(super) struct Links {
 enum Known {
     Resource(Link),
     Other,
+}
+
+/// A user or group that a request refers to by its id.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    /// Its DN.
+    pub(super) dn: String,
+    /// The user names of a user, by which groups may name it; that of the RDN is the first.
+    pub(super) uids: Vec<Vec<u8>>,
+}
+
+/// Returns the user names of an entry, that of its RDN first.
+fn own_uids(entry: &Entry, schema: &Schema) -> Vec<Vec<u8>> {
+    let mut uids = schema.values_of(entry, UID).to_vec();
+    let rdn = first_rdn(&entry.dn).ok().flatten();
+    let named = rdn.iter().flat_map(|rdn| &rdn.avas).find(|ava| schema.same_description(&ava.attribute, UID));
+    if let Some(at) =
+        named.and_then(|ava| uids.iter().position(|uid| schema.values_match(UID, uid, &ava.value)))
+    {
+        uids.swap(0, at);
+    }
+    uids
 }
 
 impl Links {
@@ -175,23 +198,50 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Returns the DNs of users and groups by id. Ids of no entry are not in it.
-    pub(super) async fn dns_of(&self, ids: &[String]) -> Result<HashMap<String, String>, ApiError> {
-        let mut found = HashMap::new();
-        for kind in self.kinds() {
-            let open: Vec<&String> = ids.iter().filter(|id| !found.contains_key(*id)).collect();
-            for some in open.chunks(IDS_AT_ONCE) {
-                self.dns_of_kind(kind, some, &mut found).await?;
+    /// Returns the users that have one of these user names, with the name.
+    pub(super) async fn links_of_names(
+        &self,
+        names: &[Vec<u8>],
+        with_display: bool,
+    ) -> Result<Vec<(usize, Link)>, ApiError> {
+        let kind = &self.users;
+        let mut attributes = Self::link_attributes(kind, with_display);
+        attributes.push(UID.to_owned());
+        let mut found = Vec::new();
+        for (chunk, some) in names.chunks(IDS_AT_ONCE).enumerate() {
+            let any = some.iter().map(|name| Filter::equality(UID, name.clone())).collect();
+            let filter = Filter::And(vec![kind.filter.clone(), Filter::Or(any)]);
+            for entry in self.search(kind, filter, &attributes, None).await? {
+                let link = self.link_of(kind, &entry, with_display)?;
+                for (at, name) in some.iter().enumerate() {
+                    // As a login compares them: names in groups distinguish case.
+                    let is_it = |uid: &Vec<u8>| self.schema().values_match(MEMBER_UID, uid, name);
+                    if self.schema().values_of(&entry, UID).iter().any(is_it) {
+                        found.push((chunk * IDS_AT_ONCE + at, link.clone()));
+                    }
+                }
             }
         }
         Ok(found)
     }
 
-    async fn dns_of_kind(
+    /// Returns the users and groups with these ids. Ids of no entry are not in it.
+    pub(super) async fn references(&self, ids: &[String]) -> Result<HashMap<String, Reference>, ApiError> {
+        let mut found = HashMap::new();
+        for kind in self.kinds() {
+            let open: Vec<&String> = ids.iter().filter(|id| !found.contains_key(*id)).collect();
+            for some in open.chunks(IDS_AT_ONCE) {
+                self.references_of_kind(kind, some, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn references_of_kind(
         &self,
         kind: &Kind,
         ids: &[&String],
-        found: &mut HashMap<String, String>,
+        found: &mut HashMap<String, Reference>,
     ) -> Result<(), ApiError> {
         let id = &kind.mapping.id;
         let by_value: HashMap<Vec<u8>, &String> =
@@ -201,24 +251,35 @@ impl Store<'_> {
         }
         let one = |value: &Vec<u8>| Filter::equality(id.attribute.as_str(), value.clone());
         let any = Filter::Or(by_value.keys().map(one).collect());
-        let names = [id.attribute.clone()];
+        let mut names = vec![id.attribute.clone()];
+        let has_uids = kind.mapping.resource == ResourceType::User && kind.mapping.has_user_names;
+        names.extend(has_uids.then(|| UID.to_owned()));
         for entry in self.by_id(kind, any, &names, None).await? {
             let value = self.id_of(kind, &entry)?;
             let same = |known: &&Vec<u8>| self.schema().values_match(&id.attribute, known, value);
             let asked = by_value.get(value).or_else(|| by_value.get(by_value.keys().find(same)?));
             if let Some(asked) = asked {
-                found.insert((*asked).clone(), entry.dn);
+                let uids = if has_uids { own_uids(&entry, self.schema()) } else { Vec::new() };
+                found.insert((*asked).clone(), Reference { dn: entry.dn, uids });
             }
         }
         Ok(())
     }
 
     /// Returns the groups that have an entry as a direct member.
-    pub(super) async fn groups_of(&self, dn: &str) -> Result<Vec<Link>, ApiError> {
+    pub(super) async fn groups_of(&self, user: &Entry) -> Result<Vec<Link>, ApiError> {
         let Some(kind) = &self.groups else { return Ok(Vec::new()) };
-        let Some(members) = &kind.mapping.members else { return Ok(Vec::new()) };
-        let is_member = Filter::equality(members.as_str(), dn.as_bytes());
-        let filter = Filter::And(vec![kind.filter.clone(), is_member]);
+        if kind.mapping.members.is_none() {
+            return Ok(Vec::new());
+        }
+        let by_dn = kind.mapping.member_names.iter();
+        let mut any: Vec<Filter> =
+            by_dn.map(|name| Filter::equality(name.as_str(), user.dn.as_bytes())).collect();
+        if kind.mapping.has_user_names {
+            let uids = self.schema().values_of(user, UID).iter();
+            any.extend(uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+        }
+        let filter = Filter::And(vec![kind.filter.clone(), Filter::Or(any)]);
         let names = Self::link_attributes(kind, true);
         let entries = self.search(kind, filter, &names, None).await?;
         let links = entries.iter().map(|entry| self.link_of(kind, entry, true));

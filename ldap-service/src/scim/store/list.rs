@@ -1,6 +1,7 @@
 //! Lists of resources.
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use serde_json::{Map, Value, json};
 
@@ -69,10 +70,11 @@ impl Store<'_> {
     }
 
     async fn translated(&self, mapping: &Mapping, expr: &Expr) -> Result<Truth, ApiError> {
-        let dns = self.dns_of(&references(mapping, expr)).await?;
-        let dn_of = |id: &str| dns.get(id).cloned();
+        let found = self.references(&references(mapping, expr)).await?;
+        let dn_of = |id: &str| found.get(id).map(|found| found.dn.clone());
+        let uids_of = |id: &str| found.get(id).map(|found| found.uids.clone()).unwrap_or_default();
         let (schema, vendor) = (self.schema(), self.directory.root_dse().vendor);
-        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of }.translate(expr)?)
+        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of, uids_of: &uids_of }.translate(expr)?)
     }
 
     async fn page(
@@ -96,6 +98,8 @@ impl Store<'_> {
         }
         let found: Vec<Option<Found>> =
             futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let entries: Vec<&Entry> = found.iter().flatten().map(|found| &found.entry).collect();
+        self.check_seen(kind, &entries, &query.projection).await?;
         // Deleted since it was found.
         page.total -= found.iter().filter(|f| f.is_none()).count().min(page.total);
         let resources = found.into_iter().flatten().map(|mut found| {
@@ -116,6 +120,9 @@ impl Store<'_> {
         let id = kind.mapping.id.attribute.as_str();
         let mut names = vec![id];
         names.extend(sort.map(|sort| sort.attribute.as_str()));
+        let compared: Vec<&str> =
+            filter.attributes().into_iter().filter(|name| !name.eq_ignore_ascii_case(id)).collect();
+        self.check_searchable(kind, &compared).await?;
         let compares_id = filter.attributes().iter().any(|name| name.eq_ignore_ascii_case(id));
         let mut entries = self.begin(kind, kind.request(Filter::from(filter), &names)).await?;
         let mut is_empty = true;
@@ -143,9 +150,7 @@ impl Store<'_> {
         let attributes = Self::attributes(kind, with_members);
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let id = &kind.mapping.id.attribute;
-        let is_it = |entry: &ldap_directory::entry::Entry| {
-            self.schema().values_of(entry, id).first() == Some(&row.position.id)
-        };
+        let is_it = |entry: &Entry| self.schema().values_of(entry, id).first() == Some(&row.position.id);
         let entry = match self.directory.read(&row.dn, &names).await?.filter(is_it) {
             Some(entry) => Some(entry),
             // It has another name by now.
@@ -155,7 +160,7 @@ impl Store<'_> {
             },
         };
         match entry {
-            Some(entry) => self.found(kind, entry, &query.projection, links).await.map(Some),
+            Some(entry) => self.rendered(kind, entry, &query.projection, links).await.map(Some),
             None => Ok(None),
         }
     }

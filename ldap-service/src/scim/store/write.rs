@@ -1,16 +1,12 @@
 //! Changes of resources: all through [`Writer`](crate::write::Writer).
 
-use std::collections::{HashMap, HashSet};
-
 use http::StatusCode;
-use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::dn::first_rdn;
 use serde_json::{Map, Value};
 use target_ldap::rules::template::DnTemplate;
 
 use super::links::Links;
 use super::{Found, Kind, Store, not_found, writer_kind};
-use crate::config::UnknownMembers;
 use crate::error::ApiError;
 use crate::scim::error::ScimError;
 use crate::scim::mapping::ResourceType;
@@ -47,9 +43,10 @@ impl Store<'_> {
         let mut changes = self.changes(kind, &Canonical::new(), &wanted).await?;
         ignored.append(&mut changes.unstored);
         note(resource, &ignored);
-        if let (Some(attribute), Some(members)) = (&kind.mapping.members, wanted.get("members")) {
-            let dns = self.member_dns(&patch::ids(members)?).await?;
-            changes.record.insert(attribute.clone(), dns.into());
+        if let (Some(_), Some(members)) = (&kind.mapping.members, wanted.get("members")) {
+            let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?;
+            let values = self.named(&rule.members, &patch::ids(members)?).await?;
+            changes.record.insert(rule.members, values.into());
         }
         let writer = &self.service.writer;
         let options = WriteOptions::default();
@@ -146,6 +143,8 @@ impl Store<'_> {
         let found = if needs_all {
             self.get(kind.mapping.resource, id, &Projection::default()).await?
         } else {
+            // What is there is found by the values themselves.
+            self.check_searchable(kind, &kind.mapping.member_attributes()).await?;
             self.get_entry(kind.mapping.resource, id, if_match).await?
         };
         let options = self.precondition(kind, &found, if_match)?;
@@ -166,13 +165,15 @@ impl Store<'_> {
     async fn answer(&self, kind: &Kind, id: &str, projection: &Projection) -> Result<Written, ApiError> {
         let resource = kind.mapping.resource;
         let most = usize::try_from(self.service.config.limits.count).unwrap_or(usize::MAX);
-        let attribute = kind.mapping.members.as_deref().unwrap_or_default();
+        let attributes = kind.mapping.member_attributes();
         let is_wanted = projection.wants(&kind.mapping, resource.schema(), "members");
         let names = Self::attributes(kind, is_wanted);
         let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
         if is_wanted && !projection.names_it(&kind.mapping, "members") {
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
-            if is_ranged || self.schema().values_of(&entry, attribute).len() > most {
+            let count =
+                attributes.iter().map(|name| self.schema().values_of(&entry, name).len()).sum::<usize>();
+            if is_ranged || count > most {
                 let without = Projection::new(None, Some(&["members".to_owned()]))?;
                 let found = self.found(kind, entry, &without, &Links::default()).await?;
                 return Ok(Written::TooLarge { version: found.version().map(str::to_owned) });
@@ -237,8 +238,8 @@ impl Store<'_> {
 
     /// Returns the changes from one state to another, with the DNs of users that are referred to.
     async fn changes(&self, kind: &Kind, before: &Canonical, after: &Canonical) -> Result<Changes, ApiError> {
-        let dns = self.dns_of(&record::referenced_users(&kind.mapping, after)).await?;
-        let dn_of = |id: &str| dns.get(id).cloned();
+        let found = self.references(&record::referenced_users(&kind.mapping, after)).await?;
+        let dn_of = |id: &str| found.get(id).map(|found| found.dn.clone());
         Ok(record::to_record(&kind.mapping, before, after, &dn_of)?)
     }
 
@@ -319,7 +320,7 @@ impl Store<'_> {
     }
 
     /// Returns the error of a write in SCIM's terms.
-    fn refused(&self, kind: &Kind, error: WriteError) -> ApiError {
+    pub(super) fn refused(&self, kind: &Kind, error: WriteError) -> ApiError {
         let path = error.attribute.as_deref().and_then(|attribute| {
             let schema = self.schema();
             let field =
@@ -332,160 +333,6 @@ impl Store<'_> {
         }
         error
     }
-}
-
-/// The members of groups.
-impl Store<'_> {
-    /// Returns the DNs of members.
-    async fn member_dns(&self, ids: &[String]) -> Result<Vec<String>, ApiError> {
-        let dns = self.dns_of(ids).await?;
-        let unknown: Vec<&str> = ids.iter().filter(|id| !dns.contains_key(*id)).map(String::as_str).collect();
-        if !unknown.is_empty() {
-            self.unknown_members(&unknown)?;
-        }
-        let mut found: Vec<String> = Vec::new();
-        let mut seen = HashSet::new();
-        for id in ids {
-            if let Some(dn) = dns.get(id)
-                && seen.insert(dn)
-            {
-                found.push(dn.clone());
-            }
-        }
-        Ok(found)
-    }
-
-    fn unknown_members(&self, ids: &[&str]) -> Result<(), ApiError> {
-        let shown: Vec<String> = ids.iter().take(20).map(|id| format!("`{}`", id.escape_debug())).collect();
-        let more = if ids.len() > shown.len() {
-            format!(" and {} more", ids.len() - shown.len())
-        } else {
-            String::new()
-        };
-        let detail = format!("members: no user or group has the id {}{more}", shown.join(", "));
-        let ignores = self.service.config.groups.as_ref().map(|g| g.unknown_members);
-        if ignores == Some(UnknownMembers::Ignore) {
-            tracing::warn!(setting = "groups.unknown_members", members = ids.len(), "{detail}: ignored");
-            return Ok(());
-        }
-        Err(ScimError::value(detail).into())
-    }
-
-    /// Returns the ids after changes of the members, all of which are known.
-    fn after(&self, found: &Found, changes: &[MemberChange]) -> Result<Vec<String>, ApiError> {
-        let mut ids = member_ids(found);
-        for change in changes {
-            match change {
-                MemberChange::Add(new) => {
-                    let new: Vec<String> = new.iter().filter(|id| !ids.contains(id)).cloned().collect();
-                    ids.extend(new);
-                }
-                MemberChange::Remove(gone) => ids.retain(|id| !gone.contains(id)),
-                MemberChange::Replace(new) => ids.clone_from(new),
-                MemberChange::RemoveAll => ids.clear(),
-            }
-        }
-        let emptied = ids.is_empty() && changes.contains(&MemberChange::RemoveAll);
-        self.guard_emptying(found, emptied)?;
-        Ok(ids)
-    }
-
-    /// Refuses to empty a group of many members by a `remove` that names none of them.
-    fn guard_emptying(&self, found: &Found, is_emptied: bool) -> Result<(), ApiError> {
-        let count = u64::try_from(member_ids(found).len()).unwrap_or(u64::MAX);
-        let most = self.service.config.write.as_ref().map_or(0, |write| write.max_deletes);
-        if is_emptied && count > most {
-            let detail = format!(
-                "members: this would remove all {count} members without naming one, and write.max_deletes is {most}: name the members to remove"
-            );
-            return Err(ScimError::value(detail).into());
-        }
-        Ok(())
-    }
-
-    /// Puts all members into a record, if they change. Members that are no users or groups of the service stay.
-    async fn set_members(
-        &self,
-        kind: &Kind,
-        found: &Found,
-        ids: &[String],
-        changes: &mut Changes,
-    ) -> Result<(), ApiError> {
-        let Some(attribute) = &kind.mapping.members else { return Ok(()) };
-        let wanted: HashSet<&String> = ids.iter().collect();
-        let known: HashSet<&String> = found.members.iter().filter_map(|(_, id)| id.as_ref()).collect();
-        if wanted == known {
-            return Ok(());
-        }
-        let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
-        // It is the writer's, and goes when there is another member.
-        let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
-        let placeholder = placeholder.as_deref().and_then(key);
-        let stays = |(dn, id): &&(String, Option<String>)| match id {
-            Some(id) => wanted.contains(id),
-            None => placeholder.is_none() || key(dn) != placeholder,
-        };
-        let mut dns: Vec<String> = found.members.iter().filter(stays).map(|(dn, _)| dn.clone()).collect();
-        let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
-        dns.extend(self.member_dns(&new).await?);
-        changes.record.insert(attribute.clone(), dns.into());
-        Ok(())
-    }
-
-    /// Adds and removes single members.
-    async fn change_members(
-        &self,
-        kind: &Kind,
-        found: &Found,
-        changes: &[MemberChange],
-        options: WriteOptions,
-    ) -> Result<(), ApiError> {
-        // In the order of the operations: the last one about a member counts.
-        let mut wanted: HashMap<&str, bool> = HashMap::new();
-        let mut order: Vec<&str> = Vec::new();
-        for change in changes {
-            let (ids, is_member) = match change {
-                MemberChange::Add(ids) => (ids, true),
-                MemberChange::Remove(ids) => (ids, false),
-                MemberChange::Replace(_) | MemberChange::RemoveAll => continue,
-            };
-            for id in ids {
-                if wanted.insert(id, is_member).is_none() {
-                    order.push(id);
-                }
-            }
-        }
-        let of = |is_member: bool| -> Vec<String> {
-            order
-                .iter()
-                .filter(|id| wanted.get(**id) == Some(&is_member))
-                .map(|id| (*id).to_owned())
-                .collect()
-        };
-        let added = self.member_dns(&of(true)).await?;
-        // One that is gone is no member either way.
-        let removed: Vec<String> = self.dns_of(&of(false)).await?.into_values().collect();
-        let attribute = kind.mapping.members.as_deref().unwrap_or_default();
-        let mut steps = Vec::new();
-        for (kind, dns) in [(ModificationKind::Add, added), (ModificationKind::Delete, removed)] {
-            if !dns.is_empty() {
-                let values = dns.into_iter().map(String::into_bytes).collect();
-                steps.push(Modification::new(kind, attribute, values));
-            }
-        }
-        if steps.is_empty() {
-            return Ok(());
-        }
-        let entry = self.entry_ref(kind, found)?;
-        let changes = vec![Change::Modify { dn: entry.dn.clone(), changes: steps }];
-        let (writer, resource) = (&self.service.writer, writer_kind(kind.mapping.resource));
-        let applied = writer.apply(&self.directory, resource, entry, changes, options).await;
-        applied.map(|_| ()).map_err(|e| self.refused(kind, e))
-    }
-}
-
-fn member_ids(found: &Found) -> Vec<String> {
-    found.members.iter().filter_map(|(_, id)| id.clone()).collect()
 }
 
 /// Logs the names of what the mapping has no place for: the answer does not have it either.

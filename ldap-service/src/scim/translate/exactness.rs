@@ -140,7 +140,7 @@ proptest! {
         }
         let renderer = Renderer { mapping: &users, schema, base: "", user_of: &|_| None };
         let resource = renderer.render(&entry, &Related::default()).unwrap();
-        let translator = Translator { mapping: &users, schema, vendor: Vendor::OpenLdap, dn_of: &|_| None };
+        let translator = Translator { mapping: &users, schema, vendor: Vendor::OpenLdap, dn_of: &|_| None, uids_of: &|_| Vec::new() };
         let found = match translator.translate(&expr) {
             Err(_) => return Ok(()),
             Ok(Truth::Always) => true,

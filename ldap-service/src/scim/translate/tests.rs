@@ -16,7 +16,8 @@ pub(in crate::scim) fn mapping(resource: ResourceType, vendor: Vendor, given: &[
 fn translated(mapping: &Mapping, vendor: Vendor, text: &str) -> Result<Truth, ScimError> {
     let expr = parse_filter(text, FilterLimits::terms(64)).unwrap();
     let dn_of = |id: &str| (id == "u1").then(|| "uid=u1,dc=x".to_owned());
-    Translator { mapping, schema: Schema::standard(), vendor, dn_of: &dn_of }.translate(&expr)
+    Translator { mapping, schema: Schema::standard(), vendor, dn_of: &dn_of, uids_of: &|_| Vec::new() }
+        .translate(&expr)
 }
 
 fn text(truth: Result<Truth, ScimError>) -> String {
@@ -152,13 +153,16 @@ fn groups() {
     let groups = mapping(ResourceType::Group, Vendor::Ds389, &[]);
     for (filter, expected) in [
         (r#"displayName eq "Tour Guides""#, "(cn=Tour Guides)"),
-        (r#"members.value eq "u1""#, "(member=uid=u1,dc=x)"),
-        (r#"members eq "u1""#, "(member=uid=u1,dc=x)"),
-        (r#"id eq "g" and members eq "u1""#, "(&(nsUniqueId=g)(member=uid=u1,dc=x))"),
-        (r#"members[value eq "u1" or value eq "u2"]"#, "(member=uid=u1,dc=x)"),
+        (r#"members.value eq "u1""#, "(|(member=uid=u1,dc=x)(uniqueMember=uid=u1,dc=x))"),
+        (r#"members eq "u1""#, "(|(member=uid=u1,dc=x)(uniqueMember=uid=u1,dc=x))"),
+        (
+            r#"id eq "g" and members eq "u1""#,
+            "(&(nsUniqueId=g)(|(member=uid=u1,dc=x)(uniqueMember=uid=u1,dc=x)))",
+        ),
+        (r#"members[value eq "u1" or value eq "u2"]"#, "(|(member=uid=u1,dc=x)(uniqueMember=uid=u1,dc=x))"),
         (r#"members[value eq "u1" and value eq "u2"]"#, "refused"),
         (r#"members[value ne "u1"]"#, "refused"),
-        (r#"members ne "u1""#, "(!(member=uid=u1,dc=x))"),
+        (r#"members ne "u1""#, "(!(|(member=uid=u1,dc=x)(uniqueMember=uid=u1,dc=x)))"),
         (r#"members[type eq "User"]"#, "refused"),
         (r#"members.display eq "x""#, "refused"),
         ("members pr", "refused"),

@@ -8,8 +8,9 @@ use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
 
-use super::{MEMBER_UID, MEMBERS, MOST_GROUPS, UID};
+use super::MOST_GROUPS;
 use crate::config::{Config, RoleName};
+use crate::members::{self, MEMBER_UID, UID};
 
 /// The most names of an import's own groups that are remembered, of 16 octets each.
 const MOST_GIVEN: usize = 4_000_000;
@@ -62,11 +63,12 @@ impl GivenNames {
     pub(crate) fn note(&mut self, description: &str, values: &[Vec<u8>], directory: &Directory) {
         let schema = directory.schema();
         let is = |name: &str| schema.same_description(description, name);
+        let names = members::by_dn(None, directory.root_dse().vendor, schema);
         let room = MOST_GIVEN.saturating_sub(self.0.len());
         for value in values.iter().take(room) {
             if is(MEMBER_UID) {
                 self.0.insert(hash(MEMBER_UID, value));
-            } else if MEMBERS.iter().any(|name| is(name))
+            } else if names.iter().any(|name| is(name))
                 && let Ok(key) = DnKey::parse(&String::from_utf8_lossy(value), schema)
             {
                 self.0.insert(hash("", key.as_octets()));

@@ -1,0 +1,281 @@
+//! The members of groups, in whichever attributes a group has them: `member`, `uniqueMember`, `memberUid`.
+
+use std::collections::{HashMap, HashSet};
+
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+
+use super::links::Links;
+use super::{Found, Kind, Store, writer_kind};
+use crate::config::UnknownMembers;
+use crate::error::ApiError;
+use crate::members::{self, MEMBER_UID};
+use crate::scim::error::ScimError;
+use crate::scim::mapping::Mapping;
+use crate::scim::patch::MemberChange;
+use crate::scim::record::Changes;
+use crate::scim::resource::Link;
+use crate::write::WriteOptions;
+
+/// A value of a group that names a member.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    attribute: String,
+    value: String,
+    /// The id of the user or group; `None`: it is neither.
+    id: Option<String>,
+}
+
+/// The members of a group.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// Users and groups, each once.
+    pub(super) links: Vec<Link>,
+    /// The values that name them, and others.
+    pub(super) values: Vec<Member>,
+}
+
+impl Members {
+    fn add(&mut self, attribute: &str, value: String, link: Option<Link>) {
+        let id = link.as_ref().map(|link| link.id.clone());
+        self.values.push(Member { attribute: attribute.to_owned(), value, id });
+        self.links.extend(link);
+    }
+}
+
+impl Store<'_> {
+    /// Returns the members of a group that was read.
+    pub(super) async fn members_of(
+        &self,
+        mapping: &Mapping,
+        entry: &Entry,
+        with_display: bool,
+        links: &Links,
+    ) -> Result<Members, ApiError> {
+        let mut found = Members::default();
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        for attribute in &mapping.member_names {
+            let values = self.schema().values_of(entry, attribute);
+            for (value, link) in self.links(values, with_display, links).await? {
+                found.add(attribute, value, link);
+            }
+        }
+        let uids = self.schema().values_of(entry, MEMBER_UID);
+        if mapping.has_user_names && !uids.is_empty() {
+            let users = self.links_of_names(uids, with_display).await?;
+            for (at, uid) in uids.iter().enumerate() {
+                let mut own =
+                    users.iter().filter(|(of, _)| *of == at).map(|(_, link)| link.clone()).peekable();
+                if own.peek().is_none() {
+                    found.add(MEMBER_UID, text(uid), None);
+                }
+                own.for_each(|link| found.add(MEMBER_UID, text(uid), Some(link)));
+            }
+        }
+        let mut seen = HashSet::new();
+        found.links.retain(|link| seen.insert(link.id.clone()));
+        Ok(found)
+    }
+
+    /// Returns the attribute in which a group names new members.
+    fn attribute_of_new<'k>(&self, kind: &'k Kind, group: &Entry) -> &'k str {
+        let classes = self.schema().values_of(group, "objectClass").iter();
+        let classes: Vec<String> = classes.map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+        let mapping = &kind.mapping;
+        members::of_classes(&mapping.member_names, mapping.has_user_names, &classes, self.schema())
+    }
+
+    /// Returns the values by which an attribute names members.
+    pub(super) async fn named(&self, attribute: &str, ids: &[String]) -> Result<Vec<String>, ApiError> {
+        let references = self.references(ids).await?;
+        let unknown: Vec<&str> =
+            ids.iter().filter(|id| !references.contains_key(*id)).map(String::as_str).collect();
+        if !unknown.is_empty() {
+            self.unknown_members(&unknown)?;
+        }
+        let by_name = self.schema().same_description(attribute, MEMBER_UID);
+        let mut found: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        for (id, reference) in ids.iter().filter_map(|id| Some((id, references.get(id)?))) {
+            if !seen.insert(&reference.dn) {
+                continue;
+            }
+            if !by_name {
+                found.push(reference.dn.clone());
+                continue;
+            }
+            let uid = reference.uids.first().and_then(|uid| String::from_utf8(uid.clone()).ok());
+            let unnamed = || {
+                ScimError::value(format!(
+                    "members: a group of this class names users by `uid`, and `{}` is no user with one",
+                    id.escape_debug()
+                ))
+            };
+            found.push(uid.ok_or_else(unnamed)?);
+        }
+        Ok(found)
+    }
+
+    fn unknown_members(&self, ids: &[&str]) -> Result<(), ApiError> {
+        let shown: Vec<String> = ids.iter().take(20).map(|id| format!("`{}`", id.escape_debug())).collect();
+        let more = if ids.len() > shown.len() {
+            format!(" and {} more", ids.len() - shown.len())
+        } else {
+            String::new()
+        };
+        let detail = format!("members: no user or group has the id {}{more}", shown.join(", "));
+        let ignores = self.service.config.groups.as_ref().map(|g| g.unknown_members);
+        if ignores == Some(UnknownMembers::Ignore) {
+            tracing::warn!(setting = "groups.unknown_members", members = ids.len(), "{detail}: ignored");
+            return Ok(());
+        }
+        Err(ScimError::value(detail).into())
+    }
+
+    /// Returns the ids after changes of the members, all of which are known.
+    pub(super) fn after(&self, found: &Found, changes: &[MemberChange]) -> Result<Vec<String>, ApiError> {
+        let mut ids = member_ids(found);
+        for change in changes {
+            match change {
+                MemberChange::Add(new) => {
+                    let new: Vec<String> = new.iter().filter(|id| !ids.contains(id)).cloned().collect();
+                    ids.extend(new);
+                }
+                MemberChange::Remove(gone) => ids.retain(|id| !gone.contains(id)),
+                MemberChange::Replace(new) => ids.clone_from(new),
+                MemberChange::RemoveAll => ids.clear(),
+            }
+        }
+        let emptied = ids.is_empty() && changes.contains(&MemberChange::RemoveAll);
+        self.guard_emptying(found, emptied)?;
+        Ok(ids)
+    }
+
+    /// Refuses to empty a group of many members by a `remove` that names none of them.
+    pub(super) fn guard_emptying(&self, found: &Found, is_emptied: bool) -> Result<(), ApiError> {
+        let count = u64::try_from(member_ids(found).len()).unwrap_or(u64::MAX);
+        let most = self.service.config.write.as_ref().map_or(0, |write| write.max_deletes);
+        if is_emptied && count > most {
+            let detail = format!(
+                "members: this would remove all {count} members without naming one, and write.max_deletes is {most}: name the members to remove"
+            );
+            return Err(ScimError::value(detail).into());
+        }
+        Ok(())
+    }
+
+    /// Puts all members into a record, if they change. Members that are no users or groups of the service stay.
+    pub(super) async fn set_members(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        ids: &[String],
+        changes: &mut Changes,
+    ) -> Result<(), ApiError> {
+        if kind.mapping.members.is_none() {
+            return Ok(());
+        }
+        let wanted: HashSet<&String> = ids.iter().collect();
+        let known: HashSet<&String> = found.members.iter().filter_map(|member| member.id.as_ref()).collect();
+        if wanted == known {
+            return Ok(());
+        }
+        let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
+        // It is the writer's, and goes when there is another member.
+        let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
+        let mut is_placeholder = None;
+        if let Some(dn) = &placeholder
+            && found.members.iter().any(|m| m.id.is_none() && key(&m.value) == key(dn))
+            // An entry of its name is a member like others.
+            && self.directory.read(dn, &["1.1"]).await?.is_none()
+        {
+            is_placeholder = key(dn);
+        }
+        let stays = |member: &&&Member| match &member.id {
+            Some(id) => wanted.contains(id),
+            None => is_placeholder.is_none() || key(&member.value) != is_placeholder,
+        };
+        let of_new = self.attribute_of_new(kind, &found.entry);
+        let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
+        let new = self.named(of_new, &new).await?;
+        for attribute in kind.mapping.member_attributes() {
+            let own: Vec<&Member> = found.members.iter().filter(|m| m.attribute == attribute).collect();
+            let mut values: Vec<String> = own.iter().filter(stays).map(|m| m.value.clone()).collect();
+            values.dedup();
+            let is_changed = values.len() < own.len() || attribute == of_new && !new.is_empty();
+            if attribute == of_new {
+                values.extend(new.iter().cloned());
+            }
+            if is_changed {
+                changes.record.insert(attribute.to_owned(), values.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds and removes single members.
+    pub(super) async fn change_members(
+        &self,
+        kind: &Kind,
+        found: &Found,
+        changes: &[MemberChange],
+        options: WriteOptions,
+    ) -> Result<(), ApiError> {
+        // In the order of the operations: the last one about a member counts.
+        let mut wanted: HashMap<&str, bool> = HashMap::new();
+        let mut order: Vec<&str> = Vec::new();
+        for change in changes {
+            let (ids, is_member) = match change {
+                MemberChange::Add(ids) => (ids, true),
+                MemberChange::Remove(ids) => (ids, false),
+                MemberChange::Replace(_) | MemberChange::RemoveAll => continue,
+            };
+            for id in ids {
+                if wanted.insert(id, is_member).is_none() {
+                    order.push(id);
+                }
+            }
+        }
+        let of = |is_member: bool| -> Vec<String> {
+            order
+                .iter()
+                .filter(|id| wanted.get(**id) == Some(&is_member))
+                .map(|id| (*id).to_owned())
+                .collect()
+        };
+        let of_new = self.attribute_of_new(kind, &found.entry);
+        let added = self.named(of_new, &of(true)).await?;
+        let mut steps = Vec::new();
+        let mut step = |kind, name: &str, values: Vec<Vec<u8>>| {
+            if !values.is_empty() {
+                steps.push(Modification::new(kind, name, values));
+            }
+        };
+        step(ModificationKind::Add, of_new, added.into_iter().map(String::into_bytes).collect());
+        // One that is gone is no member either way. The others go from each attribute that has them.
+        let removed = self.references(&of(false)).await?;
+        for name in &kind.mapping.member_names {
+            let dns = removed.values().map(|found| found.dn.clone().into_bytes()).collect();
+            step(ModificationKind::Delete, name, dns);
+        }
+        if kind.mapping.has_user_names {
+            let uids = removed.values().flat_map(|found| found.uids.clone()).collect();
+            step(ModificationKind::Delete, MEMBER_UID, uids);
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let entry = self.entry_ref(kind, found)?;
+        let changes = vec![Change::Modify { dn: entry.dn.clone(), changes: steps }];
+        let (writer, resource) = (&self.service.writer, writer_kind(kind.mapping.resource));
+        let applied = writer.apply(&self.directory, resource, entry, changes, options).await;
+        applied.map(|_| ()).map_err(|e| self.refused(kind, e))
+    }
+}
+
+fn member_ids(found: &Found) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let ids = found.members.iter().filter_map(|member| member.id.clone());
+    ids.filter(|id| seen.insert(id.clone())).collect()
+}
