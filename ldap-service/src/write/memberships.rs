@@ -7,7 +7,7 @@
 //! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
@@ -22,9 +22,11 @@ use target_ldap::write::gate::ChangeGate;
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
 
+mod arrivals;
 mod places;
 
-pub(crate) use places::{GivenNames, Places};
+use arrivals::Arriving;
+pub(crate) use places::{Gift, GivenNames, Places};
 use places::{moved, pages, uids};
 
 /// The attributes with names of members.
@@ -49,14 +51,6 @@ struct Leaving {
     /// `None`: it is deleted.
     new: Option<String>,
     /// Its user names before.
-    uids: Vec<Vec<u8>>,
-}
-
-/// A name that an entry gets: a DN, or a user name.
-#[derive(Debug)]
-struct Arriving {
-    dn: String,
-    key: Option<DnKey>,
     uids: Vec<Vec<u8>>,
 }
 
@@ -89,16 +83,11 @@ pub(crate) struct Memberships {
     /// The attributes with DNs of members.
     members: Vec<String>,
     has_member_uid: bool,
-    given: GivenNames,
+    given: Mutex<GivenNames>,
 }
 
 fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
     Modification::new(kind, name, vec![value.to_vec()])
-}
-
-fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
-    let names: Vec<String> = groups.values().take(10).map(|group| format!("`{}`", group.dn)).collect();
-    names.join(", ")
 }
 
 /// Returns the attributes with DNs of members: the usual ones, and that of the rule.
@@ -114,7 +103,7 @@ fn members_of(own: String, schema: &Schema) -> Vec<String> {
 }
 
 impl Memberships {
-    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
+    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups; see [`Self::given`].
     pub(crate) fn new(
         writer: &Writer,
         directory: &Directory,
@@ -131,7 +120,14 @@ impl Memberships {
             members = members_of(rule.members, schema);
         }
         let has_member_uid = schema.attribute_type(MEMBER_UID).is_some();
+        let given = Mutex::new(given);
         Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
+    }
+
+    /// Returns the names that the change set itself gives to groups; `None` where names in groups are not checked.
+    pub(crate) fn given(&self) -> Option<MutexGuard<'_, GivenNames>> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(given).filter(|_| !self.bases.is_empty())
     }
 
     /// Checks the names that changes give, and notes those that they take away. Nothing is changed yet. `may_exist`: entries that would
@@ -248,50 +244,6 @@ impl Memberships {
         self.members.iter().map(move |name| Filter::equality(name.as_str(), dn))
     }
 
-    async fn check_arriving(
-        &self,
-        directory: &Directory,
-        arriving: &[Arriving],
-        may_exist: bool,
-    ) -> Result<(), WriteError> {
-        let filter = |one: &Arriving| {
-            let mut any = Vec::new();
-            if one.key.as_ref().is_some_and(|key| !self.given.has_dn(key)) {
-                any.extend(self.named(&one.dn));
-            }
-            let new = one.uids.iter().filter(|uid| self.has_member_uid && !self.given.has_uid(uid));
-            any.extend(new.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
-            any
-        };
-        let all: Vec<Filter> = arriving.iter().flat_map(filter).collect();
-        if all.is_empty() || self.groups(directory, Filter::Or(all)).await?.is_empty() {
-            return Ok(());
-        }
-        for one in arriving {
-            let any = filter(one);
-            if any.is_empty() {
-                continue;
-            }
-            let groups = self.groups(directory, Filter::Or(any)).await?;
-            if groups.is_empty() {
-                continue;
-            }
-            let there = directory.read(&one.dn, &["1.1"]).await;
-            if may_exist && there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
-                continue;
-            }
-            let detail = format!(
-                "groups have the name of `{}` already, and it would inherit their rights: {}; remove the name from them first",
-                one.dn,
-                some(&groups)
-            );
-            let groups = groups.into_values().map(|group| group.dn).collect();
-            let error = WriteError::new(WriteErrorKind::NameInGroups, detail);
-            return Err(WriteError { groups, ..error });
-        }
-        Ok(())
-    }
-
     /// Checks that no group would lose its last member that has to have one.
     async fn check_last(&self, directory: &Directory, leaving: &[Leaving]) -> Result<(), WriteError> {
         let schema = directory.schema();
@@ -393,10 +345,12 @@ impl Memberships {
         let mut fresh = now.iter().filter(|uid| !one.uids.contains(uid));
         let new = if gone.len() == 1 { fresh.next().map(Vec::as_slice) } else { None };
         for uid in gone {
-            // Another user may have it as well.
+            // Another user may have it as well. The entry itself may have it in another case, which `memberUid` tells apart.
             let filter = Filter::equality(UID, uid.clone());
-            let others = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 1).await;
-            if !others.map_err(failed)?.is_empty() {
+            let found = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
+            let own = one.new.as_deref().and_then(|new| DnKey::parse(new, schema).ok());
+            let is_other = |entry: &Entry| own.is_none() || DnKey::parse(&entry.dn, schema).ok() != own;
+            if found.map_err(failed)?.iter().any(is_other) {
                 continue;
             }
             let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;

@@ -15,8 +15,9 @@ use target_ldap::write::ldap_result::is_records_fault;
 use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
 
 use super::records::{Action, Prepared};
+use super::run::gift_of_change;
 use crate::write::{
-    EntryId, Fence, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+    EntryId, Fence, Gift, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
 };
 
 pub(super) fn internal(what: &str) -> WriteError {
@@ -82,8 +83,10 @@ impl Attempt {
         let destination = self.destination.clone().with_gate(Some(fence.clone()));
         let watch = match Box::pin(self.memberships.watch(&destination, &[change_of(&action)], true)).await {
             Ok(watch) => watch,
+            Err(error) if !self.is_last && self.may_be_given(&error) => return Outcome::Again(None),
             Err(error) => return ended(error),
         };
+        let gift = self.gift(&action);
         let result = match self.check_protected(&action).await {
             Ok(None) => self.apply(&destination, action, keys).await,
             Ok(Some(refusal)) => return Outcome::Rejected(refusal),
@@ -91,6 +94,9 @@ impl Attempt {
         };
         let error = match result {
             Ok(outcome @ Outcome::Done(_)) => {
+                if let (Some(gift), Some(mut given)) = (gift, self.memberships.given()) {
+                    given.made(&gift);
+                }
                 return match Box::pin(self.memberships.follow(&watch, &destination)).await {
                     Ok(_) => outcome,
                     Err(error) => ended(error),
@@ -111,6 +117,27 @@ impl Attempt {
             refused = WriteError { kind: WriteErrorKind::Invalid, detail: error.to_string(), ..refused };
         }
         Outcome::Rejected(refused)
+    }
+
+    /// Whether the groups that have a name are in the file: their records, which may come later, may give it to them.
+    fn may_be_given(&self, error: &WriteError) -> bool {
+        error.kind == WriteErrorKind::NameInGroups
+            && self
+                .memberships
+                .given()
+                .is_some_and(|given| given.are_promised(&error.groups, &self.directory))
+    }
+
+    /// Returns the members that an action names.
+    fn gift(&self, action: &Action) -> Option<Gift> {
+        match action {
+            Action::Task(Task::Upsert { wanted, .. }) => {
+                let values = wanted.attributes.iter().map(|a| (a.description.as_str(), a.values.as_slice()));
+                Gift::of(&wanted.dn, values, &self.directory)
+            }
+            Action::Change(change) => gift_of_change(change, &self.directory),
+            Action::Task(_) | Action::Delete(_) => None,
+        }
     }
 
     /// Checks whether the directory itself protects an existing entry.
