@@ -1,6 +1,6 @@
 //! The writer: what all writes share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
@@ -195,8 +195,23 @@ impl Writer {
         directory: &Directory,
     ) -> Result<ChangeSet, WriteError> {
         let folder = self.undo_dir()?;
-        self.0.state.recovered.get_or_init(|| change_set::recover(folder, directory)).await;
+        self.recover(folder, directory).await;
         ChangeSet::begin(folder, label, directory).await
+    }
+
+    async fn recover(&self, folder: &Path, directory: &Directory) {
+        let recover = || change_set::recover(self, folder, directory);
+        self.0.state.recovered.get_or_init(recover).await;
+    }
+
+    /// Recovers the journals of killed processes as soon as the directory is open: what is half done must not wait for the next write.
+    pub(crate) fn recover_when_open(&self, opened: impl Future<Output = Option<Directory>> + Send + 'static) {
+        let writer = self.clone();
+        tokio::spawn(async move {
+            if let (Some(directory), Some(folder)) = (opened.await, &writer.0.undo_dir) {
+                writer.recover(folder, &directory).await;
+            }
+        });
     }
 
     /// Runs a write in a task of its own: if its caller goes away, it is still done, and its undo file is made.

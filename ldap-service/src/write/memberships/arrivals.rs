@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use ldap_directory::Directory;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 
@@ -66,6 +66,21 @@ impl Memberships {
             return Err(WriteError { groups, ..error });
         }
         Ok(())
+    }
+
+    /// Returns how many groups have the DN of an entry, or the user name in it.
+    ///
+    /// # Errors
+    /// A search fails.
+    pub(crate) async fn having(&self, directory: &Directory, dn: &str) -> Result<usize, WriteError> {
+        if self.bases.is_empty() {
+            return Ok(0);
+        }
+        let is_uid = |name: &str| directory.schema().same_description(name, UID);
+        let avas = first_rdn(dn).ok().flatten().into_iter().flat_map(|rdn| rdn.avas);
+        let uids = avas.filter(|ava| is_uid(&ava.attribute)).map(|ava| ava.value).collect();
+        let one = Arriving { dn: dn.to_owned(), key: DnKey::parse(dn, directory.schema()).ok(), uids };
+        Ok(self.ungiven(directory, &one).await?.len())
     }
 
     /// Returns the filters of the groups that have a name which an entry would get.
