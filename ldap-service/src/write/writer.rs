@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
@@ -162,6 +163,21 @@ impl Writer {
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
         protected.extend(bound.key(directory, &dns).await?);
         Ok(Arc::new(Territory { attributes, bases, protected }))
+    }
+
+    /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked
+    /// again by each call.
+    ///
+    /// # Errors
+    /// The directory does not answer.
+    pub(crate) async fn is_bound_as(&self, directory: &Directory, entry: &Entry) -> Result<bool, WriteError> {
+        let dns: Vec<&str> = self.0.kinds.iter().map(|(_, config)| config.base_dn.as_str()).collect();
+        let find = || BoundEntry::find(directory, &self.0.connection.auth, &dns);
+        match self.0.bound.get_or_try_init(find).await {
+            Ok(bound) => Ok(bound.is(entry, directory)),
+            Err(error) if error.kind == WriteErrorKind::Internal => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the rule of a kind.
