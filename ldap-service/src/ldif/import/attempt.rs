@@ -148,8 +148,19 @@ impl Attempt {
             Action::Delete(dn) => dn,
         };
         let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
-        let detail = || format!("`{dn}` is one of Active Directory's own accounts");
-        Ok(is_protected.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
+        if is_protected {
+            let detail = format!("`{dn}` is one of Active Directory's own accounts");
+            return Ok(Some(WriteError::new(WriteErrorKind::Protected, detail)));
+        }
+        // A content record has the classes itself.
+        if matches!(action, Action::Task(_)) {
+            return Ok(None);
+        }
+        let entry = self.directory.read(dn, &["objectClass"]).await?;
+        let mut classes = entry.iter().flat_map(|entry| entry.values("objectClass"));
+        let is_policy = classes.any(|class| self.territory.attributes.is_policy(class));
+        let detail = || format!("`{dn}` is a definition of policies, roles or attributes of other entries");
+        Ok(is_policy.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
     }
 
     async fn apply(
