@@ -11,11 +11,13 @@ use ldap_directory::dn::{Dn, DnKey, Rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::secret::NonEmptyPassword;
 use ldap_directory::{Directory, DirectoryError};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::config::{Config, LoginConfig};
 use crate::directory::DirectoryHandle;
 use crate::error::{AnswerAt, ApiError};
+use crate::write::Writer;
 
 mod account;
 mod find;
@@ -27,7 +29,7 @@ mod user;
 
 pub use account::Unusable;
 pub(crate) use account::deciding;
-pub use find::{id, login_attributes};
+pub use find::{LONGEST_NAME, id, login_attributes};
 pub(crate) use roles::{hidden as hidden_of_groups, unsearchable};
 pub use user::User;
 
@@ -39,13 +41,20 @@ use throttle::{Attempt, Throttle};
 /// The window of the limit for each address.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The SHA-256 of a name: what is remembered of it has one size, whatever strangers type.
+type NameDigest = [u8; 32];
+
+fn digest(name: &[u8]) -> NameDigest {
+    Sha256::digest(name).into()
+}
+
 /// What logins remember.
 #[derive(Debug, Clone)]
 pub struct Login {
     /// Failures of login names in their canonical form.
-    names: Throttle<Vec<u8>>,
+    names: Throttle<NameDigest>,
     /// Failures of entries, whatever name was typed.
-    entries: Throttle<Vec<u8>>,
+    entries: Throttle<NameDigest>,
     addresses: Throttle<IpAddr>,
     pace: Arc<Pace>,
     left_out: LeftOut,
@@ -99,20 +108,25 @@ impl Login {
         &self,
         config: &Config,
         handle: &DirectoryHandle,
+        writer: &Writer,
         credentials: Credentials,
     ) -> Result<LoggedIn, ApiError> {
         let began = Instant::now();
         let directory = handle.get()?;
         // Nothing is sent: it would bind anonymously, and succeed (trap 1).
         let Some(password) = &credentials.password else { return Err(refused()) };
+        // It fits nobody, and nothing of it is kept.
+        if credentials.name.len() > LONGEST_NAME {
+            return Err(refused());
+        }
         let most = config.login.per_address_per_minute;
         let from = match credentials.address {
             Some(address) => self.addresses.begin(network(address), most).await.map_err(throttled)?,
             None => Attempt::uncounted(),
         };
-        let name = find::canonical_name(&config.users, &directory, &credentials.name);
+        let name = digest(&find::canonical_name(&config.users, &directory, &credentials.name));
         let named = self.names.begin(name, config.login.max_failures).await.map_err(throttled)?;
-        let checked = self.bind(config, &directory, &credentials.name, password).await;
+        let checked = self.bind(config, &directory, writer, &credentials.name, password).await;
         match checked {
             Ok(Checked::Refused { took_a_hash }) => {
                 named.failed();
@@ -143,6 +157,7 @@ impl Login {
         &self,
         config: &Config,
         directory: &Directory,
+        writer: &Writer,
         name: &str,
         password: &NonEmptyPassword,
     ) -> Result<Checked, ApiError> {
@@ -160,8 +175,16 @@ impl Login {
                 return self.bind_in_vain(config, directory, password).await;
             }
         };
+        // Wrong passwords would lock it, and with it the whole service.
+        if writer.is_bound_as(directory, &entry).await? {
+            tracing::warn!(
+                dn = entry.dn,
+                "login refused: the entry is the one that the service binds as, and nobody can log in with it"
+            );
+            return self.bind_in_vain(config, directory, password).await;
+        }
         let key = DnKey::parse(&entry.dn, directory.schema());
-        let key = key.map_or_else(|_| entry.dn.clone().into_bytes(), |key| key.as_octets().to_vec());
+        let key = key.map_or_else(|_| digest(entry.dn.as_bytes()), |key| digest(key.as_octets()));
         // Failures by another of its names. 429 would tell that both are one.
         let Ok(counted) = self.entries.begin(key, config.login.max_failures).await else {
             tracing::warn!(

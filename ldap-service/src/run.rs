@@ -184,6 +184,7 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
     })?;
     let service = Service::new(config, None)?;
     check::log_when_open(&service);
+    service.writer.recover_when_open(service.directory.opened());
     service.directory.first_attempt(FIRST_ATTEMPT).await;
     let app = App::new(service);
     let address = listener.local_addr().context("the address of the listener")?;
@@ -252,6 +253,7 @@ async fn next_generation(
     let tls = config.tls.clone();
     let service = Service::new(config, Some(&earlier))?;
     check::log_when_open(&service);
+    service.writer.recover_when_open(service.directory.opened());
     // Requests go on with the earlier generation meanwhile.
     service.directory.first_attempt(RELOAD_TIME).await;
     if let Some(trouble) = service.directory.trouble()

@@ -16,6 +16,7 @@ mod names;
 mod page;
 mod question;
 
+pub(crate) use names::check_filter;
 pub use page::{Page, Warning};
 pub use question::SearchBody;
 

@@ -31,6 +31,7 @@ pub mod undo;
 mod unmatched;
 mod upsert;
 
+pub use account::NO_PASSWORD_YET;
 pub use applier::Applier;
 pub use exchange::Exchange;
 pub use locate::MatchedNames;

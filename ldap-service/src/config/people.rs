@@ -203,7 +203,7 @@ impl UsersConfig {
             return Err(SettingsError::value("users", "not set", expected));
         };
         for (n, name) in raw.login_attributes.iter().enumerate() {
-            if Filter::Present(name.clone()).check().is_err() {
+            if !is_attribute(name) {
                 let setting = format!("users.login_attributes[{n}]");
                 let expected = "the name of an LDAP attribute, for example uid";
                 return Err(SettingsError::value(setting, format!("`{name}`"), expected));
@@ -246,17 +246,22 @@ impl RoleRule {
     }
 }
 
+/// Whether a text is an attribute description.
+fn is_attribute(text: &str) -> bool {
+    Filter::Present(text.to_owned()).check().is_ok()
+}
+
 impl RawRole {
     fn checked(self, path: &str) -> Result<RoleRule, SettingsError> {
         let scopes = Scope::list(&format!("{path}.scopes"), &self.scopes)?;
         let placeholder = self.role.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let role = match (placeholder, self.groups, self.below) {
-            (None, Some(groups), None) if !groups.is_empty() => {
+            (None, Some(groups), None) if !groups.is_empty() && !self.role.trim().is_empty() => {
                 let dn = |(n, dn): (usize, String)| parts::dn(format!("{path}.groups[{n}]"), Some(dn));
                 let groups = groups.into_iter().enumerate().map(dn).collect::<Result<_, _>>()?;
                 RoleName::Groups { role: self.role, groups }
             }
-            (Some(attribute), None, Some(below)) if !attribute.is_empty() => RoleName::Below {
+            (Some(attribute), None, Some(below)) if is_attribute(attribute) => RoleName::Below {
                 attribute: attribute.to_owned(),
                 below: parts::dn(format!("{path}.below"), Some(below))?,
             },

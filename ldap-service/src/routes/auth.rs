@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::caller;
 use crate::config::Scope;
 use crate::error::ApiError;
-use crate::login::{Credentials, LoggedIn, Login, User};
+use crate::login::{Credentials, LONGEST_NAME, LoggedIn, Login, User};
 use crate::service::{App, Client, Current, Service};
 
 use super::body;
@@ -78,10 +78,13 @@ impl From<PasswordState> for PasswordAnswer {
 const NOT_OF_A_REQUEST: [&str; 4] = ["server_url", "bind_dn", "bind_password", "base_dn"];
 
 impl LoginRequest {
-    fn parse(body: &Bytes) -> Result<Self, ApiError> {
+    fn parse(octets: &Bytes) -> Result<Self, ApiError> {
         let wrong = |detail: String| ApiError::bad_request("invalid_request", detail);
         // Without the values: one of them is a password.
-        let value = unique_json(body).map_err(wrong)?;
+        let value = unique_json(octets).map_err(wrong)?;
+        if body::spelled_twice(&value).is_some() {
+            return Err(wrong("the body has a name twice in an object, in other letters".into()));
+        }
         let Value::Object(mut members) = value else {
             return Err(wrong("the body must be an object with `username` and `password`".into()));
         };
@@ -94,7 +97,11 @@ impl LoginRequest {
             Some(Value::String(text)) => Ok(text),
             _ => Err(wrong(format!("`{name}` must be a text"))),
         };
-        Ok(Self { username: text("username")?, password: text("password")? })
+        let (username, password) = (text("username")?, text("password")?);
+        if username.len() > LONGEST_NAME {
+            return Err(wrong(format!("`username`: longer than {LONGEST_NAME} octets")));
+        }
+        Ok(Self { username, password })
     }
 }
 
@@ -162,7 +169,8 @@ pub(super) async fn me(
 async fn check(app: &App, service: &Arc<Service>, credentials: Credentials) -> Result<LoggedIn, ApiError> {
     let (app, service) = (app.clone(), service.clone());
     let checking = observe::spawn(async move {
-        let checked = service.login.check(&service.config, &service.directory, credentials).await;
+        let checked =
+            service.login.check(&service.config, &service.directory, &service.writer, credentials).await;
         let outcome = match &checked {
             Ok(_) => "accepted",
             Err(error) => match error.status {

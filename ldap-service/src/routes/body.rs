@@ -1,5 +1,7 @@
 //! Bodies of requests.
 
+use std::collections::HashSet;
+
 use axum::body::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
@@ -31,8 +33,46 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
 pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, ApiError> {
     must_be_json(headers)?;
     match unique_json(body) {
+        Ok(value) if spelled_twice(&value).is_some() => {
+            let name = spelled_twice(&value).unwrap_or_default().escape_debug().to_string();
+            let detail = format!("the body has `{name}` twice in an object, in other letters");
+            Err(ApiError::bad_request("invalid_body", detail))
+        }
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(ApiError::bad_request("invalid_body", "the body is not a JSON object")),
         Err(detail) => Err(ApiError::bad_request("invalid_body", detail)),
+    }
+}
+
+/// Returns a name that an object of a body has twice, in letters of another case: names compare without case, and the last one would
+/// win. Names that are the same octet for octet are refused before.
+pub(super) fn spelled_twice(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(list) => list.iter().find_map(spelled_twice),
+        Value::Object(members) => {
+            let mut names = HashSet::with_capacity(members.len());
+            let twice = members.keys().find(|name| !names.insert(name.to_lowercase()));
+            twice.map(String::as_str).or_else(|| members.values().find_map(spelled_twice))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_may_occur_in_one_spelling() {
+        assert_eq!(spelled_twice(&json!({"a": 1, "b": [{"a": 1}, {"A": 2}], "c": {"a": "A"}})), None);
+        for bad in [
+            json!({"userName": "a", "USERNAME": "b"}),
+            json!({"x": [1, {"Members": [], "members": null}]}),
+            json!({"É": 1, "é": 2}),
+        ] {
+            assert!(spelled_twice(&bad).is_some(), "{bad}");
+        }
     }
 }

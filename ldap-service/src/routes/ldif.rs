@@ -24,6 +24,7 @@ use crate::filter::SafeFilter;
 use crate::ldif::export::{Export, Pieces};
 use crate::ldif::import::{Import, ImportError, Report, upload};
 use crate::ldif::shared::chosen_bases;
+use crate::search::check_filter;
 use crate::service::{App, Current};
 use crate::write::WriteError;
 
@@ -72,7 +73,7 @@ fn permit(of: &'static Semaphore, what: &str) -> Result<SemaphorePermit<'static>
 /// Secret attributes are left out.
 #[utoipa::path(get, path = "/api/v1/ldap/export", tag = "ldif", params(ExportQuery), security(("bearer" = ["ldif.read"])), responses(
     (status = 200, description = "LDIF (RFC 2849)", body = String, content_type = "text/ldif"),
-    (status = 400, description = "`base_dn` or `filter` is not valid, or a filter asks about a secret", body = Value, content_type = "application/problem+json"),
+    (status = 400, description = "`base_dn` or `filter` is not valid, or a filter asks about a secret, or about an attribute or a class that the directory does not have", body = Value, content_type = "application/problem+json"),
     (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
     (status = 403, description = "The caller has no scope `ldif.read`, or `base_dn` is outside the configured bases", body = Value, content_type = "application/problem+json"),
     (status = 404, description = "`base_dn` does not exist", body = Value, content_type = "application/problem+json"),
@@ -88,7 +89,11 @@ pub(super) async fn export(
     let directory = service.directory.get()?;
     let bases = chosen_bases(query.base_dn.as_deref(), &service.config, &directory)?;
     let filter = match query.filter.as_deref() {
-        Some(text) => SafeFilter::parse(text, &service.config.limits, &directory)?,
+        Some(text) => {
+            let filter = SafeFilter::parse(text, &service.config.limits, &directory)?;
+            check_filter(&filter, &directory)?;
+            filter
+        }
         None => SafeFilter::every_entry(),
     };
     let permit = permit(&EXPORTS, "exports")?;

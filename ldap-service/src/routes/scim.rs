@@ -97,8 +97,16 @@ impl Asked {
     /// Returns the body as JSON.
     fn body(&self, body: &Bytes) -> Result<Value, ApiError> {
         super::body::must_be_json(&self.headers)?;
-        crate::tokens::unique_json(body)
-            .map_err(|detail| ScimError::new(ScimType::InvalidSyntax, detail).into())
+        let wrong = |detail| ScimError::new(ScimType::InvalidSyntax, detail);
+        let body = crate::tokens::unique_json(body).map_err(wrong)?;
+        match super::body::spelled_twice(&body) {
+            Some(name) => {
+                let detail =
+                    format!("the body has `{}` twice in an object, in other letters", name.escape_debug());
+                Err(wrong(detail).into())
+            }
+            None => Ok(body),
+        }
     }
 
     async fn list(&self, resource: ResourceType) -> Result<Response, ApiError> {

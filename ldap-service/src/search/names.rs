@@ -8,6 +8,20 @@ use ldap_directory::{Directory, KnownNames, UnknownName};
 
 use super::page::Warning;
 use crate::error::ApiError;
+use crate::filter::SafeFilter;
+
+/// Checks that the directory can compare all that a filter of a caller names: else nothing matches, and that looks like an answer.
+///
+/// # Errors
+/// 400 for an attribute or a class that the schema does not have, and for a comparison that no entry matches.
+pub(crate) fn check_filter(filter: &SafeFilter, directory: &Directory) -> Result<(), ApiError> {
+    let checks = Checks::new(directory);
+    checks.filter(filter)?;
+    checks.undefined(filter).pop().map_or(Ok(()), |undefined| {
+        let detail = format!("`filter`: {}", undefined.detail);
+        Err(ApiError::bad_request("invalid_filter", detail).with("member", "filter".into()))
+    })
+}
 
 /// The checks of names.
 pub(super) struct Checks<'a> {

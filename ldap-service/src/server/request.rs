@@ -206,6 +206,7 @@ async fn work(
     request: Request<Incoming>,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
+    check_host(&parts)?;
     parts.extensions.insert(client);
     parts.extensions.insert(Current(service.clone()));
     if is_streamed(parts.uri.path()) {
@@ -223,6 +224,16 @@ async fn work(
             ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
         }
     })
+}
+
+/// Checks that a request says which host it is for, once (RFC 9112 section 3.2): of two, a proxy may have read the other one.
+fn check_host(parts: &http::request::Parts) -> Result<(), ApiError> {
+    let count = parts.headers.get_all(header::HOST).iter().count();
+    if count > 1 || count == 0 && parts.version == http::Version::HTTP_11 {
+        let detail = "one Host header is required";
+        return Err(ApiError::bad_request("invalid_request", detail));
+    }
+    Ok(())
 }
 
 async fn call(routes: &Router, request: Request<Body>) -> Response {

@@ -9,9 +9,10 @@ use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnError, first_rdn};
 use ldap_directory::entry::{Entry, base_type};
 use ldap_directory::schema::Schema;
-use ldap_directory::secret::SecretAttributes;
+use ldap_directory::secret::{NonEmptyPassword, SecretAttributes};
 use serde_json::Value;
 
+use super::rules::PASSWORD;
 use super::{WriteError, WriteErrorKind};
 
 /// Attributes that servers keep themselves, though their schema does not say so.
@@ -19,7 +20,7 @@ const KEPT: [&str; 1] = ["memberOf"];
 
 /// Attributes of Active Directory that grant rights over an entry, let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]), or run
 /// programs for people who log on.
-const RIGHTS: [&str; 11] = [
+const RIGHTS: [&str; 19] = [
     "nTSecurityDescriptor",
     "sIDHistory",
     "adminCount",
@@ -31,20 +32,67 @@ const RIGHTS: [&str; 11] = [
     "servicePrincipalName",
     "scriptPath",
     "gPLink",
+    "msDS-ManagedAccountPrecededByLink",
+    "msDS-DelegatedMSAState",
+    // Of remote desktops: programs, and who may watch a session ([MS-TSTS]). `userParameters` holds all of them.
+    "userParameters",
+    "msTSInitialProgram",
+    "msTSWorkDirectory",
+    "msTSProfilePath",
+    "msTSRemoteControl",
+    "profilePath",
+];
+
+/// Object classes of entries by which a server gives attributes, roles or rules to other entries: class of service, roles, password and
+/// account policies, automatic members (389 Directory Server), `pwdPolicy` (OpenLDAP), subentries (RFC 3672).
+const POLICIES: [&str; 19] = [
+    "ldapSubEntry",
+    "subentry",
+    "cosSuperDefinition",
+    "cosDefinition",
+    "cosTemplate",
+    "nsRoleDefinition",
+    "nsSimpleRoleDefinition",
+    "nsComplexRoleDefinition",
+    "nsManagedRoleDefinition",
+    "nsFilteredRoleDefinition",
+    "nsNestedRoleDefinition",
+    "passwordPolicy",
+    "pwdPolicy",
+    "pwdPolicyChecker",
+    "accountPolicy",
+    "autoMemberDefinition",
+    "autoMemberRegexRule",
+    "mepTemplateEntry",
+    "groupPolicyContainer",
 ];
 
 /// The attribute with the flags of an account.
 const FLAGS: &str = "userAccountControl";
 
-/// The flags that grant rights ([MS-ADTS] 2.2.16): SERVER_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION, DONT_REQUIRE_PREAUTH,
+/// The flags that grant rights ([MS-ADTS] 2.2.16): PASSWD_NOTREQD, SERVER_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION, DONT_REQUIRE_PREAUTH,
 /// TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION, PARTIAL_SECRETS_ACCOUNT.
-const GRANTING: i64 = 0x2000 | 0x8_0000 | 0x40_0000 | 0x100_0000 | 0x400_0000;
+const GRANTING: i64 = 0x20 | 0x2000 | 0x8_0000 | 0x40_0000 | 0x100_0000 | 0x400_0000;
 
 /// Whether a value of [`FLAGS`] grants rights. Samba reads octal and hexadecimal digits, too: what is not plainly decimal may grant any.
 fn grants(value: &[u8]) -> bool {
     let text = str::from_utf8(value).unwrap_or_default();
     let flags = text.parse::<i64>().ok().filter(|flags| flags.to_string() == text);
     flags.is_none_or(|flags| flags & GRANTING != 0)
+}
+
+/// Checks a password that is to be set: one that no login accepts is none.
+///
+/// # Errors
+/// It is empty, or has a NUL: servers that keep C strings take what is before it.
+pub(crate) fn check_password(password: &Value) -> Result<(), WriteError> {
+    match password {
+        Value::String(text) if NonEmptyPassword::new(text.as_str()).is_none() => {
+            let detail = format!("`{PASSWORD}`: it must not be empty or have a NUL");
+            Err(WriteError::new(WriteErrorKind::Invalid, detail).of_attribute(PASSWORD))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why an attribute is not written for a caller.
@@ -58,6 +106,8 @@ pub(crate) enum Guarded {
     Operational,
     /// It grants rights.
     Rights,
+    /// It makes the entry a definition that counts for others.
+    Policy,
     /// The server maintains it.
     Kept,
 }
@@ -70,6 +120,9 @@ impl Guarded {
             Guarded::Secret => "it holds a secret; passwords are set by the property `password`",
             Guarded::Operational => "it is an operational attribute",
             Guarded::Rights => "it grants rights",
+            Guarded::Policy => {
+                "entries of this class are definitions of policies, roles or attributes of others"
+            }
             Guarded::Kept => "the directory maintains it",
         };
         format!("`{description}` cannot be written: {why}")
@@ -126,9 +179,21 @@ impl AttributeGuard {
         is(base_type(description)) || known.is_some_and(|known| known.names.iter().any(|name| is(name)))
     }
 
-    /// Whether values of an attribute are flags that grant rights.
-    fn grant<'v>(&self, description: &str, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
-        self.is_of(description, &[FLAGS]) && values.any(grants)
+    /// Returns why values of an attribute are not written: flags that grant rights, or classes of definitions. `None`: they may be.
+    fn grant<'v>(&self, description: &str, mut values: impl Iterator<Item = &'v [u8]>) -> Option<Guarded> {
+        if self.is_of(description, &[FLAGS]) {
+            return values.any(grants).then_some(Guarded::Rights);
+        }
+        let is_class = self.is_of(description, &["objectClass"]);
+        (is_class && values.any(|class| self.is_policy(class))).then_some(Guarded::Policy)
+    }
+
+    /// Whether an object class, or one above it, is that of definitions which count for other entries.
+    pub(crate) fn is_policy(&self, class: &[u8]) -> bool {
+        let Ok(class) = str::from_utf8(class) else { return false };
+        let is = |name: &str| POLICIES.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let all = self.schema.class_closure([class.trim()]);
+        is(class.trim()) || all.iter().any(|class| class.names.iter().any(|name| is(name)))
     }
 
     /// Returns why a value of a record's property is not written; `None`: it may be.
@@ -138,7 +203,7 @@ impl AttributeGuard {
         let texts = texts.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         let texts: Vec<String> = texts.collect();
         let grants = self.grant(property, texts.iter().map(String::as_bytes));
-        self.guarded(property).or(grants.then_some(Guarded::Rights))
+        self.guarded(property).or(grants)
     }
 
     /// Checks all attributes that a change touches. `own`: those that the service's rule writes; they name no entry.
@@ -174,7 +239,7 @@ impl AttributeGuard {
             }
             let is_own =
                 || own.iter().any(|o| self.schema.same_description(base_type(o), base_type(&description)));
-            match self.guarded(&description).or(grants.then_some(Guarded::Rights)) {
+            match self.guarded(&description).or(grants) {
                 None => {}
                 Some(_) if place == Place::Value && is_own() => {}
                 // 389 Directory Server names entries in conflict by nsUniqueId: a rename ends that.
@@ -229,7 +294,7 @@ impl AttributeGuard {
         let avas = first_rdn(dn)?.into_iter().flat_map(|rdn| rdn.avas);
         let touched = avas.map(|ava| Touched {
             is_unprintable: is_new && has_control(&ava.value),
-            grants: is_new && self.grant(&ava.attribute, iter::once(ava.value.as_slice())),
+            grants: self.grant(&ava.attribute, iter::once(ava.value.as_slice())).filter(|_| is_new),
             description: ava.attribute,
             place,
         });
@@ -253,8 +318,8 @@ struct Touched {
     place: Place,
     /// Whether it is of a new name, and has a control character.
     is_unprintable: bool,
-    /// Whether it gets flags that grant rights.
-    grants: bool,
+    /// Why its values are not written.
+    grants: Option<Guarded>,
 }
 
 #[cfg(test)]
@@ -263,10 +328,10 @@ mod tests {
 
     #[test]
     fn flags_that_grant_rights_are_told_from_others() {
-        for value in ["512", "514", "66048", "1049088", "544", "-2147483136"] {
+        for value in ["512", "514", "66048", "1049088", "-2147483136"] {
             assert!(!grants(value.as_bytes()), "{value}");
         }
-        for value in ["524800", "4194816", "16777728", "8704", "67109376", "-1", "4295492096"] {
+        for value in ["544", "546", "524800", "4194816", "16777728", "8704", "67109376", "-1", "4295492096"] {
             assert!(grants(value.as_bytes()), "{value}");
         }
         for value in ["0x80200", "02000000", "+1", " 1", "", "x", "99999999999999999999"] {

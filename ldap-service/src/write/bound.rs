@@ -1,6 +1,7 @@
 //! The entry that the service is bound as. It is never changed: the service would lock itself out, or a caller would take its place.
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{AuthMethod, Directory, DirectoryError, Scope};
 
@@ -74,6 +75,20 @@ impl BoundEntry {
         match id {
             Some(id) => BoundEntry::Identified(EntryRef { dn, id }),
             None => BoundEntry::Named(dn),
+        }
+    }
+
+    /// Whether it is this entry, which was read with its identifier.
+    pub(super) fn is(&self, entry: &Entry, directory: &Directory) -> bool {
+        let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
+        let is_named = |dn: &str| key(dn).is_some_and(|own| key(&entry.dn) == Some(own));
+        match self {
+            BoundEntry::Elsewhere => false,
+            BoundEntry::Named(dn) => is_named(dn),
+            BoundEntry::Identified(own) => match EntryId::of(entry, directory) {
+                Some(id) => id == own.id,
+                None => is_named(&own.dn),
+            },
         }
     }
 

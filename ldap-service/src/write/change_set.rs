@@ -1,18 +1,26 @@
 //! Undo files: one for each change set, which is a request that writes.
 //!
 //! The file is `FOLDER/YYYY-MM-DD/TIME-KIND-NUMBER.ldif` in target-ldap's format. While the request runs it is a journal beside that
-//! path. The journal of a process that was killed becomes `….ldif.killed` when the next process writes for the first time.
+//! path. The journal of a process that was killed becomes `….ldif.killed` when the next process has opened the directory, and an error
+//! in the log names the file and what is half done.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
 use ldap_directory::Directory;
+use ldap_directory::text::printable_line;
 use singer_common::operations::file::{self, JOURNAL, Lock};
 use target_ldap::config::undo_file::UndoFile;
+use target_ldap::write::undo::change_note::{ChangeKind, ChangeNote};
+use target_ldap::write::undo::journal::{ChangeStatus, JournalReader};
 use target_ldap::write::undo::{Undo, recovery};
 
-use super::{WriteError, WriteErrorKind};
+use super::memberships::{GivenNames, Memberships};
+use super::{WriteError, WriteErrorKind, Writer};
+
+/// The most entries that the log names of a change set that was not finished.
+const MOST_NAMED: usize = 10;
 
 /// An open change set.
 #[derive(Debug)]
@@ -104,17 +112,73 @@ impl ChangeSet {
     }
 }
 
-/// Makes undo files from the journals of processes that were killed. Those of running processes are locked.
-pub(crate) async fn recover(folder: &Path, directory: &Directory) {
+/// Makes undo files from the journals of processes that were killed, and logs what is half done. Those of running processes are locked.
+pub(crate) async fn recover(writer: &Writer, folder: &Path, directory: &Directory) {
     for journal in journals(folder) {
         let Some(path) = journal.to_str().and_then(|j| j.strip_suffix(JOURNAL)).map(PathBuf::from) else {
             continue;
         };
         let Ok(Ok(Some(_lock))) = Lock::try_of(&path) else { continue };
-        if let Err(error) = recovery::of_journal(&path, directory).await {
-            tracing::error!("{error}; target-ldap undo can still read the journal");
+        match recovery::of_journal(&path, directory).await {
+            Ok(Some(killed)) => log_unfinished(writer, &killed, directory).await,
+            Ok(None) => {}
+            Err(error) => tracing::error!("{error}; target-ldap undo can still read the journal"),
         }
     }
+}
+
+/// Logs what a process had done of a change set when it was killed: groups may still have the names that entries had.
+async fn log_unfinished(writer: &Writer, killed: &Path, directory: &Directory) {
+    let file = killed.display();
+    let notes = match notes(killed) {
+        Ok(notes) => notes,
+        Err(error) => {
+            tracing::error!(%file, "{file}: a change set that was not finished, and it cannot be read: {error}");
+            return;
+        }
+    };
+    let memberships = Memberships::new(writer, directory, GivenNames::default());
+    let (mut done, mut groups) = (Vec::new(), 0);
+    for note in notes.iter().filter(|note| note.of != ChangeKind::Modify).take(MOST_NAMED) {
+        let dn = printable_line(&note.dn);
+        let (what, to) = match note.of {
+            ChangeKind::Add => ("added", None),
+            ChangeKind::Delete => ("deleted", None),
+            ChangeKind::Modify | ChangeKind::Rename => ("renamed", note.to.as_deref()),
+        };
+        let to = to.map(|to| format!(" to `{}`", printable_line(to))).unwrap_or_default();
+        let left = match &memberships {
+            Ok(memberships) if note.of != ChangeKind::Add => memberships.having(directory, &note.dn).await,
+            _ => Ok(0),
+        };
+        let left = match left {
+            Ok(0) => String::new(),
+            Ok(count) => {
+                groups += count;
+                format!(" ({count} groups still have the name)")
+            }
+            Err(error) => format!(" (groups may still have the name: {})", error.detail),
+        };
+        done.push(format!("`{dn}` {what}{to}{left}"));
+    }
+    let changes = notes.len();
+    let done = if done.is_empty() { "entries modified".to_owned() } else { done.join(", ") };
+    let dn = notes.first().map(|note| note.dn.as_str());
+    tracing::error!(
+        %file,
+        dn,
+        changes,
+        groups,
+        "a change set was not finished, for its process was killed: {done}; {changes} changes were made, or may have been; `target-ldap undo {file}` takes them back"
+    );
+}
+
+/// Returns the changes of an undo file that were made, or may have been, in their order.
+fn notes(path: &Path) -> Result<Vec<ChangeNote>, target_ldap::write::undo::journal::ReadError> {
+    let mut reading = JournalReader::open(path)?;
+    let made: Vec<u64> = reading.places.keys().copied().collect();
+    let made = made.into_iter().filter(|n| reading.status(*n) != ChangeStatus::Void).collect::<Vec<_>>();
+    made.into_iter().map(|number| Ok(reading.load(number)?.0)).collect()
 }
 
 fn journals(folder: &Path) -> Vec<PathBuf> {

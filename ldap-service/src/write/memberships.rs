@@ -7,7 +7,7 @@
 //! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
@@ -23,12 +23,13 @@ use target_ldap::write::gate::ChangeGate;
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
 use crate::members::{self, MEMBER_UID, UID};
 
-mod arriving;
+mod arrivals;
+mod placeholder;
 mod places;
 
-pub(super) use arriving::taken;
-
-pub(crate) use places::{GivenNames, Places};
+use arrivals::Arriving;
+pub(super) use placeholder::taken;
+pub(crate) use places::{Gift, GivenNames, Places};
 use places::{moved, pages, uids};
 
 /// The most groups of one name.
@@ -48,14 +49,6 @@ struct Leaving {
     /// `None`: it is deleted.
     new: Option<String>,
     /// Its user names before.
-    uids: Vec<Vec<u8>>,
-}
-
-/// A name that an entry gets: a DN, or a user name.
-#[derive(Debug)]
-struct Arriving {
-    dn: String,
-    key: Option<DnKey>,
     uids: Vec<Vec<u8>>,
 }
 
@@ -92,20 +85,15 @@ pub(crate) struct Memberships {
     /// The attributes with DNs of members.
     members: Vec<String>,
     has_member_uid: bool,
-    given: GivenNames,
+    given: Mutex<GivenNames>,
 }
 
 fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
     Modification::new(kind, name, vec![value.to_vec()])
 }
 
-fn some(groups: &BTreeMap<DnKey, Entry>) -> String {
-    let names: Vec<String> = groups.values().take(10).map(|group| format!("`{}`", group.dn)).collect();
-    names.join(", ")
-}
-
 impl Memberships {
-    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups.
+    /// Returns the memberships that a writer keeps. `given`: names that the change set itself gives to groups; see [`Self::given`].
     pub(crate) fn new(
         writer: &Writer,
         directory: &Directory,
@@ -123,7 +111,14 @@ impl Memberships {
             members.retain(|name| ValueKind::of(schema, name).is_name());
         }
         let has_member_uid = members::has_user_names(directory.root_dse().vendor, schema);
+        let given = Mutex::new(given);
         Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
+    }
+
+    /// Returns the names that the change set itself gives to groups; `None` where names in groups are not checked.
+    pub(crate) fn given(&self) -> Option<MutexGuard<'_, GivenNames>> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(given).filter(|_| !self.bases.is_empty())
     }
 
     /// Checks the names that changes give, and notes those that they take away. Nothing is changed yet. `may_exist`: entries that would
@@ -345,10 +340,12 @@ impl Memberships {
         let mut fresh = now.iter().filter(|uid| !one.uids.contains(uid));
         let new = if gone.len() == 1 { fresh.next().map(Vec::as_slice) } else { None };
         for uid in gone {
-            // Another user may have it as well.
+            // Another user may have it as well. The entry itself may have it in another case, which `memberUid` tells apart.
             let filter = Filter::equality(UID, uid.clone());
-            let others = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 1).await;
-            if !others.map_err(failed)?.is_empty() {
+            let found = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
+            let own = one.new.as_deref().and_then(|new| DnKey::parse(new, schema).ok());
+            let is_other = |entry: &Entry| own.is_none() || DnKey::parse(&entry.dn, schema).ok() != own;
+            if found.map_err(failed)?.iter().any(is_other) {
                 continue;
             }
             let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;

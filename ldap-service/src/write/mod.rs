@@ -60,7 +60,7 @@ pub(crate) use self::{
     entries::find,
     fence::{Fence, Territory},
     locks::of_dn,
-    memberships::{GivenNames, Memberships},
+    memberships::{Gift, GivenNames, Memberships},
     refusal::of_directory,
 };
 

@@ -7,6 +7,7 @@ use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
 use ldap_directory::text::printable;
 use target_ldap::rules::error::MappingError;
+use target_ldap::write::NO_PASSWORD_YET;
 use target_ldap::write::WriteOutcome as TaskOutcome;
 use target_ldap::write::ldap_result::{LdapResult, attribute_named, is_records_fault, is_taken_value};
 use target_ldap::write::several;
@@ -82,6 +83,8 @@ fn attribute_of(error: &DirectoryError, schema: &Schema) -> Option<String> {
 fn describe(error: &DirectoryError) -> String {
     match error {
         DirectoryError::Operation { code, text, .. } => {
+            // The service deletes such an entry, and there is no next run.
+            let text = text.strip_suffix(NO_PASSWORD_YET).unwrap_or(text);
             printable(&result_code::describe(*code, text)).into_owned()
         }
         _ => printable(&error.to_string()).into_owned(),

@@ -16,7 +16,7 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
-use super::attributes::AttributeGuard;
+use super::attributes::{self, AttributeGuard};
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
 use super::memberships::{GivenNames, Memberships, Watch};
@@ -193,6 +193,9 @@ fn task_of(
         property == PASSWORD && rule.rule.password.is_some()
             || property == ACTIVE && rule.rule.accounts.is_some()
     };
+    if let Some(password) = record.get(PASSWORD).filter(|_| is_input(PASSWORD)) {
+        attributes::check_password(password)?;
+    }
     // Without a mapping, properties are attributes. With one, the configuration says what is written.
     if rule.rule.attribute_mapping.is_none() {
         let guard = AttributeGuard::of(directory);

@@ -1,10 +1,11 @@
 //! The writer: what all writes share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
@@ -170,6 +171,21 @@ impl Writer {
         Ok(Arc::new(Territory { attributes, bases, protected }))
     }
 
+    /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked
+    /// again by each call.
+    ///
+    /// # Errors
+    /// The directory does not answer.
+    pub(crate) async fn is_bound_as(&self, directory: &Directory, entry: &Entry) -> Result<bool, WriteError> {
+        let dns: Vec<&str> = self.0.kinds.iter().map(|(_, config)| config.base_dn.as_str()).collect();
+        let find = || BoundEntry::find(directory, &self.0.connection.auth, &dns);
+        match self.0.bound.get_or_try_init(find).await {
+            Ok(bound) => Ok(bound.is(entry, directory)),
+            Err(error) if error.kind == WriteErrorKind::Internal => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the rule of a kind.
     ///
     /// # Errors
@@ -201,8 +217,23 @@ impl Writer {
         directory: &Directory,
     ) -> Result<ChangeSet, WriteError> {
         let folder = self.undo_dir()?;
-        self.0.state.recovered.get_or_init(|| change_set::recover(folder, directory)).await;
+        self.recover(folder, directory).await;
         ChangeSet::begin(folder, label, directory).await
+    }
+
+    async fn recover(&self, folder: &Path, directory: &Directory) {
+        let recover = || change_set::recover(self, folder, directory);
+        self.0.state.recovered.get_or_init(recover).await;
+    }
+
+    /// Recovers the journals of killed processes as soon as the directory is open: what is half done must not wait for the next write.
+    pub(crate) fn recover_when_open(&self, opened: impl Future<Output = Option<Directory>> + Send + 'static) {
+        let writer = self.clone();
+        tokio::spawn(async move {
+            if let (Some(directory), Some(folder)) = (opened.await, &writer.0.undo_dir) {
+                writer.recover(folder, &directory).await;
+            }
+        });
     }
 
     /// Runs a write in a task of its own: if its caller goes away, it is still done, and its undo file is made.

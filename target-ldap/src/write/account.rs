@@ -14,6 +14,10 @@ use crate::plan::{StepOnAd, step_on_ad};
 use crate::rules::accounts::{AccountLock, PWD_LAST_SET, pwd_last_set};
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 
+/// What is added to a server's text if it refuses the password of an entry that was added.
+pub const NO_PASSWORD_YET: &str =
+    "; the entry was added and has no password yet: the next run that brings the record sets it";
+
 /// The changes to an existing entry.
 #[derive(Debug, Default)]
 pub(super) struct ModifyPlan {
@@ -101,9 +105,7 @@ impl Applier {
                 _ => Ok(()),
             },
             Err(DirectoryError::Operation { operation, dn, code, matched, text }) => {
-                let text = format!(
-                    "{text}; the entry was added and has no password yet: the next run that brings the record sets it"
-                );
+                let text = format!("{text}{NO_PASSWORD_YET}");
                 Err(DirectoryError::Operation { operation, dn, code, matched, text })
             }
             Err(error) => Err(error),

@@ -16,9 +16,10 @@ use target_ldap::write::ldap_result::is_records_fault;
 use target_ldap::write::{Applier, AttemptContext, WriteOutcome};
 
 use super::records::{Action, Prepared};
+use super::run::gift_of_change;
 use crate::members::UID;
 use crate::write::{
-    EntryId, Fence, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+    EntryId, Fence, Gift, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
 };
 
 pub(super) fn internal(what: &str) -> WriteError {
@@ -90,8 +91,10 @@ impl Attempt {
         .await
         {
             Ok(watch) => watch,
+            Err(error) if !self.is_last && self.may_be_given(&error) => return Outcome::Again(None),
             Err(error) => return ended(error),
         };
+        let gift = self.gift(&action);
         let result = match self.check_protected(&action).await {
             Ok(None) => self.apply(&destination, action, keys).await,
             Ok(Some(refusal)) => return Outcome::Rejected(refusal),
@@ -99,6 +102,9 @@ impl Attempt {
         };
         let error = match result {
             Ok(outcome @ Outcome::Done(_)) => {
+                if let (Some(gift), Some(mut given)) = (gift, self.memberships.given()) {
+                    given.made(&gift);
+                }
                 return match Box::pin(self.memberships.follow(&watch, &destination)).await {
                     Ok(_) => outcome,
                     Err(error) => ended(error),
@@ -121,6 +127,27 @@ impl Attempt {
         Outcome::Rejected(refused)
     }
 
+    /// Whether the groups that have a name are in the file: their records, which may come later, may give it to them.
+    fn may_be_given(&self, error: &WriteError) -> bool {
+        error.kind == WriteErrorKind::NameInGroups
+            && self
+                .memberships
+                .given()
+                .is_some_and(|given| given.are_promised(&error.groups, &self.directory))
+    }
+
+    /// Returns the members that an action names.
+    fn gift(&self, action: &Action) -> Option<Gift> {
+        match action {
+            Action::Task(Task::Upsert { wanted, .. }) => {
+                let values = wanted.attributes.iter().map(|a| (a.description.as_str(), a.values.as_slice()));
+                Gift::of(&wanted.dn, values, &self.directory)
+            }
+            Action::Change(change) => gift_of_change(change, &self.directory),
+            Action::Task(_) | Action::Delete(_) => None,
+        }
+    }
+
     /// Checks whether the directory itself protects an existing entry.
     async fn check_protected(&self, action: &Action) -> Result<Option<WriteError>, DirectoryError> {
         let dn = match action {
@@ -129,8 +156,19 @@ impl Attempt {
             Action::Delete(dn) => dn,
         };
         let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
-        let detail = || format!("`{dn}` is one of Active Directory's own accounts");
-        Ok(is_protected.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
+        if is_protected {
+            let detail = format!("`{dn}` is one of Active Directory's own accounts");
+            return Ok(Some(WriteError::new(WriteErrorKind::Protected, detail)));
+        }
+        // A content record has the classes itself.
+        if matches!(action, Action::Task(_)) {
+            return Ok(None);
+        }
+        let entry = self.directory.read(dn, &["objectClass"]).await?;
+        let mut classes = entry.iter().flat_map(|entry| entry.values("objectClass"));
+        let is_policy = classes.any(|class| self.territory.attributes.is_policy(class));
+        let detail = || format!("`{dn}` is a definition of policies, roles or attributes of other entries");
+        Ok(is_policy.then(|| WriteError::new(WriteErrorKind::Protected, detail())))
     }
 
     async fn apply(

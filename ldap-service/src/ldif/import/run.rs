@@ -22,7 +22,7 @@ use super::attempt::{Attempt, Outcome, internal};
 use super::records::{self, Action, Numbered, ReadEvent};
 use super::report::{Reject, Report};
 use crate::write::{
-    GivenNames, IN_FLIGHT, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory,
+    Gift, GivenNames, IN_FLIGHT, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory,
 };
 
 /// The name of an import in plans and undo files.
@@ -61,10 +61,10 @@ pub struct Import {
 }
 
 impl Import {
-    /// Checks the whole file without the directory. Returns the number of deletions, and the members that it names.
-    async fn check(&self, territory: &Territory) -> Result<(u64, GivenNames), WriteError> {
+    /// Checks the whole file without the directory. Returns the number of deletions, and notes the groups whose members it names.
+    async fn check(&self, territory: &Territory, memberships: &Memberships) -> Result<u64, WriteError> {
         let mut events = records::read(&self.file, None).map_err(|e| unreadable(&e))?;
-        let (mut deletes, mut any, mut given) = (0, false, GivenNames::default());
+        let (mut deletes, mut any) = (0, false);
         while let Some(event) = events.recv().await {
             match event {
                 ReadEvent::Record(read) => {
@@ -75,11 +75,16 @@ impl Import {
                         }
                         Err(_) => {}
                         Ok(record) => {
-                            note(&record, &mut given, &self.directory);
                             let is_delete = matches!(record, Record::Change(Change::Delete { .. }));
-                            let is_made =
-                                is_delete && records::prepare(record, &self.directory, territory).is_ok();
-                            deletes += u64::from(is_made);
+                            let gift = gift(&record, &self.directory);
+                            let is_asked = is_delete || gift.is_some();
+                            if is_asked && records::prepare(record, &self.directory, territory).is_ok() {
+                                deletes += u64::from(is_delete);
+                                // What is refused here already promises nothing.
+                                if let (Some(gift), Some(mut given)) = (gift, memberships.given()) {
+                                    given.promise(&gift);
+                                }
+                            }
                         }
                     }
                 }
@@ -91,7 +96,7 @@ impl Import {
                     if !any {
                         return Err(WriteError::new(WriteErrorKind::Invalid, "the file has no record"));
                     }
-                    return Ok((deletes, given));
+                    return Ok(deletes);
                 }
             }
         }
@@ -105,8 +110,8 @@ impl Import {
     pub async fn plan(self, output: Option<Arc<PlanOutput>>) -> Result<Report, ImportError> {
         self.writer.undo_dir()?;
         let territory = self.writer.territory(&self.directory).await?;
-        let (deletes, given) = self.check(&territory).await?;
-        let memberships = Memberships::new(&self.writer, &self.directory, given)?;
+        let memberships = Memberships::new(&self.writer, &self.directory, GivenNames::default())?;
+        let deletes = self.check(&territory, &memberships).await?;
         let preview = self.directory.clone().checked_preview();
         let destination = Destination::new(preview).with_plan(output.clone());
         let mut runner = Runner::new(&self, territory, destination, 1, memberships);
@@ -131,8 +136,8 @@ impl Import {
     pub async fn carry_out(self) -> Result<Report, ImportError> {
         let territory = self.writer.territory(&self.directory).await?;
         self.writer.undo_dir()?;
-        let (deletes, given) = self.check(&territory).await?;
-        let memberships = Memberships::new(&self.writer, &self.directory, given)?;
+        let memberships = Memberships::new(&self.writer, &self.directory, GivenNames::default())?;
+        let deletes = self.check(&territory, &memberships).await?;
         let reservation = self.writer.guard().reserve(deletes).await?;
         let change_set = match self.writer.begin(LABEL, &self.directory).await {
             Ok(change_set) => change_set,
@@ -168,18 +173,23 @@ impl Import {
     }
 }
 
-/// Notes the members that a record names.
-fn note(record: &Record, given: &mut GivenNames, directory: &Directory) {
+/// Returns the members that a record names.
+fn gift(record: &Record, directory: &Directory) -> Option<Gift> {
     match record {
         Record::Entry(entry) | Record::Change(Change::Add(entry)) => {
-            entry.attributes.iter().for_each(|a| given.note(&a.description, &a.values, directory));
+            let values = entry.attributes.iter().map(|a| (a.description.as_str(), a.values.as_slice()));
+            Gift::of(&entry.dn, values, directory)
         }
-        Record::Change(Change::Modify { changes, .. }) => {
-            let steps = changes.iter().filter(|step| step.kind != ModificationKind::Delete);
-            steps.for_each(|step| given.note(&step.description, &step.values, directory));
-        }
-        Record::Change(Change::Delete { .. } | Change::Rename { .. }) => {}
+        Record::Change(change) => gift_of_change(change, directory),
     }
+}
+
+/// Returns the members that a modification names.
+pub(super) fn gift_of_change(change: &Change, directory: &Directory) -> Option<Gift> {
+    let Change::Modify { dn, changes } = change else { return None };
+    let steps = changes.iter().filter(|step| step.kind != ModificationKind::Delete);
+    let values = steps.map(|step| (step.description.as_str(), step.values.as_slice()));
+    Gift::of(dn, values, directory)
 }
 
 fn log(report: &Report) {

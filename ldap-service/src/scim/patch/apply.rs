@@ -106,6 +106,12 @@ fn at_path(
         return Err(ScimError::new(ScimType::Mutability, detail));
     }
     let (op, value) = unassigned(op, value);
+    // It is not read, so that nothing would be removed; and no server takes an empty one.
+    let is_password = attribute.source == Source::Password;
+    if is_password && (op == Op::Remove || value.is_none_or(|v| v.is_null() || v.as_str() == Some(""))) {
+        let detail = format!("{}: it cannot be removed or empty; replace it by another one", attribute.name);
+        return Err(ScimError::value(detail));
+    }
     let target = Target::new(mapping, attribute, path)?;
     let old = value_of(mapping, &applied.resource, attribute).cloned().unwrap_or(Value::Null);
     let new = match (op, value) {
@@ -229,11 +235,13 @@ impl<'t> Target<'t> {
                     let mut found = self.found(&elements)?;
                     if found.is_empty() {
                         found.push(elements.len());
-                        elements.push(self.described()?);
+                        elements.push(self.described(op)?);
                     }
-                    for at in found {
-                        if let Some(element) = elements.get_mut(at) {
-                            self.change(element, sub, value, ignored)?;
+                    for at in found.into_iter().rev() {
+                        let Some(element) = elements.get_mut(at) else { continue };
+                        self.change(element, op, sub, value, ignored)?;
+                        if element.as_object().is_some_and(|o| o.keys().all(|key| key == "type")) {
+                            elements.remove(at);
                         }
                     }
                 }
@@ -243,17 +251,18 @@ impl<'t> Target<'t> {
         match (sub, self.attribute.kind) {
             (Some(_), _) | (None, Type::Complex) => {
                 let mut object = if old.is_object() { old } else { json!({}) };
-                self.change(&mut object, sub, value, ignored)?;
+                self.change(&mut object, op, sub, value, ignored)?;
                 Ok(object)
             }
             (None, _) => canonical_value(self.attribute, value, ignored),
         }
     }
 
-    /// Changes one complex value: a sub-attribute, or those that the new value has.
+    /// Changes one complex value: a sub-attribute, or those that the new value has. `replace` by null removes one.
     fn change(
         &self,
         element: &mut Value,
+        op: Op,
         sub: Option<&crate::scim::mapping::Sub>,
         value: &Value,
         ignored: &mut Vec<String>,
@@ -266,13 +275,18 @@ impl<'t> Target<'t> {
             if let Value::Object(new) = canonical_value(&single, value, ignored)? {
                 object.extend(new);
             }
+            let nulls = value.as_object().into_iter().flatten().filter(|(_, value)| value.is_null());
+            for sub in nulls.filter(|_| op == Op::Replace).filter_map(|(key, _)| self.attribute.sub(key)) {
+                object.shift_remove(&sub.name);
+            }
         }
         object.retain(|_, value| !value.is_null());
         Ok(())
     }
 
-    /// Returns the element that a filter describes by equalities alone: `type eq "work"`.
-    fn described(&self) -> Result<Value, ScimError> {
+    /// Returns the element that a filter describes by equalities alone: `type eq "work"`. One that names the value which it replaces
+    /// describes none: that value is not there (RFC 7644 section 3.5.2.3).
+    fn described(&self, op: Op) -> Result<Value, ScimError> {
         let mut object = Map::new();
         let mut open: Vec<&Expr> = self.filter.iter().collect();
         if self.path.filter.is_none()
@@ -284,6 +298,10 @@ impl<'t> Target<'t> {
             match expr {
                 Expr::And(parts) => open.extend(parts),
                 Expr::Compare { path, operator: Operator::Eq, value } if path.sub.is_none() => {
+                    let is_set = self.path.sub().is_some_and(|sub| sub.eq_ignore_ascii_case(&path.name));
+                    if is_set || op == Op::Replace && path.name.eq_ignore_ascii_case("value") {
+                        return Err(self.no_target());
+                    }
                     if let Some(sub) = self.attribute.sub(&path.name) {
                         object.insert(sub.name.clone(), sub_value(self.attribute, sub, value)?);
                     }

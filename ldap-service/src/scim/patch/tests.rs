@@ -144,6 +144,30 @@ fn trap_23_the_dialects_of_entra_and_okta() {
     }
 }
 
+/// Null is "not assigned", wherever it is (RFC 7643 section 2.5).
+#[test]
+fn null_within_a_value_removes() {
+    for (list, pointer, expected) in [
+        (
+            json!([{"op": "replace", "path": "name", "value": {"givenName": null}}]),
+            "/name",
+            json!({"formatted": "Ada Lovelace", "familyName": "Lovelace"}),
+        ),
+        (
+            json!([{"op": "replace", "value": {"name": {"GivenName": null, "formatted": "Lovelace"}}}]),
+            "/name",
+            json!({"formatted": "Lovelace", "familyName": "Lovelace"}),
+        ),
+        (
+            json!([{"op": "replace", "path": "emails[type eq \"work\"]", "value": {"value": null}}]),
+            "/emails",
+            json!([{"value": "ada@home.example", "type": "home"}]),
+        ),
+    ] {
+        assert_eq!(at(list.clone(), pointer), expected, "{list}");
+    }
+}
+
 /// No LDAP attribute says which value is primary: the only one is meant, of those that the rest of the filter matches.
 #[test]
 fn primary_is_the_only_value() {
@@ -217,6 +241,19 @@ fn what_cannot_be_applied() {
         (json!([{"op": "replace", "path": "userName", "value": ""}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": []}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": [{}]}]), InvalidValue),
+        (json!([{"op": "remove", "path": "password"}]), InvalidValue),
+        (json!([{"op": "replace", "path": "password", "value": null}]), InvalidValue),
+        (json!([{"op": "replace", "path": "password", "value": ""}]), InvalidValue),
+        (json!([{"op": "add", "value": {"password": null}}]), InvalidValue),
+        (json!([{"op": "replace", "value": {"password": null}}]), InvalidValue),
+        (json!([{"op": "replace", "path": "emails[value eq \"nope\"].value", "value": "x"}]), NoTarget),
+        (json!([{"op": "replace", "path": "emails[value eq \"nope\"]", "value": {"value": "x"}}]), NoTarget),
+        (json!([{"op": "replace", "path": "emails[value eq \"nope\"].type", "value": "home"}]), NoTarget),
+        (
+            json!([{"op": "add", "path": "emails[type eq \"work\" and value eq \"nope\"].value", "value": "x"}]),
+            NoTarget,
+        ),
+        (json!([{"op": "replace", "path": "name", "value": {"familyName": null}}]), InvalidValue),
     ] {
         assert_eq!(fault(list.clone()), expected, "{list}");
     }

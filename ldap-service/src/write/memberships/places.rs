@@ -55,40 +55,83 @@ impl Places {
 }
 
 /// Names that a change set itself gives to groups.
+///
+/// A name counts once the record that gives it is carried out, and for the group of that record alone: a record that is refused gives
+/// nothing.
 #[derive(Debug, Default)]
-pub(crate) struct GivenNames(HashSet<u64>);
+pub(crate) struct GivenNames {
+    /// The groups to which records give names, whether they are carried out or not.
+    promised: HashSet<u64>,
+    /// Names with their groups, of records that were carried out.
+    made: HashSet<u64>,
+}
 
-impl GivenNames {
-    /// Notes the members that an entry or a change names.
-    pub(crate) fn note(&mut self, description: &str, values: &[Vec<u8>], directory: &Directory) {
+/// The names that one record gives to a group.
+#[derive(Debug, Default)]
+pub(crate) struct Gift {
+    group: DnKey,
+    names: Vec<u64>,
+}
+
+impl Gift {
+    /// Returns what a record gives: `values` are the attributes that it adds to the entry of `dn`. `None`: it names no member.
+    pub(crate) fn of<'v>(
+        dn: &str,
+        values: impl Iterator<Item = (&'v str, &'v [Vec<u8>])>,
+        directory: &Directory,
+    ) -> Option<Gift> {
         let schema = directory.schema();
-        let is = |name: &str| schema.same_description(description, name);
-        let names = members::by_dn(None, directory.root_dse().vendor, schema);
-        let room = MOST_GIVEN.saturating_sub(self.0.len());
-        for value in values.iter().take(room) {
+        let group = DnKey::parse(dn, schema).ok()?;
+        let members = members::by_dn(None, directory.root_dse().vendor, schema);
+        let mut names = Vec::new();
+        for (description, values) in values {
+            let is = |name: &str| schema.same_description(description, name);
             if is(MEMBER_UID) {
-                self.0.insert(hash(MEMBER_UID, value));
-            } else if names.iter().any(|name| is(name))
-                && let Ok(key) = DnKey::parse(&String::from_utf8_lossy(value), schema)
-            {
-                self.0.insert(hash("", key.as_octets()));
+                names.extend(values.iter().map(|uid| hash(&group, MEMBER_UID, uid)));
+            } else if members.iter().any(|name| is(name)) {
+                let keys =
+                    values.iter().filter_map(|v| DnKey::parse(&String::from_utf8_lossy(v), schema).ok());
+                names.extend(keys.map(|key| hash(&group, "", key.as_octets())));
             }
         }
-    }
-    /// Whether it gives this DN.
-    pub(super) fn has_dn(&self, key: &DnKey) -> bool {
-        self.0.contains(&hash("", key.as_octets()))
-    }
-
-    /// Whether it gives this user name.
-    pub(super) fn has_uid(&self, uid: &[u8]) -> bool {
-        self.0.contains(&hash(MEMBER_UID, uid))
+        Some(Gift { group, names }).filter(|gift| !gift.names.is_empty())
     }
 }
 
-fn hash(kind: &str, value: &[u8]) -> u64 {
+impl GivenNames {
+    /// Notes that a record of the change set names members of a group.
+    pub(crate) fn promise(&mut self, gift: &Gift) {
+        if self.promised.len() < MOST_GIVEN {
+            self.promised.insert(hash(&gift.group, "", &[]));
+        }
+    }
+
+    /// Notes that such a record was carried out.
+    pub(crate) fn made(&mut self, gift: &Gift) {
+        let room = MOST_GIVEN.saturating_sub(self.made.len());
+        self.made.extend(gift.names.iter().take(room));
+    }
+
+    /// Whether records of the change set name members of all of these groups.
+    pub(crate) fn are_promised(&self, groups: &[String], directory: &Directory) -> bool {
+        let key = |dn: &String| DnKey::parse(dn, directory.schema()).ok();
+        groups.iter().all(|dn| key(dn).is_some_and(|key| self.promised.contains(&hash(&key, "", &[]))))
+    }
+
+    /// Whether a group was given this DN.
+    pub(super) fn has_dn(&self, group: &DnKey, key: &DnKey) -> bool {
+        self.made.contains(&hash(group, "", key.as_octets()))
+    }
+
+    /// Whether a group was given this user name.
+    pub(super) fn has_uid(&self, group: &DnKey, uid: &[u8]) -> bool {
+        self.made.contains(&hash(group, MEMBER_UID, uid))
+    }
+}
+
+fn hash(group: &DnKey, kind: &str, value: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (kind, value).hash(&mut hasher);
+    (group.as_octets(), kind, value).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -33,11 +33,11 @@ pub async fn recover(names: &UndoFile, path: &Path, directory: &Directory) -> Re
 }
 
 /// Makes an undo file (`PATH.killed`) from the journal of the undo file `path`, whose run was killed, and removes the journal. The
-/// caller holds the lock of `path`.
+/// caller holds the lock of `path`. Returns the new file; `None` if the run had changed nothing.
 ///
 /// # Errors
 /// The journal cannot be read, or the file not written.
-pub async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError> {
+pub async fn of_journal(path: &Path, directory: &Directory) -> Result<Option<PathBuf>, UndoError> {
     let fail = |e: &dyn std::fmt::Display| failure(path, e);
     let journal = with_suffix(path, JOURNAL);
     let killed = match JournalReader::open(&journal) {
@@ -77,13 +77,14 @@ pub async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoEr
         }
         Err(e) => return Err(failure(&journal, &e)),
     };
-    if let Some(killed) = killed {
+    if let Some(killed) = &killed {
         let killed = killed.display();
         tracing::warn!("a run with this undo_file was killed; what takes it back is in {killed}");
     } else {
         tracing::info!("a run with this undo_file was killed before it had changed anything");
     }
-    std::fs::remove_file(&journal).map_err(|e| fail(&e))
+    std::fs::remove_file(&journal).map_err(|e| fail(&e))?;
+    Ok(killed)
 }
 
 /// Writes `PATH.killed`, or the first of `PATH.killed.2`, … that does not exist. A run that was killed before it could remove

@@ -1,15 +1,11 @@
-//! Names that entries get: none that a group has already, and not that of the placeholder of empty groups.
-
-use std::collections::BTreeMap;
+//! The placeholder of groups that lose their last member: no entry has its name.
 
 use ldap_directory::Directory;
 use ldap_directory::change::{Change, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::filter::Filter;
 
-use super::places::uids;
-use super::{Arriving, Leaving, Memberships, some};
-use crate::members::{MEMBER_UID, UID};
+use super::arrivals::Arriving;
+use super::{Leaving, Memberships};
 use crate::write::{WriteError, WriteErrorKind, refusal};
 
 impl Memberships {
@@ -67,64 +63,6 @@ impl Memberships {
             Change::Delete { .. } | Change::Rename { .. } => Vec::new(),
         };
         !values.is_empty() && values.into_iter().all(is_it)
-    }
-
-    pub(super) async fn check_arriving(
-        &self,
-        directory: &Directory,
-        arriving: &[Arriving],
-        may_exist: bool,
-    ) -> Result<(), WriteError> {
-        let filter = |one: &Arriving| {
-            let mut any = Vec::new();
-            if one.key.as_ref().is_some_and(|key| !self.given.has_dn(key)) {
-                any.extend(self.named(&one.dn));
-            }
-            let new = one.uids.iter().filter(|uid| self.has_member_uid && !self.given.has_uid(uid));
-            any.extend(new.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
-            any
-        };
-        let all: Vec<Filter> = arriving.iter().flat_map(filter).collect();
-        if all.is_empty() || self.groups(directory, Filter::Or(all)).await?.is_empty() {
-            return Ok(());
-        }
-        for one in arriving {
-            let any = filter(one);
-            if any.is_empty() {
-                continue;
-            }
-            let mut groups = self.groups(directory, Filter::Or(any)).await?;
-            if groups.is_empty() {
-                continue;
-            }
-            if may_exist {
-                let there = directory.read(&one.dn, &[UID]).await;
-                let there = there.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
-                if let Some(entry) = there {
-                    // It has its name; another user name is a new one.
-                    let before = uids(Some(&entry));
-                    let fresh = one.uids.iter().filter(|uid| !before.contains(uid)).cloned().collect();
-                    let any = filter(&Arriving { dn: one.dn.clone(), key: None, uids: fresh });
-                    groups = if any.is_empty() {
-                        BTreeMap::new()
-                    } else {
-                        self.groups(directory, Filter::Or(any)).await?
-                    };
-                }
-            }
-            if groups.is_empty() {
-                continue;
-            }
-            let detail = format!(
-                "groups have the name of `{}` already, and it would inherit their rights: {}; remove the name from them first",
-                one.dn,
-                some(&groups)
-            );
-            let groups = groups.into_values().map(|group| group.dn).collect();
-            let error = WriteError::new(WriteErrorKind::NameInGroups, detail);
-            return Err(WriteError { groups, ..error });
-        }
-        Ok(())
     }
 }
 
