@@ -133,6 +133,9 @@ def test_a_slow_client_costs_no_memory_and_stops_nobody(openldaps, writing):
 
 def test_a_round_trip_gives_the_same_entries(directory, writing):
     service = writing(directory)
+    # Groups outside the bases: no record of the file gives the names in them to the entries that come back.
+    for name in ("auditor", "operator"):
+        directory.modify(change(people.group_dn(name, directory.suffix, "roles"), "changetype: delete"))
     first = content(directory)
     # Once, so that every DN in a value is spelled as the server spells it.
     for before in (None, content(directory)):

@@ -10,7 +10,8 @@ use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::filter::Filter;
 use ldap_directory::oid;
 use ldap_directory::protocol::result_code;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, WriteControl};
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
 
 use super::Destination;
 use crate::rules::accounts::AccountLock;
@@ -46,7 +47,7 @@ impl Destination {
             };
             let without: Vec<WriteControl> =
                 controls.iter().filter(|c| !matches!(c, WriteControl::Assertion(_))).cloned().collect();
-            if self.directory.misjudges_assertions() {
+            if self.directory.misjudges_assertions() || self.reaches_other_entries(change) {
                 if !self.is_as(change.dn(), filter).await? {
                     return Err(DirectoryError::Operation {
                         operation: change.operation(),
@@ -76,6 +77,15 @@ impl Destination {
             }
             self.make(change, &without).await
         })
+    }
+
+    /// Whether the server changes other entries with this one, under the same controls: OpenLDAP's overlay `memberof` writes to the
+    /// entries that a group names. The assertion would be evaluated on them, and the overlay fails without a word.
+    fn reaches_other_entries(&self, change: &Change) -> bool {
+        let schema = self.directory.schema();
+        let Change::Modify { changes, .. } = change else { return false };
+        self.directory.root_dse().vendor == Vendor::OpenLdap
+            && changes.iter().any(|step| ValueKind::of(schema, &step.description).is_name())
     }
 
     /// Returns the IDs of the entries that an undo would put into lists, by the digests of their names; of many, none.

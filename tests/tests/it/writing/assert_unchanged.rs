@@ -259,3 +259,27 @@ fn an_attribute_that_slapd_keeps_unique_is_changed_and_somebody_elses_change_is_
     let again = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().succeeds();
     again.counts(&[("unchanged", 1)]);
 }
+
+/// OpenLDAP's overlay `memberof` writes to the members of a group under the controls of its change: with an assertion, it fails unseen.
+#[test]
+fn who_joins_and_leaves_a_group_has_its_member_of() {
+    let person = |uid: &str| {
+        format!("dn: uid={uid},{USERS}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\n\n")
+    };
+    let group = format!("dn: cn=g,{USERS}\nobjectClass: groupOfNames\ncn: g\nmember: uid=a,{USERS}\n");
+    let options = SlapdOptions { memberof: true, ..SlapdOptions::default() };
+    let slapd = Slapd::start(options.seed(unit(USERS) + &person("a") + &person("b")));
+    slapd.ldapmodify(group.replace("objectClass", "changetype: add\nobjectClass"));
+    let rule = json!({"dn_template": format!("cn={{id}},{USERS}"), "object_classes": ["groupOfNames"],
+        "attribute_mapping": {"id": "cn", "members": "member"}});
+    let config = with(&target_config(&slapd), &json!({"assert_unchanged": true, "mapping_rules": {"groups": rule}}));
+    let schema = json!({"type": "SCHEMA", "stream": "groups", "key_properties": ["id"], "schema": {"properties": {
+        "id": {"type": "string"}, "members": {"type": "array", "items": {"type": "string"}}}}});
+    let record = json!({"type": "RECORD", "stream": "groups", "record": {"id": "g", "members": [format!("uid=b,{USERS}")]}});
+    Run::target(&config).messages(&[schema, record]).run().succeeds();
+    let member_of = |uid: &str| {
+        let found = slapd.ldapsearch(&["-b", &format!("uid={uid},{USERS}"), "memberOf"]);
+        found.matches("memberOf:").count()
+    };
+    assert_eq!((member_of("a"), member_of("b")), (0, 1));
+}
