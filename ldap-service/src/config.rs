@@ -15,6 +15,7 @@ mod callers;
 mod listener;
 mod parts;
 mod people;
+mod secret;
 
 pub use algorithm::Algorithm;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
@@ -247,6 +248,8 @@ impl Config {
         directory.operation_timeout = directory.operation_timeout.min(limits.request_time() / 2);
         let groups = GroupsConfig::from_settings(values)?;
         let roles = RoleRule::from_settings(values, groups.is_some())?;
+        let users = UsersConfig::from_settings(values)?;
+        secret::check(&directory.secret_attributes, &users, groups.as_ref(), &roles)?;
         let tls = ListenTls::from_settings(values)?;
         let client_certificates = ClientCertificate::from_settings(values, tls.as_ref())?;
         let listen = listener::address(values)?;
@@ -260,7 +263,7 @@ impl Config {
             tls,
             trusted_proxies: listener::proxies(values)?,
             auth_enabled,
-            users: UsersConfig::from_settings(values)?,
+            users,
             groups,
             roles,
             login: LoginConfig::from_settings(values)?,

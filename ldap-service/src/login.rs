@@ -384,7 +384,7 @@ async fn describe(
         );
         return Err(unnamed());
     }
-    Ok(User::of(id, username, entry, membership))
+    Ok(User::of(id, username, entry, membership, directory.secret_attributes()))
 }
 
 fn is_same_dn(directory: &Directory, a: &str, b: &str) -> bool {

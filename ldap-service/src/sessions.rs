@@ -1,7 +1,9 @@
 //! Sessions of people in browsers: signed cookies, and the token against forged forms (CSRF).
 //!
 //! A cookie holds who logged in and until when, signed by HMAC-SHA256; the user is looked up again at each use. Only what was logged out
-//! before its end is remembered here.
+//! before its end is remembered (`ended`).
+
+mod ended;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +14,6 @@ use chrono::Utc;
 use cookie::{Cookie, SameSite};
 use hmac::{Hmac, Mac as _};
 use http::{HeaderMap, header};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use singer_common::plugin::settings::SettingsError;
@@ -23,6 +23,8 @@ use crate::config::LoginConfig;
 use crate::error::ApiError;
 use crate::login::User;
 
+use ended::Ended;
+
 /// The name of the session cookie. Over TLS, it has the prefix by which browsers accept it from this host alone.
 pub(crate) const SESSION: &str = "ldap_session";
 /// The name of the cookie of forms.
@@ -30,8 +32,6 @@ const FORM: &str = "ldap_form";
 const HOST_PREFIX: &str = "__Host-";
 /// The least octets of `login.session_key_file`.
 const SHORTEST_KEY: usize = 32;
-/// The most sessions that are remembered as logged out.
-const MOST_ENDED: u64 = 100_000;
 /// The most octets of `login.session_key_file`.
 const LONGEST_KEY: u64 = 64 * 1024;
 
@@ -53,7 +53,7 @@ pub struct Sessions {
     key: Key,
     time: Duration,
     /// The numbers of sessions that were logged out.
-    ended: Cache<String, ()>,
+    ended: Ended,
 }
 
 /// A key, ready to sign.
@@ -153,15 +153,7 @@ impl Sessions {
             }
         };
         let time = config.session_time();
-        // A session that was logged out is remembered as long as it could last.
-        let ended = match earlier.filter(|earlier| earlier.time == time) {
-            Some(earlier) => earlier.ended.clone(),
-            None => Cache::builder()
-                .max_capacity(MOST_ENDED)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(time.max(Duration::from_secs(1)))
-                .build(),
-        };
+        let ended = Ended::new(config.session_key_file.as_deref(), time, earlier.map(|e| &e.ended))?;
         Ok(Self { key, time, ended })
     }
 
@@ -207,7 +199,7 @@ impl Sessions {
         // Another path, or a page of the same site, may have set a cookie of the same name.
         values(headers, SESSION, is_secure)
             .filter_map(|sealed| self.open(&sealed))
-            .find(|session| session.end > now && !self.ended.contains_key(&session.number))
+            .find(|session| session.end > now && !self.ended.contains(session))
     }
 
     fn open(&self, sealed: &str) -> Option<Session> {
@@ -221,7 +213,7 @@ impl Sessions {
 
     /// Ends a session.
     pub fn end(&self, session: &Session) {
-        self.ended.insert(session.number.clone(), ());
+        self.ended.add(session);
     }
 
     /// Returns the token of a form, and the cookie that belongs to it, if the browser does not have one yet.
@@ -407,7 +399,21 @@ mod tests {
         }
         let (a, b) = (Sessions::new(&config, None).unwrap(), Sessions::new(&config, None).unwrap());
         let cookie = a.begin(&user(None), false).unwrap();
-        assert!(b.of(&headers(&pair(&cookie)), false).is_some(), "a restart keeps sessions");
+        let headers = headers(&pair(&cookie));
+        let session = b.of(&headers, false).expect("a restart keeps sessions");
+        b.end(&session);
+        assert_eq!(a.of(&headers, false), None, "another instance knows a logout");
+        let ended = format!("{}.ended", file.path().display());
+        let text = std::fs::read_to_string(&ended).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None, "a restart knows it");
+        // What is over is left out, and another version is not overwritten.
+        std::fs::write(&ended, format!("{text}1 over\n")).unwrap();
+        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None);
+        assert_eq!(std::fs::read_to_string(&ended).unwrap(), text);
+        std::fs::write(&ended, text.replace(" 1\n", " 2\n")).unwrap();
+        assert!(Sessions::new(&config, None).is_err());
+        std::fs::remove_file(&ended).unwrap();
         assert!(!format!("{a:?}").contains("kkk"));
     }
 }

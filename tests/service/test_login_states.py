@@ -8,6 +8,7 @@ Not every server can have every state, and not every server tells one after the 
 
 import base64
 import datetime
+import re
 import time
 
 import people
@@ -259,3 +260,39 @@ def test_trap_18_a_changed_password_ends_sessions_and_logins(services, openldap)
     assert forward(service, headers=basic("ada", people.ADA.password)).status_code == 401
     assert me(service, session).status_code == 401
     assert service.login("ada", new).status_code == 200
+
+
+def test_a_logout_is_known_after_a_restart_and_to_another_instance(services, shared_openldap, tmp_path):
+    key = tmp_path / "session.key"
+    key.write_text("k" * 64)
+    key.chmod(0o600)
+    first, second = (services(shared_openldap, name=name, login={"session_key_file": str(key)}) for name in ("first", "second"))
+
+    def is_in(service, cookies):
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        return service.client.get("/api/v1/auth/forward", headers=headers).status_code
+
+    first.form_login("ada", people.ADA.password)
+    cookies = dict(first.client.cookies)
+    page = first.client.get("/login")
+    fields = dict(re.findall(r'name="([a-z_]+)"[^>]* value="([^"]*)"', page.text))
+    first.client.cookies.clear(), second.client.cookies.clear()
+    assert (is_in(first, cookies), is_in(second, cookies)) == (200, 200)
+    answer = first.client.post("/logout", data=fields, headers={"Cookie": "; ".join(f"{n}={v}" for n, v in cookies.items())})
+    assert answer.status_code == 303, answer.text
+    first.client.cookies.clear()
+    assert (is_in(first, cookies), is_in(second, cookies)) == (401, 401)
+    first.stop()
+    first.start()
+    assert is_in(first, cookies) == 401
+    ended = tmp_path / "session.key.ended"
+    assert len(ended.read_text().splitlines()) == 2 and ended.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_logout_that_cannot_be_kept_is_warned_of(services, shared_openldap, tmp_path):
+    key = tmp_path / "session.key"
+    key.write_text("k" * 64)
+    key.chmod(0o600)
+    (tmp_path / "session.key.ended").mkdir()
+    service = services(shared_openldap, login={"session_key_file": str(key)})
+    assert service.log(level="warning", setting="login.session_key_file")

@@ -3,6 +3,7 @@
 use ldap_directory::Directory;
 use ldap_directory::dn::Dn;
 use ldap_directory::entry::Entry;
+use ldap_directory::secret::SecretAttributes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,9 +19,9 @@ pub struct User {
     pub id: String,
     /// The login name as the entry spells it, whatever was typed.
     pub username: String,
-    /// `displayName`, else `cn`.
+    /// `displayName`, else `cn`; without those that are secret.
     pub display_name: Option<String>,
-    /// The first `mail`.
+    /// The first `mail`, if it is not secret.
     pub email: Option<String>,
     /// The DN of the entry.
     pub dn: String,
@@ -37,14 +38,21 @@ pub struct User {
 }
 
 impl User {
-    pub(super) fn of(id: String, username: String, entry: &Entry, membership: Membership) -> Self {
+    pub(super) fn of(
+        id: String,
+        username: String,
+        entry: &Entry,
+        membership: Membership,
+        secrets: &SecretAttributes,
+    ) -> Self {
         let text = |name: &str| entry.first_text(name).map(str::to_owned);
+        let shown = |name: &str| text(name).filter(|_| !secrets.contains(name));
         let Membership { groups, roles, scopes } = membership;
         Self {
             id,
             username,
-            display_name: text("displayName").or_else(|| text("cn")),
-            email: text("mail"),
+            display_name: shown("displayName").or_else(|| shown("cn")),
+            email: shown("mail"),
             dn: entry.dn.clone(),
             groups,
             roles,

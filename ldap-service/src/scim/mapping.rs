@@ -330,6 +330,7 @@ fn merged(
     let mut pairs: Vec<(FieldKey, String)> = defaults::of(resource, context.vendor)
         .iter()
         .filter(|(_, attribute)| context.schema.attribute_type(attribute).is_some())
+        .filter(|(_, attribute)| !context.secrets.contains(attribute))
         .filter_map(|(key, attribute)| Some((FieldKey::parse(resource, key).ok()?, (*attribute).to_owned())))
         .collect();
     for (text, attribute) in given {
