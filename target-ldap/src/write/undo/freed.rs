@@ -1,6 +1,6 @@
 //! Names that an undo frees: of entries that it deletes or renames. The next entry of such a name would inherit what groups grant it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
@@ -17,55 +17,81 @@ use super::revert::{Report, RevertOutcome, Reverter};
 
 /// The attributes with DNs of members.
 const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
-/// The names in one filter.
-const AT_ONCE: usize = 25;
+/// Up to this number of names, groups are searched by them; for more, all groups are read.
+const FEW: usize = 25;
 
 /// A name that no entry has any more.
 #[derive(Debug)]
 struct Freed {
     entity: usize,
     dn: String,
-    key: DnKey,
     uids: Vec<Vec<u8>>,
     /// The DN that the entry has instead; `None`: it is deleted.
     new: Option<String>,
 }
 
+/// All of them, by DN and by user name.
+#[derive(Debug, Default)]
+struct FreedNames {
+    dns: BTreeMap<DnKey, Freed>,
+    uids: HashMap<Vec<u8>, DnKey>,
+}
+
 impl Reverter<'_> {
     /// Takes the names that the undo freed out of groups, or puts the old names there, if the file is of a program that gives no entry a
     /// name that groups have; else says where they are. Active Directory keeps its links itself.
-    pub(super) async fn clear_names(&mut self, report: &mut Report) -> Result<(), DirectoryError> {
+    pub(super) async fn clear_names(&self, report: &mut Report) -> Result<(), DirectoryError> {
         if self.names.is_none() || self.directory.root_dse().vendor == Vendor::ActiveDirectory {
             return Ok(());
         }
-        let freed = self.freed(report).await?;
-        for some in freed.chunks(AT_ONCE) {
-            let schema = self.directory.schema();
-            let known = |name: &&str| schema.attribute_type(name).is_some();
-            let members: Vec<&str> = MEMBERS.into_iter().filter(known).collect();
-            let has_uids = schema.attribute_type(MEMBER_UID).is_some();
-            let mut any = Vec::new();
-            for one in some {
-                any.extend(members.iter().map(|name| Filter::equality(*name, one.dn.as_str())));
-                let uids = one.uids.iter().filter(|_| has_uids);
-                any.extend(uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+        let mut freed = self.freed(report).await?;
+        if freed.dns.is_empty() {
+            return Ok(());
+        }
+        let schema = self.directory.schema();
+        let known = |name: &&str| schema.attribute_type(name).is_some();
+        let attributes: Vec<&str> = MEMBERS.into_iter().chain([MEMBER_UID]).filter(known).collect();
+        let mut any: Vec<Filter> = Vec::new();
+        if freed.dns.len() > FEW {
+            any.extend(attributes.iter().map(|name| Filter::Present((*name).to_owned())));
+        } else {
+            for one in freed.dns.values() {
+                for name in &attributes {
+                    let values = one.values(name);
+                    any.extend(values.into_iter().map(|value| Filter::equality(*name, value)));
+                }
             }
-            if any.is_empty() {
-                continue;
-            }
-            let mut asked = members.clone();
-            asked.extend(["objectClass", MEMBER_UID]);
-            for group in find(self.directory, &Filter::Or(any), &asked).await? {
-                self.clear(&group, &members, some, report).await?;
+        }
+        if any.is_empty() {
+            return Ok(());
+        }
+        let mut asked = attributes.clone();
+        asked.push("objectClass");
+        let groups = find(self.directory, &Filter::Or(any), &asked).await?;
+        self.keep_used_uids(&groups, &mut freed).await?;
+        for group in groups {
+            self.clear(&group, &attributes, &freed, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets user names of groups that another entry has as well.
+    async fn keep_used_uids(&self, groups: &[Entry], freed: &mut FreedNames) -> Result<(), DirectoryError> {
+        let schema = self.directory.schema();
+        let named = groups.iter().flat_map(|group| schema.values_of(group, MEMBER_UID));
+        let named: BTreeSet<Vec<u8>> = named.filter(|uid| freed.uids.contains_key(*uid)).cloned().collect();
+        for uid in named {
+            if !find(self.directory, &Filter::equality(UID, uid.clone()), &["1.1"]).await?.is_empty() {
+                freed.uids.remove(&uid);
             }
         }
         Ok(())
     }
 
     /// Returns the names of undone additions and renames that no entry has now.
-    async fn freed(&mut self, report: &Report) -> Result<Vec<Freed>, DirectoryError> {
+    async fn freed(&self, report: &Report) -> Result<FreedNames, DirectoryError> {
         let schema = self.directory.schema();
-        let mut freed: BTreeMap<DnKey, Freed> = BTreeMap::new();
+        let mut freed = FreedNames::default();
         for step in &self.entities.steps {
             if report.outcomes.get(&step.number) != Some(&RevertOutcome::TakenBack) {
                 continue;
@@ -81,33 +107,28 @@ impl Reverter<'_> {
             let first = self.entities.steps_of.get(step.entity).and_then(|steps| steps.first());
             let first = first.and_then(|first| self.entities.steps.get(*first));
             let new = first.filter(|first| first.kind != ChangeKind::Add).map(|first| first.dn.clone());
-            let mut uids = Vec::new();
-            for uid in uids_of(dn, schema) {
-                if find(self.directory, &Filter::equality(UID, uid.clone()), &["1.1"]).await?.is_empty() {
-                    uids.push(uid);
-                }
-            }
-            let own = key(dn, schema);
-            freed.insert(own.clone(), Freed { entity: step.entity, dn: dn.clone(), key: own, uids, new });
+            let (own, uids) = (key(dn, schema), uids_of(dn, schema));
+            freed.uids.extend(uids.iter().map(|uid| (uid.clone(), own.clone())));
+            freed.dns.insert(own, Freed { entity: step.entity, dn: dn.clone(), uids, new });
         }
-        Ok(freed.into_values().collect())
+        Ok(freed)
     }
 
     /// Clears the names in one group.
     async fn clear(
         &self,
         group: &Entry,
-        members: &[&str],
-        freed: &[Freed],
+        attributes: &[&str],
+        freed: &FreedNames,
         report: &mut Report,
     ) -> Result<(), DirectoryError> {
         let schema = self.directory.schema();
         let mut steps = Vec::new();
         let mut concerned = BTreeSet::new();
         let mut last = None;
-        for name in members.iter().copied().chain([MEMBER_UID]) {
+        for name in attributes.iter().copied() {
             let there = schema.values_of(group, name);
-            let owner = |value: &Vec<u8>| freed.iter().find(|one| one.has(name, value, schema));
+            let owner = |value: &Vec<u8>| freed.owner(name, value, schema);
             let gone: Vec<Vec<u8>> = there.iter().filter(|value| owner(value).is_some()).cloned().collect();
             if gone.is_empty() {
                 continue;
@@ -134,7 +155,8 @@ impl Reverter<'_> {
         }
         if !self.reading.header.clears_names {
             let named: Vec<&str> = freed
-                .iter()
+                .dns
+                .values()
                 .filter(|one| concerned.contains(&one.entity))
                 .map(|one| one.dn.as_str())
                 .collect();
@@ -142,7 +164,7 @@ impl Reverter<'_> {
             return Ok(());
         }
         if let Some(entities) = last {
-            for one in freed.iter().filter(|one| entities.contains(&one.entity)) {
+            for one in freed.dns.values().filter(|one| entities.contains(&one.entity)) {
                 let why = format!(
                     "`{}` has it as its last member, and its class requires one: give it another one first",
                     group.dn
@@ -166,14 +188,21 @@ impl Reverter<'_> {
     }
 }
 
-impl Freed {
-    /// Whether a value is the name.
-    fn has(&self, name: &str, value: &[u8], schema: &Schema) -> bool {
+impl FreedNames {
+    /// Returns the name that a value is.
+    fn owner(&self, name: &str, value: &[u8], schema: &Schema) -> Option<&Freed> {
         if name == MEMBER_UID {
-            self.uids.iter().any(|uid| uid == value)
+            self.uids.get(value).and_then(|key| self.dns.get(key))
         } else {
-            dn_of(value, schema).is_some_and(|key| key == self.key)
+            dn_of(value, schema).and_then(|key| self.dns.get(&key))
         }
+    }
+}
+
+impl Freed {
+    /// Returns the values that are the name.
+    fn values(&self, name: &str) -> Vec<Vec<u8>> {
+        if name == MEMBER_UID { self.uids.clone() } else { vec![self.dn.clone().into_bytes()] }
     }
 
     /// Returns the name that the entry has instead.
