@@ -80,13 +80,18 @@ impl Gift {
         directory: &Directory,
     ) -> Option<Gift> {
         let schema = directory.schema();
+        let is = |description: &str, name: &str| schema.same_description(description, name);
+        let is_members = |name: &str| is(name, MEMBER_UID) || MEMBERS.iter().any(|member| is(name, member));
+        let members: Vec<_> = values.filter(|(description, _)| is_members(description)).collect();
+        if members.is_empty() {
+            return None;
+        }
         let group = DnKey::parse(dn, schema).ok()?;
         let mut names = Vec::new();
-        for (description, values) in values {
-            let is = |name: &str| schema.same_description(description, name);
-            if is(MEMBER_UID) {
+        for (description, values) in members {
+            if is(description, MEMBER_UID) {
                 names.extend(values.iter().map(|uid| hash(&group, MEMBER_UID, uid)));
-            } else if MEMBERS.iter().any(|name| is(name)) {
+            } else {
                 let keys =
                     values.iter().filter_map(|v| DnKey::parse(&String::from_utf8_lossy(v), schema).ok());
                 names.extend(keys.map(|key| hash(&group, "", key.as_octets())));
