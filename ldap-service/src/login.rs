@@ -29,7 +29,7 @@ mod user;
 
 pub use account::Unusable;
 pub(crate) use account::deciding;
-pub use find::{LONGEST_NAME, id, login_attributes};
+pub use find::{id, login_attributes};
 pub(crate) use roles::{hidden as hidden_of_groups, unsearchable};
 pub use user::User;
 
@@ -116,7 +116,7 @@ impl Login {
         // Nothing is sent: it would bind anonymously, and succeed (trap 1).
         let Some(password) = &credentials.password else { return Err(refused()) };
         // It fits nobody, and nothing of it is kept.
-        if credentials.name.len() > LONGEST_NAME {
+        if credentials.name.len() > find::LONGEST_NAME {
             return Err(refused());
         }
         let most = config.login.per_address_per_minute;

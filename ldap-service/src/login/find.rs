@@ -10,7 +10,7 @@ use super::account;
 use crate::config::UsersConfig;
 
 /// The longest login name, in octets. A longer one fits nobody.
-pub const LONGEST_NAME: usize = 1024;
+pub(super) const LONGEST_NAME: usize = 1024;
 
 /// What a login name fits.
 #[derive(Debug)]

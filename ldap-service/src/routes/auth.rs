@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::caller;
 use crate::config::Scope;
 use crate::error::ApiError;
-use crate::login::{Credentials, LONGEST_NAME, LoggedIn, Login, User};
+use crate::login::{Credentials, LoggedIn, Login, User};
 use crate::service::{App, Client, Current, Service};
 
 use super::body;
@@ -97,11 +97,7 @@ impl LoginRequest {
             Some(Value::String(text)) => Ok(text),
             _ => Err(wrong(format!("`{name}` must be a text"))),
         };
-        let (username, password) = (text("username")?, text("password")?);
-        if username.len() > LONGEST_NAME {
-            return Err(wrong(format!("`username`: longer than {LONGEST_NAME} octets")));
-        }
-        Ok(Self { username, password })
+        Ok(Self { username: text("username")?, password: text("password")? })
     }
 }
 

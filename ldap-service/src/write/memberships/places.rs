@@ -81,14 +81,19 @@ impl Gift {
         directory: &Directory,
     ) -> Option<Gift> {
         let schema = directory.schema();
+        let is = |description: &str, name: &str| schema.same_description(description, name);
+        let names_of = members::by_dn(None, directory.root_dse().vendor, schema);
+        let is_members = |d: &str| is(d, MEMBER_UID) || names_of.iter().any(|member| is(d, member));
+        let members: Vec<_> = values.filter(|(description, _)| is_members(description)).collect();
+        if members.is_empty() {
+            return None;
+        }
         let group = DnKey::parse(dn, schema).ok()?;
-        let members = members::by_dn(None, directory.root_dse().vendor, schema);
         let mut names = Vec::new();
-        for (description, values) in values {
-            let is = |name: &str| schema.same_description(description, name);
-            if is(MEMBER_UID) {
+        for (description, values) in members {
+            if is(description, MEMBER_UID) {
                 names.extend(values.iter().map(|uid| hash(&group, MEMBER_UID, uid)));
-            } else if members.iter().any(|name| is(name)) {
+            } else {
                 let keys =
                     values.iter().filter_map(|v| DnKey::parse(&String::from_utf8_lossy(v), schema).ok());
                 names.extend(keys.map(|key| hash(&group, "", key.as_octets())));
