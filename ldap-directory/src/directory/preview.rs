@@ -141,8 +141,8 @@ impl PreviewDirectory {
         let key = self.key(dn)?;
         let names: Vec<&str> = self.copied();
         let Some(mut entry) = self.changed.read(dn, &names)? else { return Ok(()) };
-        let changed = references.follow(&mut entry, &key, true, self.schema());
-        let changes: Vec<Modification> = changed
+        let followed = references.follow(&mut entry, &key, true, self.schema());
+        let changes: Vec<Modification> = followed
             .into_iter()
             .map(|name| {
                 let values = entry.values(&name).to_vec();

@@ -94,7 +94,7 @@ impl Rechecks {
     }
 
     /// Takes the records that a rename may have touched since their comparison.
-    fn take_touched(&mut self) -> Vec<Box<Work>> {
+    fn take_touched(&mut self) -> Vec<Work> {
         if !std::mem::take(&mut self.is_due) {
             return Vec::new();
         }
@@ -114,8 +114,8 @@ impl Rechecks {
         };
         let touched: Vec<u64> =
             self.records.iter().filter(|(_, record)| is_touched(record)).map(|(id, _)| *id).collect();
-        let mut works: Vec<Box<Work>> =
-            touched.iter().filter_map(|id| self.records.remove(id)).map(|record| record.work).collect();
+        let mut works: Vec<Work> =
+            touched.iter().filter_map(|id| self.records.remove(id)).map(|record| *record.work).collect();
         works.sort_by_key(|work| work.number);
         works
     }
@@ -230,19 +230,18 @@ impl<W: Write> Load<'_, W> {
     /// Submits the records that a rename touched after their comparison. Only while no other record waits. Returns whether there is one.
     pub(super) fn submit_rechecks(&mut self) -> bool {
         let touched = self.waiting.rechecks.take_touched();
-        for work in &touched {
-            let lock = work.dn_lock();
-            self.scheduler.submit(work.number, lock, TaskKind::Upsert, work.clone());
+        let count = touched.len();
+        for work in touched {
+            self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Upsert, Box::new(work));
         }
-        if !touched.is_empty() {
+        if count > 0 {
             tracing::debug!(
-                records = touched.len(),
-                "{} record(s) name entries that were renamed meanwhile, and are compared again",
-                touched.len()
+                records = count,
+                "{count} record(s) name entries that were renamed meanwhile, and are compared again"
             );
             self.executor.turns.advance();
         }
-        !touched.is_empty()
+        count > 0
     }
 
     /// Warns of records that could not be kept.

@@ -338,7 +338,7 @@ mod tests {
         };
         assert!(with("546", "0") && lock.lacks_password(&Entry::default()));
         assert!(!with("546", "134404145873874890") && !with("514", "0"), "it had one");
-        assert!(!with(&(546 | SMARTCARD_REQUIRED).to_string(), "0"));
+        assert!(!with(&(0x222 | SMARTCARD_REQUIRED).to_string(), "0"));
         assert!(!AccountLock::NsAccountLock.lacks_password(&Entry::default()));
         assert_eq!(with_state(546, true), 512);
         assert_eq!(with_state(544, true), 544, "it is not this rule that enabled it");

@@ -2,6 +2,7 @@
 //! servers that rename an entry in its groups as well.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::run::{Output, Run};
@@ -37,19 +38,16 @@ impl Place<'_> {
         for (id, name) in people {
             let more =
                 if self.person == "user" { String::new() } else { format!("cn: {name}\nsn: {name}\n") };
-            ldif += &format!(
-                "dn: {}\nobjectClass: {}\n{}: {name}\n{more}employeeNumber: {id}\n\n",
-                self.dn(name),
-                self.person,
-                self.naming
-            );
+            let (dn, class, naming) = (self.dn(name), self.person, self.naming);
+            write!(ldif, "dn: {dn}\nobjectClass: {class}\n{naming}: {name}\n{more}employeeNumber: {id}\n\n")
+                .unwrap();
         }
         for (name, members) in groups {
-            ldif += &format!("dn: {}\nobjectClass: {}\ncn: {name}\n", self.group_dn(name), self.group);
+            writeln!(ldif, "dn: {}\nobjectClass: {}\ncn: {name}", self.group_dn(name), self.group).unwrap();
             for member in members {
-                ldif += &format!("member: {}\n", self.dn(member));
+                writeln!(ldif, "member: {}", self.dn(member)).unwrap();
             }
-            ldif += "\n";
+            ldif.push('\n');
         }
         self.server.ldapadd(ldif);
     }
@@ -148,30 +146,24 @@ fn groups_have_who_their_records_name(place: &Place<'_>) {
     for (n, more) in [json!({}), json!({"max_in_flight": 1})].iter().enumerate() {
         let name = |letter: &str| format!("{letter}{n}");
         let id = |k: usize| format!("{n}{k}");
-        let (a, b, c, d, e, f) = (name("a"), name("b"), name("c"), name("d"), name("e"), name("f"));
         let people: Vec<(String, String)> =
-            [&a, &b, &c, &d, &e].iter().enumerate().map(|(k, name)| (id(k), (*name).clone())).collect();
-        let (g, h, i) = (name("g"), name("h"), name("i"));
-        place.add(
-            &people,
-            &[
-                (g.clone(), vec![a.clone()]),
-                (h.clone(), vec![c.clone(), d.clone()]),
-                (i.clone(), vec![e.clone()]),
-            ],
-        );
+            ["a", "b", "c", "d", "e"].iter().enumerate().map(|(k, letter)| (id(k), name(letter))).collect();
+        let before = |group: &str, members: &[&str]| {
+            (name(group), members.iter().map(|m| name(m)).collect::<Vec<_>>())
+        };
+        place.add(&people, &[before("g", &["a"]), before("h", &["c", "d"]), before("i", &["e"])]);
         place.settles(
             &[
-                place.group(&i, std::slice::from_ref(&c)),
+                place.group(&name("i"), &[name("c")]),
                 // The first leaves his name to the second.
-                place.person(&id(0), &f),
-                place.person(&id(1), &a),
+                place.person(&id(0), &name("f")),
+                place.person(&id(1), &name("a")),
                 // These two exchange theirs, and the third has another one.
-                place.person(&id(2), &d),
-                place.person(&id(3), &c),
-                place.person(&id(4), &b),
-                place.group(&g, std::slice::from_ref(&a)),
-                place.group(&h, std::slice::from_ref(&c)),
+                place.person(&id(2), &name("d")),
+                place.person(&id(3), &name("c")),
+                place.person(&id(4), &name("b")),
+                place.group(&name("g"), &[name("a")]),
+                place.group(&name("h"), &[name("c")]),
             ],
             more,
         );

@@ -98,7 +98,7 @@ fn a_name_that_ds389_would_change_is_refused_before() {
     );
     let messages = [schema(), record(&json!({"id": "x\u{0}y"})), record(&json!({"id": "good"})), state()];
     for (args, good) in [(vec!["--dry-run"], "added"), (vec![], "added"), (vec![], "unchanged")] {
-        let run = args.into_iter().fold(Run::target(&config), |run, arg| run.arg(arg));
+        let run = args.into_iter().fold(Run::target(&config), Run::arg);
         run.messages(&messages).run().exits(4).counts(&[("rejected", 1), (good, 1)]);
     }
     let tree = server.dump_below(PEOPLE, &["uid"]);
