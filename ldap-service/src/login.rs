@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::config::{Config, LoginConfig};
 use crate::directory::DirectoryHandle;
 use crate::error::{AnswerAt, ApiError};
+use crate::unseen;
 use crate::write::Writer;
 
 mod account;
@@ -126,6 +127,7 @@ impl Login {
         };
         let name = digest(&find::canonical_name(&config.users, &directory, &credentials.name));
         let named = self.names.begin(name, config.login.max_failures).await.map_err(throttled)?;
+        let checked = self.bind(config, handle, &credentials.name, password).await;
         let checked = self.bind(config, &directory, writer, &credentials.name, password).await;
         match checked {
             Ok(Checked::Refused { took_a_hash }) => {
@@ -156,14 +158,17 @@ impl Login {
     async fn bind(
         &self,
         config: &Config,
+        handle: &DirectoryHandle,
         directory: &Directory,
         writer: &Writer,
         name: &str,
         password: &NonEmptyPassword,
     ) -> Result<Checked, ApiError> {
+        let directory = &handle.get()?;
         let entry = match find::by_name(&config.users, directory, name).await.map_err(outage)? {
             Fitting::One(entry) => entry,
             Fitting::None => {
+                check_searchable(config, handle, directory).await?;
                 self.left_out.look(&config.users, directory, name);
                 return self.bind_in_vain(config, directory, password).await;
             }
@@ -323,7 +328,10 @@ async fn enabled(
 ) -> Result<User, ApiError> {
     let entry = match fitting {
         Fitting::One(entry) => entry,
-        Fitting::None => return Err(ApiError::unauthorized()),
+        Fitting::None => {
+            check_searchable(config, handle, &handle.get()?).await?;
+            return Err(ApiError::unauthorized());
+        }
         Fitting::Several(dns) => {
             tracing::warn!(?dns, "a name fits more than one entry");
             return Err(ApiError::unauthorized());
@@ -331,6 +339,21 @@ async fn enabled(
     };
     account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
     describe(config, handle, &entry, name).await
+}
+
+/// Checks that users can be found at all: what the service's user may not search fits nobody, whoever is there.
+async fn check_searchable(
+    config: &Config,
+    handle: &DirectoryHandle,
+    directory: &Directory,
+) -> Result<(), ApiError> {
+    let (users, vendor) = (&config.users, directory.root_dse().vendor);
+    let logins = login_attributes(users, vendor);
+    let names: Vec<&str> =
+        logins.iter().map(String::as_str).chain(vendor.immutable_ids().iter().copied()).collect();
+    let find_out = unseen::unsearchable_below(directory, &users.base_dn, &users.filter, &names);
+    let hidden = handle.rights.get("users".to_owned(), find_out).await.map_err(outage)?;
+    hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
 }
 
 /// Returns the user of an entry, which `name` fits alone.

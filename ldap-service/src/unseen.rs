@@ -14,6 +14,8 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
 
 use crate::error::ApiError;
 
+/// The entries that are looked at.
+const SAMPLE: u32 = 20;
 /// The entries in one filter.
 const AT_ONCE: usize = 50;
 /// How long a result counts.
@@ -215,6 +217,25 @@ pub(crate) async fn unsearchable(
         }
     }
     Ok(None)
+}
+
+/// Returns an attribute of a filter, or of these, that the service's user may not search in entries below a base: the filter would find nobody.
+///
+/// # Errors
+/// A search fails.
+pub(crate) async fn unsearchable_below(
+    directory: &Directory,
+    base: &str,
+    filter: &Filter,
+    names: &[&str],
+) -> Result<Option<Hidden>, DirectoryError> {
+    let mut all: Vec<&str> = filter.attributes().into_iter().chain(names.iter().copied()).collect();
+    // Without it, no entry is found.
+    all.retain(|name| !name.eq_ignore_ascii_case("objectClass"));
+    all.sort_unstable();
+    all.dedup();
+    let any = Filter::Present("objectClass".to_owned());
+    unsearchable(directory, (base, Scope::Subtree), &any, &all, SAMPLE).await
 }
 
 /// Results that count for some seconds: rights seldom change, and every login depends on them.

@@ -142,3 +142,28 @@ def test_389_directory_server(services, ds389, attribute):
     misconfigured(request(scim, "GET", "/Groups" if attribute == "member" else "/Users"), attribute)
     if attribute != "mail":
         misconfigured(scim.service.login("ada", people.ADA.password), attribute)
+
+
+def test_attributes_of_the_filters_and_login_names(services, openldaps):
+    """What may not be searched fits nobody: neither an empty list nor 401."""
+    directory = openldaps(access=rights("employeeType", "none") + rights("businessCategory", "none") + rights("mobile", "none"))
+    base = f"ou=people,{people.SUFFIX}"
+    more = {"employeeType": "x", "mobile": "17"}
+    text = "".join(f"dn: {p.dn()}\nchangetype: modify\nadd: {name}\n{name}: {value}\n\n" for p in (people.ADA, people.EVE) for name, value in more.items())
+    directory.modify(text)
+    users = {"base_dn": base, "scim": {"userType": "none", "phoneNumbers[mobile]": "none"}}
+    scim = start(services, directory, ready=False, users={**users, "filter": "(&(objectClass=person)(employeeType=x))"})
+    told(scim.service, "employeeType")
+    for answer in (
+        scim.service.login("ada", people.ADA.password),
+        request(scim, "GET", "/Users"),
+        request(scim, "GET", f"/Users/{uuid(directory, people.ADA.dn())}"),
+    ):
+        misconfigured(answer, "employeeType")
+    by_number = start(services, directory, name="number", ready=False, users={**users, "login_attributes": ["mobile"]})
+    misconfigured(by_number.service.login("17", people.ADA.password), "mobile")
+    told(by_number.service, "mobile")
+    groups = {"base_dn": f"ou=groups,{people.SUFFIX}", "filter": "(businessCategory=x)"}
+    of_groups = start(services, directory, name="groups", ready=False, users=users, groups=groups)
+    told(of_groups.service, "businessCategory")
+    misconfigured(request(of_groups, "GET", "/Groups"), "businessCategory")

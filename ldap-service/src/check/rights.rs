@@ -64,10 +64,12 @@ pub(super) async fn of(config: &Config, directory: &Directory) -> Result<Vec<Fin
     if config.auth_enabled {
         names.extend(login::deciding(config, directory));
     }
-    let mut results = vec![hidden(directory, &users.base_dn, &users.filter, &names, SAMPLE).await];
+    let filter = unseen::unsearchable_below(directory, &users.base_dn, &users.filter, &[]).await;
+    let mut results = vec![filter, hidden(directory, &users.base_dn, &users.filter, &names, SAMPLE).await];
     if let Some(groups) = &config.groups {
         let names = mapped(ResourceType::Group, &groups.scim, directory);
         results.push(hidden(directory, &groups.base_dn, &groups.filter, &names, FEW).await);
+        results.push(unseen::unsearchable_below(directory, &groups.base_dn, &groups.filter, &[]).await);
         results.push(login::unsearchable(config, directory).await);
     }
     let mut found = Vec::new();

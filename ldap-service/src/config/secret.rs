@@ -19,20 +19,26 @@ fn used(users: &UsersConfig, groups: Option<&GroupsConfig>, roles: &[RoleRule]) 
         add(format!("users.login_attributes[{n}]"), attribute);
     }
     if users.login_attributes.is_empty() {
-        ["uid", "sAMAccountName"].iter().for_each(|name| add("users.login_attributes".to_owned(), name));
+        for name in ["uid", "sAMAccountName"] {
+            add("users.login_attributes".to_owned(), name);
+        }
     }
     let has = |scim: &[(String, String)], key: &str| scim.iter().any(|(known, _)| known == key);
     users.scim.iter().for_each(|(key, attribute)| add(format!("users.scim.{key}"), attribute));
     if !has(&users.scim, "userName") {
         add("users.scim.userName".to_owned(), "uid");
     }
-    IDS.iter().for_each(|id| add("users".to_owned(), id));
+    for id in IDS {
+        add("users".to_owned(), id);
+    }
     if let Some(groups) = groups {
         groups.scim.iter().for_each(|(key, attribute)| add(format!("groups.scim.{key}"), attribute));
         if !has(&groups.scim, "displayName") {
             add("groups.scim.displayName".to_owned(), "cn");
         }
-        MEMBERS.iter().for_each(|name| add("groups".to_owned(), name));
+        for name in MEMBERS {
+            add("groups".to_owned(), name);
+        }
     }
     for (n, rule) in roles.iter().enumerate() {
         if let RoleName::Below { attribute, .. } = &rule.role {

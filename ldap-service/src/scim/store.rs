@@ -273,10 +273,22 @@ impl<'s> Store<'s> {
     /// Checks that the service's user may see the identifiers of a kind: if not, a search by one finds nothing, whoever is there.
     async fn check_ids(&self, kind: &Kind) -> Result<(), ApiError> {
         let names = [kind.mapping.id.attribute.clone()];
-        for entry in self.search(kind, kind.filter.clone(), &names, Some(1)).await? {
+        let found = self.search(kind, kind.filter.clone(), &names, Some(1)).await?;
+        if found.is_empty() {
+            return self.check_filter(kind).await;
+        }
+        for entry in found {
             self.id_of(kind, &entry)?;
         }
         Ok(())
+    }
+
+    /// Checks that the service's user may search what the filter of a kind compares: if not, there seem to be no entries.
+    async fn check_filter(&self, kind: &Kind) -> Result<(), ApiError> {
+        let key = format!("all {}", kind.mapping.resource.name());
+        let find_out = unseen::unsearchable_below(&self.directory, &kind.base_dn, &kind.filter, &[]);
+        let hidden = self.service.directory.rights.get(key, find_out).await?;
+        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
     }
 
     /// Checks that the base of a kind is there.

@@ -132,6 +132,9 @@ impl Store<'_> {
             let key = sort.and_then(|s| s.key(self.schema().values_of(&entry, &s.attribute), self.schema()));
             collector.push(Row { position: Position { key, id }, dn: entry.dn });
         }
+        if is_empty {
+            self.check_filter(kind).await?;
+        }
         if is_empty && compares_id {
             self.check_ids(kind).await?;
         }

@@ -12,7 +12,13 @@ const BASE: &str = "dc=example,dc=test";
 fn source(text: &str) -> (tempfile::TempDir, Value) {
     let dir = scratch();
     let file = dir.path().join("s.ldif");
-    std::fs::write(&file, format!("dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n\n{text}")).unwrap();
+    std::fs::write(
+        &file,
+        format!(
+            "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n\n{text}"
+        ),
+    )
+    .unwrap();
     let config = json!({"server_url": format!("ldif:{}", file.display()), "base_dn": BASE});
     (dir, config)
 }
