@@ -127,8 +127,7 @@ impl Login {
         };
         let name = digest(&find::canonical_name(&config.users, &directory, &credentials.name));
         let named = self.names.begin(name, config.login.max_failures).await.map_err(throttled)?;
-        let checked = self.bind(config, handle, &credentials.name, password).await;
-        let checked = self.bind(config, &directory, writer, &credentials.name, password).await;
+        let checked = self.bind(config, handle, writer, &credentials.name, password).await;
         match checked {
             Ok(Checked::Refused { took_a_hash }) => {
                 named.failed();
@@ -159,7 +158,6 @@ impl Login {
         &self,
         config: &Config,
         handle: &DirectoryHandle,
-        directory: &Directory,
         writer: &Writer,
         name: &str,
         password: &NonEmptyPassword,

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -103,6 +104,8 @@ pub struct Maps {
     streams: HashMap<String, Vec<OutputStream>>,
     /// Known streams, selected or not, and their properties.
     known: BTreeMap<String, BTreeSet<String>>,
+    /// The filters about which a warning was logged.
+    said: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// The output of a stream under one name.
@@ -133,7 +136,14 @@ impl Maps {
             return Ok(None);
         }
         let config = values.get("stream_map_config").cloned().unwrap_or_else(|| json!({}));
-        Ok(Some(Maps { definitions, flattening, config, streams: HashMap::new(), known: BTreeMap::new() }))
+        Ok(Some(Maps {
+            definitions,
+            flattening,
+            config,
+            streams: HashMap::new(),
+            known: BTreeMap::new(),
+            said: Arc::default(),
+        }))
     }
 
     /// Registers a stream's SCHEMA and returns the SCHEMAs to emit in its place; none if the stream is removed.
@@ -334,6 +344,40 @@ impl Maps {
         Ok(())
     }
 
+    /// Whether a record passes a filter on properties that it does not have. Those of the SCHEMA count as null: a value that cannot be
+    /// read is left out of its record, and the record would be gone without a word, which is a deletion where versions are activated.
+    fn passes_without(
+        &self,
+        filter: &Formula,
+        scope: &Scope<'_, '_>,
+        output: &OutputStream,
+        stream: &str,
+    ) -> bool {
+        let Some(properties) = scope.record.as_object() else { return false };
+        let known = self.known.get(stream).into_iter().flatten();
+        let missing = known.filter(|name| !properties.contains_key(*name));
+        let mut whole = properties.clone();
+        whole.extend(missing.map(|name| (name.clone(), Value::Null)));
+        let whole = Value::Object(whole);
+        match evaluate(&filter.node, &Scope { record: &whole, ..*scope }) {
+            Ok(value) => value::truth(&value),
+            Err(_) => {
+                let name = name_of(scope.record, output);
+                let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.insert(filter.setting.clone()) {
+                    tracing::warn!(
+                        setting = filter.setting,
+                        stream,
+                        record = name,
+                        "setting `{}`: a property of the filter is not in the record {name} of stream `{stream}`, so the record is left out, as are further ones like it",
+                        filter.setting
+                    );
+                }
+                false
+            }
+        }
+    }
+
     fn map(
         &self,
         output: &OutputStream,
@@ -366,7 +410,8 @@ impl Maps {
             let passes = match evaluate(&filter.node, &scope) {
                 Ok(value) => value::truth(&value),
                 // A deletion has only its key, so its filter cannot be evaluated: it is emitted.
-                Err(Failure::Absent) => is_deletion,
+                Err(Failure::Absent) if is_deletion => true,
+                Err(Failure::Absent) => self.passes_without(filter, &scope, output, stream),
                 Err(Failure::Wrong { at, reason }) => return Err(failed(filter, at, reason)),
             };
             if !passes {
