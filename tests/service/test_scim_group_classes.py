@@ -2,7 +2,7 @@
 
 import people
 import pytest
-from test_memberships import add_group, dn, members
+from test_memberships import dn, members
 from test_scim import start
 from writing import GROUP
 

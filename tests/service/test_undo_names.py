@@ -3,7 +3,6 @@
 import json
 import time
 
-import people
 import pytest
 from conftest import run
 from test_memberships import add_group, members
