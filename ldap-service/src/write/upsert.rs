@@ -475,9 +475,7 @@ impl<'a> Job<'a> {
         match effect {
             Effect::Added | Effect::Renamed => self.dn.clone(),
             Effect::Moved => changes.iter().rev().find_map(Change::new_dn).unwrap_or_else(|| self.dn.clone()),
-            Effect::Modified | Effect::Deleted | Effect::Unchanged => {
-                self.found.clone().unwrap_or_else(|| self.dn.clone())
-            }
+            _ => self.found.clone().unwrap_or_else(|| self.dn.clone()),
         }
     }
 

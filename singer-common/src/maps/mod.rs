@@ -359,23 +359,21 @@ impl Maps {
         let mut whole = properties.clone();
         whole.extend(missing.map(|name| (name.clone(), Value::Null)));
         let whole = Value::Object(whole);
-        match evaluate(&filter.node, &Scope { record: &whole, ..*scope }) {
-            Ok(value) => value::truth(&value),
-            Err(_) => {
-                let name = name_of(scope.record, output);
-                let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-                if said.insert(filter.setting.clone()) {
-                    tracing::warn!(
-                        setting = filter.setting,
-                        stream,
-                        record = name,
-                        "setting `{}`: a property of the filter is not in the record {name} of stream `{stream}`, so the record is left out, as are further ones like it",
-                        filter.setting
-                    );
-                }
-                false
-            }
+        if let Ok(value) = evaluate(&filter.node, &Scope { record: &whole, ..*scope }) {
+            return value::truth(&value);
         }
+        let name = name_of(scope.record, output);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(filter.setting.clone()) {
+            tracing::warn!(
+                setting = filter.setting,
+                stream,
+                record = name,
+                "setting `{}`: a property of the filter is not in the record {name} of stream `{stream}`, so the record is left out, as are further ones like it",
+                filter.setting
+            );
+        }
+        false
     }
 
     fn map(

@@ -16,7 +16,6 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::path::Path;
 
 use ldap_directory::change::Change;
-use ldap_directory::ldif::reader::{LdifReader, Record};
 use ldap_directory::ldif::writer::{LdifWriteError, LdifWriter};
 use ldap_directory::oid::RELAX_RULES;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::change_note::ChangeNote;
 use crate::rules::names::ENTRY_IDS;
+
+mod frame;
+
+use frame::{changes, parse_frame};
 
 /// The version of both formats. Files of a later one are refused.
 const VERSION: u32 = 1;
@@ -472,32 +475,6 @@ impl JournalReader {
     pub fn is_empty(&self) -> bool {
         self.places.keys().all(|n| self.status(*n) == ChangeStatus::Void)
     }
-}
-
-struct Parsed<'a> {
-    number: u64,
-    sum: &'a str,
-    length: u64,
-    note: &'a str,
-}
-
-fn parse_frame(text: &str) -> Option<Parsed<'_>> {
-    let mut words = text.splitn(4, ' ');
-    let (number, sum, length, note) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    Some(Parsed { number: number.parse().ok()?, sum, length: length.parse().ok()?, note })
-}
-
-/// Parses the change records of a frame.
-fn changes(ldif: &[u8]) -> Result<Vec<Change>, ()> {
-    // The note says so as well, and the reader refuses controls that it does not apply.
-    let line = format!("control: {RELAX_RULES} true\n");
-    let text = String::from_utf8_lossy(ldif).replace(&line, "");
-    LdifReader::new(text.as_bytes())
-        .map(|record| match record {
-            Ok(Record::Change(change)) => Ok(change),
-            _ => Err(()),
-        })
-        .collect()
 }
 
 #[cfg(test)]

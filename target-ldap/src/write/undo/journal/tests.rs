@@ -1,5 +1,7 @@
 //! Unit tests.
 
+use ldap_directory::ldif::reader::{LdifReader, Record};
+
 use super::*;
 
 fn note(dn: &str) -> ChangeNote {
