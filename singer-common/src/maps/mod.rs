@@ -158,6 +158,7 @@ impl Maps {
         key_properties: &[String],
     ) -> Result<Vec<Outgoing>, SettingsError> {
         self.know(stream, schema);
+        self.know(stream, schema);
         let mut outputs: Vec<OutputStream> = Vec::new();
         for (name, definition) in self.definitions.of(stream) {
             let output = match definition {

@@ -287,6 +287,19 @@ fn stream_maps_rename_filter_and_compute() {
     );
 }
 
+/// The tap leaves a value out that it cannot read: its record is answered with null, not dropped without a word.
+#[test]
+fn a_filter_on_a_property_that_is_left_out() {
+    let passes = |filter: &str, record: &Value| {
+        let mut maps = maps(&json!({"stream_maps": {"users": {"__filter__": filter}}}));
+        maps.schema("users", &schema(), &["id".into()]).unwrap();
+        !maps.record("users", record).unwrap().is_empty()
+    };
+    let record = json!({"id": "1"});
+    assert!(passes("n != 5", &record) && passes("n is None", &record));
+    assert!(!passes("n > 5", &record) && !passes("n == 5", &record));
+}
+
 #[test]
 fn stream_maps_remove_keep_and_copy_streams() {
     let settings = json!({"stream_maps": {"secret*": "__NULL__", "users": {"__else__": null, "mail": "self"}, "copy": {"__source__": "users", "__alias__": "no", "n": "n + 1"}, "__else__": null}});
