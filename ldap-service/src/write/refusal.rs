@@ -59,6 +59,8 @@ fn kind_of_code(code: u32, is_add: bool, is_records_fault: bool) -> WriteErrorKi
         // The server is read-only now.
         result_code::UNWILLING_TO_PERFORM if !is_records_fault => WriteErrorKind::Unavailable,
         result_code::BUSY | result_code::UNAVAILABLE => WriteErrorKind::Unavailable,
+        // Of one entry, and not for what a client has sent: a plugin of the server has failed.
+        result_code::OPERATIONS_ERROR => WriteErrorKind::Refused,
         _ if is_records_fault => WriteErrorKind::Invalid,
         // Among them `other` (80), which slapd returns for a name that is too long for its database.
         _ => WriteErrorKind::Refused,
