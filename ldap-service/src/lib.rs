@@ -4,7 +4,7 @@
 //!
 //! 1. [`settings`] is the table of all settings, and [`config`] what they say.
 //! 2. [`error`] is what a caller gets when something is wrong; [`metrics`] counts; [`gate`] bounds what is at work.
-//! 3. `fit` compares the filters of the configuration with the schema; `unseen` finds out what the service's user may not read; [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret; `members` has the
+//! 3. `fit` compares the filters of the configuration with the schema; `lookup` searches for few entries; `unseen` finds out what the service's user may not read; [`directory`] opens the directory in the background; [`filter`] lets no caller's filter ask about a secret; `members` has the
 //!    attributes in which groups name their members.
 //! 4. [`write`](mod@write) makes every change: by rules, with a plan, guards and an undo file.
 //! 5. [`login`] checks names and passwords, and knows users with their roles; [`sessions`] is what browsers keep; [`tokens`] verifies
@@ -26,6 +26,7 @@ pub mod gate;
 pub mod init;
 pub mod ldif;
 pub mod login;
+mod lookup;
 mod members;
 pub mod metrics;
 pub mod routes;

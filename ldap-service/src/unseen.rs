@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use ldap_directory::entry::{Entry, base_type};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use ldap_directory::{Directory, DirectoryError, Scope};
 
 use crate::error::ApiError;
+use crate::lookup::find;
 
 /// The entries that are looked at.
 const SAMPLE: u32 = 20;
@@ -47,32 +48,6 @@ impl From<Hidden> for ApiError {
             "bind_dn: the service's user may not read `{attribute}` of all entries, and the answer depends on it"
         );
         ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", detail)
-    }
-}
-
-/// Returns the entries that match, at most so many. A base that is not there has none.
-async fn find(
-    directory: &Directory,
-    base: &str,
-    scope: Scope,
-    filter: Filter,
-    names: &[&str],
-    most: u32,
-) -> Result<Vec<Entry>, DirectoryError> {
-    let request =
-        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
-    let mut found = Vec::new();
-    let mut stream = match directory.search(request).await {
-        Err(e) if e.is_no_such_object() => return Ok(found),
-        stream => stream?,
-    };
-    loop {
-        match stream.next_entry().await {
-            Ok(Some(entry)) => found.push(entry),
-            Ok(None) => return Ok(found),
-            Err(e) if e.is_no_such_object() => return Ok(found),
-            Err(e) => return Err(e),
-        }
     }
 }
 

@@ -46,6 +46,7 @@ const ORDERS: [(&str, &[&str]); 4] = [
             "metrics",
             "gate",
             "fit",
+            "lookup",
             "unseen",
             "directory",
             "filter",

@@ -2,7 +2,7 @@
 
 import people
 import pytest
-from writing import change, content, new, ok, patch, report, scim, send, undo, user
+from writing import GROUP, change, content, new, ok, patch, report, scim, send, undo, user
 
 
 def members(directory, name, unit="groups", attribute="member"):
@@ -184,3 +184,25 @@ def test_a_server_with_refint_has_done_it_itself(openldaps, writing, tmp_path):
     patch(service, f"/Users/{user(service, 'vera')}", {"op": "replace", "path": "userName", "value": "vera2"})
     ok(scim(service, "DELETE", f"/Users/{user(service, 'dora')}"), 204)
     assert members(directory, "chiefs") == {dn(directory, "vera2")}
+
+
+def test_member_of_follows_groups_that_are_changed_renamed_and_deleted(openldap, writing):
+    """slapd's overlay `memberof` writes to the members under the controls of the change: with an assertion, it fails unseen."""
+    service = writing(openldap)
+    vera = new(service, "vera").json()["id"]
+    body = {"schemas": [GROUP], "displayName": "crew", "members": [{"value": user(service, "ada")}]}
+    path = f"/Groups/{ok(scim(service, 'POST', '/Groups', body), 201).json()['id']}"
+
+    def member_of():
+        found = openldap.values(dn(openldap, "vera"), "memberOf").get("memberOf", [])
+        return [value.decode().lower() for value in found]
+
+    patch(service, path, {"op": "add", "path": "members", "value": [{"value": vera}]})
+    assert member_of() == [people.group_dn("crew")]
+    patch(service, path, {"op": "replace", "path": "displayName", "value": "team"})
+    assert member_of() == [people.group_dn("team")]
+    patch(service, path, {"op": "remove", "path": f'members[value eq "{vera}"]'})
+    assert member_of() == []
+    patch(service, path, {"op": "add", "path": "members", "value": [{"value": vera}]})
+    ok(scim(service, "DELETE", path), 204)
+    assert member_of() == []

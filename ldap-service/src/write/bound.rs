@@ -6,6 +6,7 @@ use ldap_directory::filter::Filter;
 use ldap_directory::{AuthMethod, Directory, DirectoryError, Scope};
 
 use super::{EntryId, EntryRef, WriteError, entries, refusal};
+use crate::lookup;
 
 /// The attribute of Active Directory's root DSE with the SIDs of the bound user and of its groups ([MS-ADTS] 3.1.1.3.2).
 const TOKEN: &str = "tokenGroups";
@@ -50,7 +51,7 @@ impl BoundEntry {
             let filter = Filter::And(vec![Filter::equality("objectClass", "user"), Filter::Or(any)]);
             for base in bases {
                 let names = EntryId::attributes(directory);
-                let found = entries::find(directory, base, Scope::Subtree, filter.clone(), names, 1).await;
+                let found = lookup::find(directory, base, Scope::Subtree, filter.clone(), names, 1).await;
                 if let Some(entry) = found.map_err(failed)?.first() {
                     return Ok(BoundEntry::of(entry.dn.clone(), EntryId::of(entry, directory)));
                 }

@@ -4,9 +4,10 @@ use std::iter;
 
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
 
 use super::{EntryId, EntryRef, WriteError, WriteErrorKind, refusal};
+use crate::lookup::find;
 
 /// Attributes that mark accounts of Active Directory itself ([MS-ADTS] 3.1.1.5.3.7, 3.1.1.6.1).
 const CRITICAL: [&str; 2] = ["isCriticalSystemObject", "adminCount"];
@@ -47,36 +48,6 @@ impl EntryId {
 
 fn no_such(entry: &EntryRef) -> WriteError {
     WriteError::new(WriteErrorKind::NotFound, format!("the entry `{}` does not exist any more", entry.dn))
-}
-
-/// Returns the entries that a filter matches, at most `most`, with these attributes.
-pub(crate) async fn find(
-    directory: &Directory,
-    base: &str,
-    scope: Scope,
-    filter: Filter,
-    names: &[&str],
-    most: u32,
-) -> Result<Vec<Entry>, DirectoryError> {
-    let request =
-        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
-    let mut found = Vec::new();
-    let mut search = match directory.search(request).await {
-        Err(e) if e.is_no_such_object() => return Ok(found),
-        search => search?,
-    };
-    loop {
-        match search.next_entry().await {
-            Ok(Some(entry)) => found.push(entry),
-            Ok(None) => return Ok(found),
-            Err(e) if e.is_no_such_object() => return Ok(found),
-            Err(e) => return Err(e),
-        }
-        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            search.abandon().await?;
-            return Ok(found);
-        }
-    }
 }
 
 /// Returns the current DN of an entry below a base.

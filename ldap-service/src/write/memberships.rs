@@ -20,7 +20,8 @@ use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
 use target_ldap::write::destination::Destination;
 use target_ldap::write::gate::ChangeGate;
 
-use super::{ResourceKind, WriteError, WriteErrorKind, Writer, entries, refusal};
+use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
+use crate::lookup;
 use crate::members::{self, MEMBER_UID, UID};
 
 mod arrivals;
@@ -197,7 +198,7 @@ impl Memberships {
             Change::Rename { .. } => {
                 let new = change.new_dn().unwrap_or_default();
                 let top = key(&old)?;
-                let found = entries::find(
+                let found = lookup::find(
                     directory,
                     &old,
                     Scope::Subtree,
@@ -342,7 +343,7 @@ impl Memberships {
         for uid in gone {
             // Another user may have it as well. The entry itself may have it in another case, which `memberUid` tells apart.
             let filter = Filter::equality(UID, uid.clone());
-            let found = entries::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
+            let found = lookup::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
             let own = one.new.as_deref().and_then(|new| DnKey::parse(new, schema).ok());
             let is_other = |entry: &Entry| own.is_none() || DnKey::parse(&entry.dn, schema).ok() != own;
             if found.map_err(failed)?.iter().any(is_other) {
@@ -403,9 +404,8 @@ impl Memberships {
         let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
         let mut groups = BTreeMap::new();
         for (base, scope) in &self.bases {
-            let few = entries::find(directory, base, *scope, filter.clone(), &["1.1"], FEW)
-                .await
-                .map_err(failed)?;
+            let few =
+                lookup::find(directory, base, *scope, filter.clone(), &["1.1"], FEW).await.map_err(failed)?;
             let found = if few.len() < FEW as usize {
                 few
             } else {

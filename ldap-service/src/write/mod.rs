@@ -57,7 +57,6 @@ pub use writer::{WriteState, Writer};
 pub(crate) use self::{
     attributes::Guarded,
     change_set::ChangeSet,
-    entries::find,
     fence::{Fence, Territory},
     locks::of_dn,
     memberships::{Gift, GivenNames, Memberships},

@@ -27,6 +27,7 @@ use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
     WriteOutcome, Writer, entries, namesakes, refusal, shared_names, spelling,
 };
+use crate::lookup;
 
 /// How often a write begins again because its entry got another DN meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -230,7 +231,7 @@ fn task_of(
 /// Checks that no entry matches a new record by the rule's own `match`.
 async fn check_match(directory: &Directory, base: &str, filter: &str) -> Result<(), WriteError> {
     let filter = Filter::parse(filter).map_err(|e| refusal::of_settings(&e))?;
-    let found = entries::find(directory, base, Scope::Subtree, filter, &["1.1"], 1).await;
+    let found = lookup::find(directory, base, Scope::Subtree, filter, &["1.1"], 1).await;
     let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
     match found.first() {
         None => Ok(()),
@@ -413,7 +414,7 @@ impl<'a> Job<'a> {
             return refused;
         }
         let base = &self.rule.base_dn;
-        let there = entries::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
+        let there = lookup::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
         if there.is_ok_and(|there| there.is_empty()) {
             return refused;
         }
@@ -465,7 +466,7 @@ impl<'a> Job<'a> {
     /// Returns the DN of another entry below the base that matches a filter.
     async fn find_other(&self, filter: Filter) -> Result<Option<String>, WriteError> {
         let found =
-            entries::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
+            lookup::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
         Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))

@@ -18,6 +18,7 @@ use super::{
     Effect, EntryRef, ResourceKind, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer, entries,
     locks, memberships, refusal,
 };
+use crate::lookup;
 use crate::members;
 
 /// How often a change is tried that another client is in the way of.
@@ -217,7 +218,7 @@ impl ValuesJob<'_> {
         }
         for value in values {
             let filter = Filter::equality(name, value.clone());
-            let found = entries::find(self.directory, &self.dn, Scope::Base, filter, &["1.1"], 1).await;
+            let found = lookup::find(self.directory, &self.dn, Scope::Base, filter, &["1.1"], 1).await;
             if !found.map_err(failed)?.is_empty() {
                 present.insert(rule.normalize(value, schema).into_owned());
             }

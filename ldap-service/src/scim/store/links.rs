@@ -12,10 +12,10 @@ use ldap_directory::schema::Schema;
 
 use super::{AT_ONCE, Kind, Store};
 use crate::error::ApiError;
+use crate::lookup::find;
 use crate::members::{MEMBER_UID, UID};
 use crate::scim::mapping::ResourceType;
 use crate::scim::resource::Link;
-use crate::write::find;
 
 /// Up to so many DNs are read one by one; for more, the users and groups are read once.
 const FEW: usize = 200;

@@ -1,12 +1,12 @@
 //! Where groups are, and which names a change set gives to them.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use ldap_directory::dn::{DnKey, parent, split_first};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use target_ldap::rules::names;
 
 use super::MOST_GROUPS;
 use crate::config::{Config, RoleName};
@@ -135,9 +135,8 @@ impl GivenNames {
 }
 
 fn hash(group: &DnKey, kind: &str, value: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (group.as_octets(), kind, value).hash(&mut hasher);
-    hasher.finish()
+    // Keyed: nobody can choose a name with the hash of another one.
+    names::hash(&(group.as_octets(), kind, value))
 }
 
 /// Returns the DN of an entry below another one that was renamed.

@@ -79,13 +79,18 @@ impl Destination {
         })
     }
 
-    /// Whether the server changes other entries with this one, under the same controls: OpenLDAP's overlay `memberof` writes to the
-    /// entries that a group names. The assertion would be evaluated on them, and the overlay fails without a word.
+    /// Whether the server changes other entries with this one, under the same controls: OpenLDAP's overlays `memberof` and `refint` write to
+    /// the entries that a group names, and to those that name a renamed or deleted entry. The assertion would be evaluated on them, and the
+    /// overlay fails without a word.
     fn reaches_other_entries(&self, change: &Change) -> bool {
         let schema = self.directory.schema();
-        let Change::Modify { changes, .. } = change else { return false };
+        let is_name = |step: &Modification| ValueKind::of(schema, &step.description).is_name();
         self.directory.root_dse().vendor == Vendor::OpenLdap
-            && changes.iter().any(|step| ValueKind::of(schema, &step.description).is_name())
+            && match change {
+                Change::Add(_) => false,
+                Change::Modify { changes, .. } => changes.iter().any(is_name),
+                Change::Rename { .. } | Change::Delete { .. } => true,
+            }
     }
 
     /// Returns the IDs of the entries that an undo would put into lists, by the digests of their names; of many, none.
