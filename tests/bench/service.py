@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Logins a second and their times, beside 389's load tool `ldclt` that binds to the same slapd; memory over many requests.
+"""Logins a second and their times, beside 389's load tool `ldclt` and bare binds to the same slapd; memory over many requests.
 
     tests/bench/service.py [--seconds 10] [--rounds 5] [--users 10000] [--clients 64] [--requests 100000] SERVICE
 
-SERVICE: the executable ldap-service, a release build. Needs slapd, ldclt (389-ds-base) and wrk. In turns: ldclt, then the
-service, as many rounds as asked for. Prints the lowest and the highest of each, and their ratio.
+SERVICE: the executable ldap-service, a release build. Needs slapd, ldclt (389-ds-base), wrk and rustc. In turns: ldclt, bare binds
+(binds.rs, for their times: ldclt says none), then the service, as many rounds as asked for. Prints the lowest and the highest of
+each, and their ratios.
 """
 
 import argparse
@@ -94,6 +95,14 @@ def ldclt(server, users, clients, seconds):
     return float(found[1])
 
 
+def bare_binds(executable, server, users, clients, seconds):
+    """Bare binds a second, and the 50th and the 99th percentile of their times in ms."""
+    command = [executable, str(server.port), str(clients), str(seconds), str(users), PEOPLE]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    binds, microseconds, middle, high = map(int, said.split())
+    return binds / (microseconds / 1e6), middle / 1000, high / 1000
+
+
 def wrk(base, script, clients, seconds):
     """Requests a second, the 50th and the 99th percentile in ms, and failures."""
     command = ["wrk", "-t2", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s", "-s", script, base]
@@ -130,23 +139,31 @@ def main():
     script = os.path.join(folder, "login.lua")
     with open(script, "w") as f:
         f.write(LOGIN % (asked.users - 1))
+    binds = os.path.join(folder, "binds")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "binds.rs")
+    subprocess.run(["rustc", "-O", "--edition", "2021", "-o", binds, source], check=True)
     log = open(os.path.join(folder, "log"), "wb")
     process, base = start(asked.service, server, folder, log)
     try:
         peer, rate, middle, high, ratios, per_login = [], [], [], [], [], []
+        bare, bare_high, high_ratios = [], [], []
         wrk(base, script, asked.clients, 2)
         for _ in range(asked.rounds):
             theirs = ldclt(server, asked.users, asked.clients, asked.seconds)
+            bound, _, bound_high = bare_binds(binds, server, asked.users, asked.clients, asked.seconds)
+            bare.append(bound), bare_high.append(bound_high)
             before = cpu_seconds(process.pid)
             ours, p50, p99, errors, requests = wrk(base, script, asked.clients, asked.seconds)
             if errors:
                 sys.exit(f"{errors} logins failed; see {folder}/log")
             peer.append(theirs), rate.append(ours), middle.append(p50), high.append(p99)
-            ratios.append(ours / theirs)
+            ratios.append(ours / theirs), high_ratios.append(p99 / bound_high)
             per_login.append((cpu_seconds(process.pid) - before) / requests * 1e6)
         print(f"ldclt, binds a second: {spread(peer)}")
+        print(f"bare binds a second: {spread(bare)}; 99th percentile in ms {spread(bare_high, '{:.1f}')}")
         print(f"service, logins a second: {spread(rate)}; ratio {spread(ratios, '{:.2f}')}")
         print(f"service, times at {asked.clients} clients in ms: 50th percentile {spread(middle, '{:.1f}')}, 99th {spread(high, '{:.1f}')}")
+        print(f"service, 99th percentile of a login over that of a bare bind: {spread(high_ratios, '{:.2f}')}")
         print(f"service, processor time for a login in microseconds: {spread(per_login)}")
         seen, done = [memory(process)], 0
         while done < asked.requests:
