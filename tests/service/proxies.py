@@ -1,18 +1,30 @@
-"""nginx and Caddy in front of a protected page, and the page: it shows which headers arrived."""
+"""nginx, Caddy and a stand-in for Traefik in front of a protected page, and the page: it shows which headers arrived."""
 
 import html
 import http.server
 import json
 import os
 import shutil
+import pathlib
 import subprocess
+import sys
 import threading
 import time
 
 import httpx
 from slapd import PATH, die_with_parent, free_port
+from traefik import Traefik
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "e2e"))
+from guides import blocks  # noqa: E402
 
 REMOTE = ["Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Id"]
+
+
+def guide(title):
+    """The text of a file of docs/guides/login.md."""
+    return next(b.text for b in blocks((ROOT / "docs" / "guides" / "login.md").read_text()) if b.title == title)
 
 
 class Page:
@@ -60,6 +72,9 @@ def installed(program):
 
 class Proxy:
     """A running reverse proxy with a configuration text. `ask` is a request that it answers once it is up."""
+
+    # A page without a login: leads to the login page.
+    unknown = 302
 
     def __init__(self, folder, name, config, command, port, ask=None):
         self.dir, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
@@ -194,4 +209,12 @@ def caddy(folder, service_port, page_port, role="admin"):
     return Proxy(folder, *caddy_with(folder, site), port)
 
 
-PROXIES = {"nginx": nginx, "caddy": caddy}
+def traefik(_folder, service_port, page_port):
+    """The configuration of the guide."""
+    proxy = Traefik(guide("traefik.yml").replace("127.0.0.1:8389", f"127.0.0.1:{service_port}").replace("127.0.0.1:8080", f"127.0.0.1:{page_port}"))
+    # A page without a login: is the login page.
+    proxy.unknown = 401
+    return proxy
+
+
+PROXIES = {"nginx": nginx, "caddy": caddy, "traefik": traefik}

@@ -1,7 +1,6 @@
 """The configurations of docs/guides/login.md for nginx and Caddy, as they stand: only ports, addresses and certificates differ."""
 
 import re
-import sys
 
 import httpx
 import people
@@ -9,20 +8,10 @@ import proxies
 import pytest
 from accounts import token_of
 from callers import Authority
-from conftest import ROOT
 from service import basic
 from slapd import free_port
 
-sys.path.append(str(ROOT / "tests" / "e2e"))
-from guides import blocks  # noqa: E402
-
 HOST = "app.example.com"
-
-
-def block(title):
-    """The text of a file of the page."""
-    page = (ROOT / "docs" / "guides" / "login.md").read_text()
-    return next(b.text for b in blocks(page) if b.title == title)
 
 
 def replaced(text, *pairs):
@@ -35,7 +24,7 @@ def replaced(text, *pairs):
 
 def nginx(folder, port, certificate):
     server = replaced(
-        block("app.conf"),
+        proxies.guide("app.conf"),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/ssl/app.example.com.pem", certificate[0]), ("/etc/ssl/app.example.com.key", certificate[1]),
     )
@@ -44,7 +33,7 @@ def nginx(folder, port, certificate):
 
 def caddy(folder, port, certificate):
     site = replaced(
-        block("Caddyfile"), (f"{HOST} {{", f"https://{HOST}:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate[0]} {certificate[1]}\n"),
+        proxies.guide("Caddyfile"), (f"{HOST} {{", f"https://{HOST}:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate[0]} {certificate[1]}\n"),
     )
     return proxies.caddy_with(folder, site)
 
