@@ -114,6 +114,21 @@ def test_members(services, openldaps, right, attribute):
     assert len(directory.values(name, attribute)[attribute]) == 1
 
 
+def test_members_that_can_be_changed_and_not_be_read(services, openldaps):
+    """The change is told without the members; who asks for them is told before anything is changed."""
+    directory = openldaps(access=rights("member", "=ws"))
+    name, (ada, bob) = people.group_dn("g"), (people.ADA.dn(), people.BOB.dn())
+    directory.add(people.entry(name, objectClass="groupOfNames", cn="g", member=[ada, bob]))
+    scim = start(services, directory, ready=False, groups={"base_dn": f"ou=groups,{people.SUFFIX}", "filter": "(cn=g)"})
+    path = f"/Groups/{uuid(directory, name)}"
+    change = patch({"op": "remove", "path": f'members[value eq "{uuid(directory, bob)}"]'})
+    misconfigured(request(scim, "PATCH", path + "?attributes=members", change), "member")
+    assert len(directory.values(name, "member")["member"]) == 2
+    answer = request(scim, "PATCH", path, change)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert [value.decode().lower() for value in directory.values(name, "member")["member"]] == [ada.lower()]
+
+
 @pytest.mark.parametrize("right", ["none", "=ws"])
 def test_mapped_attributes(services, openldaps, right):
     directory = openldaps(access=rights("mail", right))

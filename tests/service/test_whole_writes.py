@@ -274,3 +274,38 @@ def test_two_services_with_one_folder_give_a_name_once(openldap, writing):
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         assert sorted(statuses) == [201, 409, 409, 409], (turn, statuses)
+
+
+# Entries that no list would have
+
+
+STAFF = {"userName": "uid", "name.familyName": "sn", "name.formatted": "cn", "userType": "employeeType", "emails[work]": "mail"}
+
+
+def staff(directory, also=""):
+    return {"base_dn": f"ou=people,{directory.suffix}", "filter": f"(&(objectClass=inetOrgPerson)(employeeType=staff){also})", "scim": STAFF}
+
+
+def test_an_entry_that_the_filter_leaves_out_is_not_made(openldap, writing):
+    service = writing(openldap, users=staff(openldap))
+    before = all_of(openldap)
+    answer = new(service, "vera", status=400)
+    assert answer.json()["scimType"] == "invalidValue" and "users.filter" in answer.json()["detail"]
+    assert all_of(openldap) == before and not undo_files(service)
+    new(service, "vera", userType="staff")
+    path, before = f"/Users/{user(service, 'vera')}", all_of(openldap)
+    for operation in ({"op": "remove", "path": "userType"}, replace("userType", "guest")):
+        patch(service, path, replace("userName", "vera2"), operation, status=400)
+    put(service, path, 400, userName="vera", name={"familyName": "vera"})
+    assert all_of(openldap) == before
+    patch(service, path, replace("name.familyName", "W"))
+
+
+def test_a_disabled_account_may_leave_the_filter(openldap, writing):
+    service = writing(openldap, users=staff(openldap, "(!(pwdAccountLockedTime=*))"))
+    new(service, "vera", userType="staff")
+    path = f"/Users/{user(service, 'vera')}"
+    answer = patch(service, path, replace("active", False))
+    assert answer.json()["active"] is False
+    ok(scim(service, "GET", path), 404)
+    assert service.log(setting="users.filter")

@@ -162,7 +162,7 @@ impl Asked {
             Written::Resource(found) => {
                 resource_answer(StatusCode::OK, &store, resource, *found, &projection)
             }
-            Written::TooLarge { version } => {
+            Written::WithoutBody { version } => {
                 Ok(with_version(StatusCode::NO_CONTENT.into_response(), version.as_deref()))
             }
         }

@@ -15,6 +15,8 @@
 //! 6. **All or nothing**: if a change is refused, those before it are taken back at once, by the journal. A deletion is not: its
 //!    entry would come back as another one.
 //!
+//! 7. **Look again**: an entry that the filter of its kind does not match any more is a failure, too: it would be in no list.
+//!
 //! Writes to one entry are serialized in the process; writes to different entries run at once, at most [`IN_FLIGHT`]. A write
 //! runs in a task of its own: a caller that goes away does not interrupt it.
 //!
@@ -34,6 +36,7 @@ pub mod error;
 mod fence;
 mod guard;
 mod locks;
+mod mapped;
 mod memberships;
 mod namesakes;
 mod plan;
@@ -124,6 +127,9 @@ pub struct WriteOptions {
     pub placement: Placement,
     /// Properties of the record that are there for the DN alone, and are not written: they are as the entry has them.
     pub for_name_only: Vec<String>,
+    /// Whether an upsert may leave an entry that the filter of its kind (`users.filter`, `groups.filter`) does not match: an account that
+    /// is disabled. Any other is taken back, for nobody would find it.
+    pub may_leave: bool,
 }
 
 /// What an upsert does with the DN of an existing entry.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::{DnKey, join, parent, split_first};
+use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use serde_json::{Map, Value};
-use target_ldap::map::wanted::{Wanted, WantedEntry};
+use target_ldap::map::wanted::Wanted;
 use target_ldap::map::{DeleteAction, Task, WritePolicy};
 use target_ldap::rules::rule::Operations;
 use target_ldap::write::claims::EntryClaims;
@@ -16,12 +16,12 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
-use super::attributes::{self, AttributeGuard};
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
+use super::mapped::{below, check_match, upsert_of};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
-use super::rules::{ACTIVE, KindRule, PASSWORD};
+use super::rules::KindRule;
 use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
@@ -159,89 +159,6 @@ pub(super) async fn delete(
     Job::new((writer, directory), rule, territory, task, Some(existing), options)?.run().await
 }
 
-/// Puts a wanted entry below another one, with its own RDN.
-fn below(wanted: &mut WantedEntry, place: Option<&str>) {
-    if let (Some(above), Ok((rdn, _))) = (place, split_first(&wanted.dn)) {
-        wanted.dn = join(rdn, above);
-    }
-}
-
-type Upsert = (WantedEntry, Option<String>, Arc<WritePolicy>);
-
-/// Maps a record to the entry that it asks for.
-fn upsert_of(
-    rule: &KindRule,
-    record: Map<String, Value>,
-    directory: &Directory,
-) -> Result<Upsert, WriteError> {
-    match task_of(rule, record, directory)? {
-        Task::Upsert { wanted, filter, write_policy } => Ok((wanted, filter, write_policy)),
-        _ => Err(refusal::of_settings(&"a record that is no upsert")),
-    }
-}
-
-/// Maps a record to its task. A property that the rule does not write is an error, not passed over.
-fn task_of(
-    rule: &KindRule,
-    mut record: Map<String, Value>,
-    directory: &Directory,
-) -> Result<Task, WriteError> {
-    let no_way = |property: &str, what: &str| {
-        let detail = format!("`{property}`: {what}");
-        Err(WriteError::new(WriteErrorKind::Mutability, detail).of_attribute(property))
-    };
-    let is_input = |property: &str| {
-        property == PASSWORD && rule.rule.password.is_some()
-            || property == ACTIVE && rule.rule.accounts.is_some()
-    };
-    if let Some(password) = record.get(PASSWORD).filter(|_| is_input(PASSWORD)) {
-        attributes::check_password(password)?;
-    }
-    // Without a mapping, properties are attributes. With one, the configuration says what is written.
-    if rule.rule.attribute_mapping.is_none() {
-        let guard = AttributeGuard::of(directory);
-        let is_enabled = record.get(ACTIVE).is_some_and(|active| active.is_null() || *active == true);
-        if is_enabled && !is_input(ACTIVE) {
-            // An account that cannot be disabled is enabled.
-            record.shift_remove(ACTIVE);
-        }
-        for (property, value) in record.iter().filter(|(property, _)| !is_input(property)) {
-            if property == PASSWORD {
-                return no_way(property, "passwords cannot be set on this connection to the directory");
-            }
-            if property == ACTIVE {
-                return no_way(property, "the directory has no lock of accounts");
-            }
-            if let Some(guarded) = guard.guarded_value(property, value) {
-                return Err(guarded.error(property));
-            }
-            if directory.schema().same_description(property, "objectClass") {
-                return no_way(property, "object classes are those of the service's rule");
-            }
-        }
-    }
-    let mapping = rule.mapping(&record, directory).map_err(|e| refusal::of_settings(&e))?;
-    let used = mapping.used_properties();
-    if let Some(property) = record.keys().find(|property| !used.contains(*property)) {
-        return no_way(property, "the service's rule does not write it");
-    }
-    mapping.map(&record.into(), false, directory.schema()).map_err(|e| refusal::of_mapping(&e))
-}
-
-/// Checks that no entry matches a new record by the rule's own `match`.
-async fn check_match(directory: &Directory, base: &str, filter: &str) -> Result<(), WriteError> {
-    let filter = Filter::parse(filter).map_err(|e| refusal::of_settings(&e))?;
-    let found = lookup::find(directory, base, Scope::Subtree, filter, &["1.1"], 1).await;
-    let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
-    match found.first() {
-        None => Ok(()),
-        Some(entry) => {
-            let detail = format!("`{}` is the entry of this record (match)", entry.dn);
-            Err(WriteError::new(WriteErrorKind::Taken, detail))
-        }
-    }
-}
-
 impl<'a> Job<'a> {
     /// Returns a job, with the locks that it needs. `existing`: the entry, as it is now.
     fn new(
@@ -368,7 +285,12 @@ impl<'a> Job<'a> {
             Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()).map(Ok),
             Err(error) => Err(self.failed(&error, fence.refusal()).await),
         };
-        let result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
+        let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
+        if let Ok((Ok(effect), _)) = &result
+            && let Err(error) = self.check_listed(*effect).await
+        {
+            result = Err(error);
+        }
         let mut left = Vec::new();
         if result.is_err() {
             left = Box::pin(whole::take_back(&change_set, directory, &fence.changes(), self.is_new())).await;
@@ -470,6 +392,15 @@ impl<'a> Job<'a> {
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
         Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
+    }
+
+    /// Checks that the entry is one of those that the service shows, unless it was disabled.
+    async fn check_listed(&self, effect: Effect) -> Result<(), WriteError> {
+        if matches!(effect, Effect::Deleted | Effect::Moved) || self.options.may_leave {
+            return Ok(());
+        }
+        let Some(filter) = self.writer.filter(self.rule.kind) else { return Ok(()) };
+        whole::check_listed(self.directory, self.rule.kind, &self.dn_after(effect, &[]), filter).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

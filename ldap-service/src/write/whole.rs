@@ -1,9 +1,10 @@
 //! A write is made as a whole, or taken back: what a rule refuses beforehand, and what remains of a write that failed half-way.
 
-use ldap_directory::Directory;
 use ldap_directory::change::Change;
 use ldap_directory::dn::{first_rdn, split_first};
+use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, Scope};
 use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task};
 use target_ldap::rules::policy::Policy;
@@ -11,6 +12,7 @@ use target_ldap::rules::rule::Operations;
 
 use super::change_set::ChangeSet;
 use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
+use crate::lookup::find;
 
 /// Entries that a failed write left changed, with the reasons.
 pub(super) type Left = Vec<(String, String)>;
@@ -81,6 +83,26 @@ pub(super) async fn check_place(
     let detail = format!("{setting}.move_to: `{place}` is not there, or the service's user may not see it");
     tracing::error!(setting, "{detail}; nothing was deleted");
     Err(WriteError::new(WriteErrorKind::Misconfigured, detail))
+}
+
+/// Checks that an entry that was written is one of its kind.
+///
+/// # Errors
+/// The filter does not match it: no list would have it, and a request for it would be 404.
+pub(super) async fn check_listed(
+    directory: &Directory,
+    kind: ResourceKind,
+    dn: &str,
+    filter: &Filter,
+) -> Result<(), WriteError> {
+    let found = find(directory, dn, Scope::Base, filter.clone(), &["1.1"], 1).await;
+    if !found.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_empty() {
+        return Ok(());
+    }
+    let setting = format!("{}.filter", kind.stream());
+    let detail = format!("{setting} does not match the entry as it would be: no list would have it");
+    tracing::warn!(setting, dn, "a write is taken back: {detail}");
+    Err(WriteError::new(WriteErrorKind::Invalid, detail))
 }
 
 /// Takes back the changes of a write that failed. `is_new`: its entry was to be added. Returns what could not be taken back.

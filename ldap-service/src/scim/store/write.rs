@@ -1,6 +1,7 @@
 //! Changes of resources: all through [`Writer`](crate::write::Writer).
 
 use http::StatusCode;
+use ldap_directory::Scope;
 use ldap_directory::dn::first_rdn;
 use serde_json::{Map, Value};
 use target_ldap::rules::template::DnTemplate;
@@ -8,11 +9,14 @@ use target_ldap::rules::template::DnTemplate;
 use super::links::Links;
 use super::{Found, Kind, Store, not_found, writer_kind};
 use crate::error::ApiError;
+use crate::lookup::find;
 use crate::scim::error::ScimError;
 use crate::scim::mapping::ResourceType;
 use crate::scim::patch::{self, MemberChange, Operation};
 use crate::scim::projection::Projection;
 use crate::scim::record::{self, Canonical, Changes};
+use crate::unseen;
+use crate::write::rules::ACTIVE;
 use crate::write::{Placement, Subject, WriteError, WriteOptions};
 
 /// What a change left.
@@ -20,8 +24,9 @@ use crate::write::{Placement, Subject, WriteError, WriteOptions};
 pub enum Written {
     /// The resource as it is now.
     Resource(Box<Found>),
-    /// The group has more members than an answer may have, and the request did not ask for them: there is no body.
-    TooLarge {
+    /// The group has more members than an answer may have, or the service's user may not read them, and the request did not ask for
+    /// them: there is no body.
+    WithoutBody {
         /// Its version, if it can be told without the members.
         version: Option<String>,
     },
@@ -62,11 +67,14 @@ impl Store<'_> {
                 return Err(error);
             }
         };
-        let names = Self::attributes(kind, true);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let entry = self.directory.read(&outcome.dn, &names).await?;
-        let entry = entry.ok_or_else(|| not_found(resource, "(new)"))?;
-        self.found(kind, entry, &Projection::default(), &Links::default()).await
+        let made = async {
+            let names = Self::attributes(kind, true);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let entry = self.directory.read(&outcome.dn, &names).await?;
+            let entry = entry.ok_or_else(|| not_found(resource, "(new)"))?;
+            self.found(kind, entry, &Projection::default(), &Links::default()).await
+        };
+        made.await.map_err(|e| written(e, &outcome.dn))
     }
 
     /// Replaces a resource.
@@ -101,7 +109,7 @@ impl Store<'_> {
             self.set_members(kind, &found, &ids, &mut changes).await?;
         }
         self.upsert(kind, &found, changes.record, options).await?;
-        self.get(resource, id, &Projection::default()).await
+        self.after_write(kind, id, &found, &Projection::default()).await
     }
 
     /// Applies PATCH operations.
@@ -125,7 +133,33 @@ impl Store<'_> {
         let options = self.precondition(kind, &found, if_match)?;
         let changes = self.patched(kind, &found, &operations).await?;
         self.upsert(kind, &found, changes.record, options).await?;
-        self.get(resource, id, projection).await.map(|found| Written::Resource(Box::new(found)))
+        let now = self.after_write(kind, id, &found, projection).await?;
+        Ok(Written::Resource(Box::new(now)))
+    }
+
+    /// Returns the resource after a change. An account that was disabled may be one that the filter leaves out from now on.
+    async fn after_write(
+        &self,
+        kind: &Kind,
+        id: &str,
+        before: &Found,
+        projection: &Projection,
+    ) -> Result<Found, ApiError> {
+        let resource = kind.mapping.resource;
+        let now = match self.get(resource, id, projection).await {
+            Err(error) if error.status == StatusCode::NOT_FOUND => {
+                let by_id = self.entry_ref(kind, before)?.id.filter();
+                let names = Self::attributes(kind, true);
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let there = find(&self.directory, &kind.base_dn, Scope::Subtree, by_id, &names, 1).await?;
+                let Some(entry) = there.into_iter().next() else { return Err(error) };
+                let setting = format!("{}.filter", writer_kind(resource).stream());
+                tracing::warn!(setting, dn = entry.dn, "the entry that was written is in no list any more");
+                self.found(kind, entry, projection, &Links::default()).await
+            }
+            now => now,
+        };
+        now.map_err(|e| written(e, &before.entry.dn))
     }
 
     async fn patch_group(
@@ -145,6 +179,9 @@ impl Store<'_> {
         } else {
             // What is there is found by the values themselves.
             self.check_searchable(kind, &kind.mapping.member_attributes()).await?;
+            if projection.names_it(&kind.mapping, "members") {
+                self.get(kind.mapping.resource, id, projection).await?;
+            }
             self.get_entry(kind.mapping.resource, id, if_match).await?
         };
         let options = self.precondition(kind, &found, if_match)?;
@@ -158,10 +195,10 @@ impl Store<'_> {
         } else {
             self.change_members(kind, &found, &split.members, options).await?;
         }
-        self.answer(kind, id, projection).await
+        self.answer(kind, id, projection).await.map_err(|e| written(e, &found.entry.dn))
     }
 
-    /// Returns the resource after a change of a group, unless it has too many members.
+    /// Returns the resource after a change of a group, unless it has too many members, or members that the service's user may not read.
     async fn answer(&self, kind: &Kind, id: &str, projection: &Projection) -> Result<Written, ApiError> {
         let resource = kind.mapping.resource;
         let most = usize::try_from(self.service.config.limits.count).unwrap_or(usize::MAX);
@@ -173,10 +210,11 @@ impl Store<'_> {
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
             let count =
                 attributes.iter().map(|name| self.schema().values_of(&entry, name).len()).sum::<usize>();
-            if is_ranged || count > most {
+            let is_hidden = unseen::hidden(&self.directory, &entry, &attributes).await?.is_some();
+            if is_ranged || count > most || is_hidden {
                 let without = Projection::new(None, Some(&["members".to_owned()]))?;
                 let found = self.found(kind, entry, &without, &Links::default()).await?;
-                return Ok(Written::TooLarge { version: found.version().map(str::to_owned) });
+                return Ok(Written::WithoutBody { version: found.version().map(str::to_owned) });
             }
         }
         let found = self.found(kind, entry, projection, &Links::default()).await?;
@@ -274,6 +312,7 @@ impl Store<'_> {
             return Ok(());
         }
         (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
+        options.may_leave = record.get(ACTIVE).is_some_and(|active| *active == false);
         let subject = Subject::Existing(self.entry_ref(kind, found)?);
         let resource = writer_kind(kind.mapping.resource);
         let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;
@@ -333,6 +372,13 @@ impl Store<'_> {
         }
         error
     }
+}
+
+/// Returns the error of an answer after a write: it must not look as if nothing was written.
+fn written(mut error: ApiError, dn: &str) -> ApiError {
+    tracing::error!(dn, "an entry was written, and could not be read for the answer: {}", error.detail);
+    error.detail = format!("`{dn}` was written, but cannot be shown: {}", error.detail);
+    error
 }
 
 /// Logs the names of what the mapping has no place for: the answer does not have it either.
