@@ -137,7 +137,7 @@ pub async fn logins(config: &Config, directory: &Directory) -> Result<Vec<Findin
 pub async fn essential(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
     let mut found = logins(config, directory).await?;
     names(config, directory, &mut found);
-    let bare = Config { roles: Vec::new(), ..config.clone() };
+    let bare = Config { roles: Vec::new(), write: None, ..config.clone() };
     entries(&bare, directory, &mut found).await?;
     Ok(found)
 }
@@ -382,13 +382,13 @@ async fn entries(
     let mut wanted = vec![(
         "users.base_dn",
         "users.base_dn".to_owned(),
-        &config.users.base_dn,
+        config.users.base_dn.as_str(),
         Grade::Failed,
         "there are no users",
     )];
     if let Some(groups) = &config.groups {
         let effect = "nobody has groups, and SCIM has none";
-        wanted.push(("groups.base_dn", "groups.base_dn".into(), &groups.base_dn, Grade::Failed, effect));
+        wanted.push(("groups.base_dn", "groups.base_dn".into(), groups.base_dn.as_str(), Grade::Failed, effect));
     }
     for (n, rule) in config.roles.iter().enumerate() {
         match &rule.role {
@@ -397,7 +397,7 @@ async fn entries(
                     (
                         "roles",
                         format!("roles[{n}].groups[{m}]"),
-                        dn,
+                        dn.as_str(),
                         Grade::Warning,
                         "nobody has the role by it",
                     )
@@ -405,9 +405,14 @@ async fn entries(
             }
             RoleName::Below { below, .. } => {
                 let setting = format!("roles[{n}].below");
-                wanted.push(("roles", setting, below, Grade::Warning, "the rule gives no role"));
+                wanted.push(("roles", setting, below.as_str(), Grade::Warning, "the rule gives no role"));
             }
         }
+    }
+    for (kind, rule) in config.write.iter().flat_map(|write| &write.mapping_rules) {
+        let place = rule.get("on_delete").and_then(|action| action.get("move_to")?.as_str());
+        let setting = format!("write.mapping_rules.{kind}.on_delete.move_to");
+        wanted.extend(place.map(|dn| ("on_delete", setting, dn, Grade::Failed, "deletions are refused")));
     }
     let asked: Vec<_> = wanted.iter().map(|(_, _, dn, _, _)| directory.read(dn, &["1.1"])).collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;

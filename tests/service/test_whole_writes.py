@@ -5,6 +5,7 @@ import threading
 
 import people
 import pytest
+from test_configuration import about
 from test_memberships import add_group, members
 from writing import USER, content, new, ok, patch, scim, undo, undo_files, user
 
@@ -248,6 +249,9 @@ def test_a_place_for_the_deleted_that_is_not_there_is_no_missing_user(openldap, 
     path = f"/Users/{user(service, 'ada')}"
     answer = ok(scim(service, "DELETE", path), 500)
     assert "write.mapping_rules.users.on_delete" in answer.json()["detail"], answer.text
+    code, report, _ = about(service, "--test")
+    setting = "write.mapping_rules.users.on_delete.move_to"
+    assert code == 2 and [c for c in report["checks"] if not c["ok"] and setting in c["detail"]], report
     assert ok(scim(service, "GET", path)).json()["userName"] == "ada"
     openldap.add(people.entry(gone, objectClass="organizationalUnit", ou="gone"))
     ok(scim(service, "DELETE", path), 204)
