@@ -388,7 +388,13 @@ async fn entries(
     )];
     if let Some(groups) = &config.groups {
         let effect = "nobody has groups, and SCIM has none";
-        wanted.push(("groups.base_dn", "groups.base_dn".into(), groups.base_dn.as_str(), Grade::Failed, effect));
+        wanted.push((
+            "groups.base_dn",
+            "groups.base_dn".into(),
+            groups.base_dn.as_str(),
+            Grade::Failed,
+            effect,
+        ));
     }
     for (n, rule) in config.roles.iter().enumerate() {
         match &rule.role {

@@ -108,6 +108,20 @@ def test_an_export_that_breaks_off_is_not_taken_for_whole(openldaps, writing):
     assert send(service, received).json()["code"] == "incomplete"
 
 
+def test_an_export_with_another_number_of_entries_is_not_taken_in(openldap, writing):
+    service = writing(openldap)
+    text = service.request("GET", EXPORT).text
+    entries = text.split("\n\n")
+    end = next(line for line in text.splitlines() if line.startswith("# end: "))
+    before = content(openldap)
+    for cut in ("\n\n".join(entries[:2] + entries[3:]), text.replace(end, "# end: 120 entries")):
+        for dry_run in (True, False):
+            answer = send(service, cut, dry_run=dry_run)
+            assert answer.status_code == 400 and answer.json()["code"] == "invalid_value", answer.text
+    assert content(openldap) == before
+    assert send(service, text).status_code == 200
+
+
 def test_a_slow_client_costs_no_memory_and_stops_nobody(openldaps, writing):
     server = openldaps(more=big(people.SUFFIX, 6000, 9000))
     service = writing(server)

@@ -238,7 +238,10 @@ def test_a_search_by_post(scim):
 def test_versions(scim, openldap):
     id = scim.user("ada")
     version = scim("GET", f"/Users/{id}")["meta"]["version"]
-    scim("GET", f"/Users/{id}", headers={"If-None-Match": version}, status=304)
+    alone = {"excludedAttributes": "groups,manager,urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"}
+    scim("GET", f"/Users/{id}", headers={"If-None-Match": version}, status=304, **alone)
+    # The groups may change without the version.
+    assert "groups" in scim("GET", f"/Users/{id}", headers={"If-None-Match": version})
     openldap.modify(f"dn: {people.ADA.dn()}\nchangetype: modify\nreplace: title\ntitle: Countess\n")
     assert scim("GET", f"/Users/{id}", headers={"If-None-Match": version})["title"] == "Countess"
     change = {"op": "replace", "path": "title", "value": "Lady"}

@@ -129,6 +129,15 @@ def test_members_that_can_be_changed_and_not_be_read(services, openldaps):
     assert [value.decode().lower() for value in directory.values(name, "member")["member"]] == [ada.lower()]
 
 
+def test_a_new_entry_that_the_answer_cannot_show_is_taken_back(services, openldaps):
+    directory = openldaps(access=rights("givenName", "=w"))
+    scim = start(services, directory, ready=False)
+    for _ in range(2):
+        misconfigured(request(scim, "POST", "/Users", {"schemas": [USER], "userName": "neu", "name": {"familyName": "N"}}), "givenName")
+        found = directory.client("ldapsearch", "-LLL", "-b", people.SUFFIX, "(uid=neu)", "1.1", stdout=-1).stdout
+        assert not found.strip(), found
+
+
 @pytest.mark.parametrize("right", ["none", "=ws"])
 def test_mapped_attributes(services, openldaps, right):
     directory = openldaps(access=rights("mail", right))

@@ -75,6 +75,22 @@ fn a_cut_file_says_so_however_it_is_opened() {
 }
 
 #[test]
+fn an_export_of_the_service_says_how_many_entries_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ldif");
+    let head = "# ldap-service export\n\n";
+    for (end, shortfall) in [
+        ("\n# end: 1 entries\n", None),
+        ("\n# end: 120 entries\n", Some(Shortfall::Count { line: 8, said: 120, held: 1 })),
+        ("", Some(Shortfall::NoEnd { line: 1 })),
+    ] {
+        std::fs::write(&path, format!("{head}{ADA}{end}")).unwrap();
+        let directory = LdifDirectory::open(&path, Access::Read).unwrap();
+        assert_eq!(directory.shortfalls(), shortfall.as_slice(), "{end}");
+    }
+}
+
+#[test]
 fn a_file_that_could_not_be_written_is_not_opened_for_writing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none").join("a.ldif");

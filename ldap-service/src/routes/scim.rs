@@ -128,7 +128,8 @@ impl Asked {
         let store = self.to_read()?;
         let projection = self.list_query()?.projection;
         let found = store.get(resource, id, &projection).await?;
-        if self.tags(&header::IF_NONE_MATCH)?.is_some_and(|known| found.is_any_of(&known)) {
+        let is_known = self.tags(&header::IF_NONE_MATCH)?.is_some_and(|known| found.is_any_of(&known));
+        if is_known && !store.shows_others(resource, &projection)? {
             return Ok(with_version(StatusCode::NOT_MODIFIED.into_response(), found.version()));
         }
         resource_answer(StatusCode::OK, &store, resource, found, &projection)

@@ -147,6 +147,13 @@ pub(super) fn canonical_value(
 }
 
 fn one(attribute: &Attribute, value: &Value, ignored: &mut Vec<String>) -> Result<Value, ScimError> {
+    if attribute.source == Source::Active && value.as_str().is_some_and(|text| text.trim().is_empty()) {
+        // It would change nothing, and look like a change.
+        return Err(ScimError::value(format!(
+            "{}: true or false expected, not an empty text",
+            attribute.name
+        )));
+    }
     if attribute.kind != Type::Complex {
         return typed(attribute.kind, &attribute.name, value);
     }

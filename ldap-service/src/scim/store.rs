@@ -342,6 +342,18 @@ impl<'s> Store<'s> {
         names
     }
 
+    /// Whether an answer shows other entries than its own: the version does not change with them.
+    pub fn shows_others(&self, resource: ResourceType, projection: &Projection) -> Result<bool, ApiError> {
+        let mapping = &self.kind(resource)?.mapping;
+        let core = mapping.resource.schema();
+        let mut users = mapping.fields.iter().filter(|f| f.is_user);
+        Ok(users.any(|f| projection.wants(mapping, &f.key.schema, &f.key.name))
+            || resource == ResourceType::User
+                && self.groups.is_some()
+                && projection.wants(mapping, core, "groups")
+            || mapping.members.is_some() && projection.wants(mapping, core, "members"))
+    }
+
     /// Returns the resource of an entry that was read, all of which the service's user may see.
     ///
     /// # Errors

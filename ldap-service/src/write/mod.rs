@@ -130,6 +130,9 @@ pub struct WriteOptions {
     /// Whether an upsert may leave an entry that the filter of its kind (`users.filter`, `groups.filter`) does not match: an account that
     /// is disabled. Any other is taken back, for nobody would find it.
     pub may_leave: bool,
+    /// Attributes of a new entry that the service's user must be able to read: the answer depends on them. If not, the entry is taken
+    /// back.
+    pub must_show: Vec<String>,
 }
 
 /// What an upsert does with the DN of an existing entry.

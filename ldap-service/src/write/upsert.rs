@@ -396,11 +396,14 @@ impl<'a> Job<'a> {
 
     /// Checks that the entry is one of those that the service shows, unless it was disabled.
     async fn check_listed(&self, effect: Effect) -> Result<(), WriteError> {
-        if matches!(effect, Effect::Deleted | Effect::Moved) || self.options.may_leave {
+        let (kind, dn) = (self.rule.kind, self.dn_after(effect, &[]));
+        if matches!(effect, Effect::Deleted | Effect::Moved) {
             return Ok(());
         }
-        let Some(filter) = self.writer.filter(self.rule.kind) else { return Ok(()) };
-        whole::check_listed(self.directory, self.rule.kind, &self.dn_after(effect, &[]), filter).await
+        if let Some(filter) = self.writer.filter(kind).filter(|_| !self.options.may_leave) {
+            whole::check_listed(self.directory, kind, &dn, filter).await?;
+        }
+        whole::check_readable(self.directory, &dn, &self.options.must_show).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -4,7 +4,7 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::{first_rdn, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
-use ldap_directory::{Directory, Scope};
+use ldap_directory::{Directory, DirectoryError, Scope};
 use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task};
 use target_ldap::rules::policy::Policy;
@@ -13,6 +13,7 @@ use target_ldap::rules::rule::Operations;
 use super::change_set::ChangeSet;
 use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
 use crate::lookup::find;
+use crate::unseen;
 
 /// Entries that a failed write left changed, with the reasons.
 pub(super) type Left = Vec<(String, String)>;
@@ -103,6 +104,31 @@ pub(super) async fn check_listed(
     let detail = format!("{setting} does not match the entry as it would be: no list would have it");
     tracing::warn!(setting, dn, "a write is taken back: {detail}");
     Err(WriteError::new(WriteErrorKind::Invalid, detail))
+}
+
+/// Checks that the service's user may read these attributes of an entry that was written.
+///
+/// # Errors
+/// It may not: the answer could not be given.
+pub(super) async fn check_readable(
+    directory: &Directory,
+    dn: &str,
+    names: &[String],
+) -> Result<(), WriteError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+    let problem = match directory.read(dn, &names).await.map_err(failed)? {
+        None => "the service's user may not read what it writes".to_owned(),
+        Some(entry) => match unseen::hidden(directory, &entry, &names).await.map_err(failed)? {
+            None => return Ok(()),
+            Some(hidden) => hidden.problem(),
+        },
+    };
+    tracing::error!(setting = "bind_dn", dn, "a write is taken back: {problem}");
+    Err(WriteError::new(WriteErrorKind::Misconfigured, format!("bind_dn: {problem}; nothing was written")))
 }
 
 /// Takes back the changes of a write that failed. `is_new`: its entry was to be added. Returns what could not be taken back.

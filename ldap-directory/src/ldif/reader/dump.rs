@@ -94,7 +94,7 @@ impl fmt::Display for Shortfall {
             }
             Self::Count { said, held, .. } => write!(f, "{said} entries are announced, and {held} are there"),
             Self::Page { .. } => f.write_str("another page is announced, which is not there"),
-            Self::NoEnd { .. } => f.write_str("an answer of ldapsearch begins here, and its end is missing"),
+            Self::NoEnd { .. } => f.write_str("an answer begins here, and its end is missing"),
             Self::Unended { .. } => f.write_str(
                 "the file ends without a line end, as one that was cut off (a whole one ends with one)",
             ),
@@ -176,7 +176,7 @@ impl Dump {
     pub(crate) fn comment(&mut self, line: u64, text: &[u8], in_entry: bool) {
         let Ok(text) = std::str::from_utf8(text) else { return };
         let text = text.trim_start_matches('#').trim();
-        if text == "extended LDIF" || text == "LDAPv3" {
+        if text == "extended LDIF" || text == "LDAPv3" || text == "ldap-service export" {
             self.open.get_or_insert(line);
         } else if text == "search result" {
             self.open = None;
@@ -195,15 +195,16 @@ impl Dump {
             }
         } else if let Some(said) = number(text, "Total Entries:", "") {
             self.total = Some((line, said));
+        } else if let Some(said) = number(text, "end:", "entries") {
+            self.open = None;
+            self.is_answer = true;
+            self.count(line, said, in_entry);
         } else if let Some(said) = number(text, "numEntries:", "")
             .or_else(|| number(text, "Number of Entries Returned:", ""))
             .or_else(|| number(text, "Total number of matching entries:", ""))
             .or_else(|| number(text, "", "entries"))
         {
-            let held = std::mem::take(&mut self.entries) + u64::from(in_entry);
-            if said != held {
-                self.add(Shortfall::Count { line, said, held });
-            }
+            self.count(line, said, in_entry);
         } else if let Some(said) =
             number(text, "numReferences:", "").or_else(|| number(text, "Number of References Returned:", ""))
         {
@@ -212,6 +213,14 @@ impl Dump {
             let said = usize::try_from(said).unwrap_or(usize::MAX).min(held.saturating_add(MOST));
             self.references.extend((held..said).map(|_| Vec::new()));
             self.references_counted = self.references.len();
+        }
+    }
+
+    /// Compares a number of entries that the file says with those since the last one.
+    fn count(&mut self, line: u64, said: u64, in_entry: bool) {
+        let held = std::mem::take(&mut self.entries) + u64::from(in_entry);
+        if said != held {
+            self.add(Shortfall::Count { line, said, held });
         }
     }
 

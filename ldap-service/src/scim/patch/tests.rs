@@ -238,6 +238,8 @@ fn what_cannot_be_applied() {
         (json!([{"op": "remove", "path": "userName"}]), InvalidValue),
         (json!([{"op": "remove", "path": "active"}]), InvalidValue),
         (json!([{"op": "replace", "path": "active", "value": null}]), InvalidValue),
+        (json!([{"op": "replace", "path": "active", "value": ""}]), InvalidValue),
+        (json!([{"op": "add", "value": {"active": " "}}]), InvalidValue),
         (json!([{"op": "replace", "path": "userName", "value": ""}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": []}]), InvalidValue),
         (json!([{"op": "remove", "path": "emails", "value": [{}]}]), InvalidValue),

@@ -54,7 +54,8 @@ impl Store<'_> {
             changes.record.insert(rule.members, values.into());
         }
         let writer = &self.service.writer;
-        let options = WriteOptions::default();
+        let must_show = Self::deciding(kind, &Projection::default()).into_iter().map(str::to_owned).collect();
+        let options = WriteOptions { must_show, ..WriteOptions::default() };
         let outcome = writer
             .upsert(&self.directory, writer_kind(resource), changes.record, Subject::New, options)
             .await
