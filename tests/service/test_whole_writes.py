@@ -7,7 +7,7 @@ import people
 import pytest
 from test_configuration import about
 from test_memberships import add_group, members
-from writing import USER, content, new, ok, patch, scim, undo, undo_files, user
+from writing import USER, change, content, new, ok, patch, report, scim, send, undo, undo_files, user
 
 SHORT = "no-1"
 STRICT = {"default": {"pwdCheckQuality": "2", "pwdMinLength": "6"}}
@@ -244,18 +244,46 @@ def test_a_rule_without_update_changes_nothing(openldap, writing):
 
 
 def test_a_place_for_the_deleted_that_is_not_there_is_no_missing_user(openldap, writing):
-    gone = f"ou=gone,ou=people,{openldap.suffix}"
+    gone = f"ou=gone,{openldap.suffix}"
     service = writing(openldap, write={"mapping_rules": {"users": {"on_delete": {"move_to": gone}}}})
     path = f"/Users/{user(service, 'ada')}"
     answer = ok(scim(service, "DELETE", path), 500)
     assert "write.mapping_rules.users.on_delete" in answer.json()["detail"], answer.text
-    code, report, _ = about(service, "--test")
+    code, tested, _ = about(service, "--test")
     setting = "write.mapping_rules.users.on_delete.move_to"
-    assert code == 2 and [c for c in report["checks"] if not c["ok"] and setting in c["detail"]], report
+    assert code == 2 and [c for c in tested["checks"] if not c["ok"] and setting in c["detail"]], tested
     assert ok(scim(service, "GET", path)).json()["userName"] == "ada"
     openldap.add(people.entry(gone, objectClass="organizationalUnit", ou="gone"))
     ok(scim(service, "DELETE", path), 204)
+    ok(scim(service, "GET", path), 404)
+    assert service.login("ada", people.ADA.password).status_code == 401
+    ok(scim(service, "DELETE", path), 404)
     ok(scim(service, "DELETE", "/Users/00000000-0000-4000-8000-000000000000"), 404)
+    # Nothing else reaches it.
+    assert report(send(service, change(f"uid=eve,ou=people,{openldap.suffix}", "changetype: moddn", "newrdn: uid=eve", "deleteoldrdn: 1", f"newsuperior: {gone}")))["rejected"] == 1
+
+
+@pytest.mark.parametrize("action", [{"move_to": "ou=people"}, {"move_to": "ou=left,ou=people"}, {"set": {"title": "gone"}}], ids=str)
+def test_a_deleted_user_is_no_user(openldap, writing, action):
+    """Whatever on_delete keeps of it: else the deletion is taken back."""
+    openldap.add(people.entry(f"ou=left,ou=people,{openldap.suffix}", objectClass="organizationalUnit", ou="left"))
+    if "move_to" in action:
+        action = {"move_to": f"{action['move_to']},{openldap.suffix}"}
+    service = writing(openldap, write={"mapping_rules": {"users": {"on_delete": action}}})
+    units = [f"ou=people,{openldap.suffix}"]
+    path, before = f"/Users/{user(service, 'ada')}", content(openldap, *units)
+    roles = service.login("ada", people.ADA.password).json()["user"]["roles"]
+    answer = ok(scim(service, "DELETE", path), 500)
+    assert "write.mapping_rules.users.on_delete" in answer.json()["detail"], answer.text
+    assert content(openldap, *units) == before
+    assert service.login("ada", people.ADA.password).json()["user"]["roles"] == roles
+
+
+def test_a_deletion_may_lock(ds389, writing):
+    service = writing(ds389, write={"mapping_rules": {"users": {"on_delete": {"set": {"nsAccountLock": "TRUE"}}}}})
+    path = f"/Users/{user(service, 'ada')}"
+    ok(scim(service, "DELETE", path), 204)
+    assert ok(scim(service, "GET", path)).json()["active"] is False
 
 
 # Two services with one folder

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::DirectoryError;
 use ldap_directory::change::Change;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use target_ldap::write::gate::ChangeGate;
@@ -21,6 +21,8 @@ pub(crate) struct Territory {
     pub(crate) bases: Vec<(ResourceKind, DnKey)>,
     /// Entries that are never changed, nor renamed or deleted with an entry above them.
     pub(crate) protected: Vec<DnKey>,
+    /// Where `on_delete` moves entries of a kind, be it outside its base.
+    pub(crate) places: Vec<(ResourceKind, DnKey)>,
 }
 
 impl Territory {
@@ -81,6 +83,10 @@ impl Territory {
         }
         if let Some(new) = change.new_dn() {
             let new_key = self.key(&new)?;
+            let above = self.key(&parent(&new))?;
+            if self.places.iter().any(|(of, place)| Some(*of) == kind && *place == above) {
+                return self.attributes.check(change, own);
+            }
             self.inside(&new, &new_key, kind)?;
             // A user below groups.base_dn is no user any more: that is a deletion which no guard counts.
             let before = self.kinds_of(&key);
@@ -204,7 +210,8 @@ mod tests {
         ];
         let secrets = SecretAttributes::of(&["employeeNumber".to_owned()], &schema);
         let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
-        Territory { attributes, bases, protected }
+        let places = vec![(ResourceKind::Users, key("ou=left,dc=x"))];
+        Territory { attributes, bases, protected, places }
     }
 
     fn modify(dn: &str) -> Change {
@@ -246,6 +253,11 @@ mod tests {
             (rename("ou=staff,ou=people,dc=x", "ou=s", None), None, Some(Protected)),
             (rename(ada, "uid=ida", None), Some(Users), None),
             (rename(ada, "uid=ada", Some("ou=gone,dc=x")), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("OU=Left,dc=x")), Some(Users), None),
+            (rename(ada, "uid=ada", Some("ou=a,ou=left,dc=x")), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=left,dc=x")), Some(Groups), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=left,dc=x")), None, Some(OutOfScope)),
+            (rename("uid=ada,ou=left,dc=x", "uid=a", Some("ou=left,dc=x")), Some(Users), Some(OutOfScope)),
             (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), Some(Users), Some(OutOfScope)),
             (rename(ada, "uid=ada", Some("ou=groups,ou=people,dc=x")), None, Some(OutOfScope)),
             (rename(ada, "uid=ada", Some("ou=staff,ou=people,dc=x")), None, None),

@@ -66,6 +66,11 @@ impl KindConfig {
         })
     }
 
+    /// Returns the entry below which the rule moves what is deleted.
+    pub(super) fn place_of_deleted(&self) -> Option<&str> {
+        self.rule.get("on_delete")?.get("move_to")?.as_str()
+    }
+
     fn mapped(&self, name: &str) -> Option<String> {
         self.scim.iter().find(|(path, _)| path == name).map(|(_, attribute)| attribute.clone())
     }

@@ -65,7 +65,7 @@ impl Trial {
         values.insert("server_url".into(), format!("ldif:{}", file.display()).into());
         values.insert(
             "users".into(),
-            json!({"base_dn": "ou=people,dc=x", "scim": {"userName": "uid", "emails": "mail"}}),
+            json!({"base_dn": "ou=people,dc=x", "filter": "(&(objectClass=person)(!(employeeType=gone)))", "scim": {"userName": "uid", "emails": "mail"}}),
         );
         values.insert("groups".into(), json!({"base_dn": "ou=groups,dc=x"}));
         values.insert("write".into(), settings.into());
@@ -242,10 +242,16 @@ async fn deletions_follow_the_rule_and_the_guard() {
     assert_eq!(error.kind, WriteErrorKind::NotFound);
 
     let rules = json!({"users": {"on_delete": {"set": {"title": "gone"}}}});
+    let trial = Trial::new(json!({"mapping_rules": rules})).await;
+    let error = delete(&trial, ResourceKind::Users, eve.clone()).await.unwrap_err();
+    assert_eq!(error.kind, WriteErrorKind::Misconfigured, "she would still be a user");
+    assert!(trial.values("uid=eve,ou=people,dc=x", "title").await.is_empty());
+
+    let rules = json!({"users": {"on_delete": {"set": {"employeeType": "gone"}}}});
     let trial = Trial::new(json!({"max_deletes": 1, "mapping_rules": rules})).await;
     let outcome = delete(&trial, ResourceKind::Users, eve.clone()).await.unwrap();
     assert_eq!(outcome.effect, Effect::Modified);
-    assert_eq!(trial.values("uid=eve,ou=people,dc=x", "title").await, ["gone"]);
+    assert_eq!(trial.values("uid=eve,ou=people,dc=x", "employeeType").await, ["gone"]);
     let error = delete(&trial, ResourceKind::Users, existing(ADA, 1)).await.unwrap_err();
     assert_eq!(error.kind.status(), 429, "it counts like a deletion");
 

@@ -241,6 +241,9 @@ impl<'a> Job<'a> {
         let followed = Box::pin(memberships.follow(&watch, &planning.destination)).await?;
         let mut plan = planning.end().await?;
         plan.changes.extend(followed);
+        if plan.changes.is_empty() {
+            self.check_gone(effect).await?;
+        }
         if self.options.dry_run || plan.changes.is_empty() {
             return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
         }
@@ -396,14 +399,24 @@ impl<'a> Job<'a> {
 
     /// Checks that the entry is one of those that the service shows, unless it was disabled.
     async fn check_listed(&self, effect: Effect) -> Result<(), WriteError> {
-        let (kind, dn) = (self.rule.kind, self.dn_after(effect, &[]));
-        if matches!(effect, Effect::Deleted | Effect::Moved) {
-            return Ok(());
+        if matches!(self.task, Task::Delete { .. }) {
+            return self.check_gone(effect).await;
         }
+        let (kind, dn) = (self.rule.kind, self.dn_after(effect, &[]));
         if let Some(filter) = self.writer.filter(kind).filter(|_| !self.options.may_leave) {
             whole::check_listed(self.directory, kind, &dn, filter).await?;
         }
         whole::check_readable(self.directory, &dn, &self.options.must_show).await
+    }
+
+    /// Checks that a deletion that keeps the entry leaves none that the service shows, or one that cannot log in.
+    async fn check_gone(&self, effect: Effect) -> Result<(), WriteError> {
+        let (Task::Delete { .. }, Some(identity)) = (&self.task, &self.identity) else { return Ok(()) };
+        let Some(filter) = self.writer.filter(self.rule.kind).filter(|_| effect != Effect::Deleted) else {
+            return Ok(());
+        };
+        let listed = Filter::And(vec![filter.clone(), identity.clone()]);
+        whole::check_gone(self.directory, self.rule.kind, &self.rule.base_dn, listed).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -7,6 +7,7 @@ use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task};
+use target_ldap::rules::accounts::AccountLock;
 use target_ldap::rules::policy::Policy;
 use target_ldap::rules::rule::Operations;
 
@@ -104,6 +105,35 @@ pub(super) async fn check_listed(
     let detail = format!("{setting} does not match the entry as it would be: no list would have it");
     tracing::warn!(setting, dn, "a write is taken back: {detail}");
     Err(WriteError::new(WriteErrorKind::Invalid, detail))
+}
+
+/// Checks that an entry which a deletion keeps (`on_delete`) is none of its kind any more, or an account that cannot be used.
+///
+/// # Errors
+/// The filter finds it, and it may log in: the setting is at fault, not the request.
+pub(super) async fn check_gone(
+    directory: &Directory,
+    kind: ResourceKind,
+    base: &str,
+    listed: Filter,
+) -> Result<(), WriteError> {
+    let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
+    let lock = lock.filter(|_| kind == ResourceKind::Users);
+    let names = [lock.map_or("1.1", AccountLock::attribute)];
+    let found = find(directory, base, Scope::Subtree, listed, &names, 1).await;
+    let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
+    let Some(entry) = found.first() else { return Ok(()) };
+    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) {
+        return Ok(());
+    }
+    let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
+    let of = kind.stream();
+    let detail = format!(
+        "{setting}: `{}` would still be one of the {of}: move it out of {of}.base_dn, lock it, or set what {of}.filter leaves out; nothing was deleted",
+        entry.dn
+    );
+    tracing::error!(setting, dn = entry.dn, "{detail}");
+    Err(WriteError::new(WriteErrorKind::Misconfigured, detail))
 }
 
 /// Checks that the service's user may read these attributes of an entry that was written.

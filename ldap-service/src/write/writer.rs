@@ -168,7 +168,11 @@ impl Writer {
         let bound = self.0.bound.get_or_try_init(find).await?;
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
         protected.extend(bound.key(directory, &dns).await?);
-        Ok(Arc::new(Territory { attributes, bases, protected }))
+        let mut places = Vec::new();
+        for (kind, config) in &self.0.kinds {
+            places.extend(config.place_of_deleted().map(|dn| key(dn).map(|key| (*kind, key))).transpose()?);
+        }
+        Ok(Arc::new(Territory { attributes, bases, protected, places }))
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked
