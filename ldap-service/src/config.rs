@@ -257,6 +257,10 @@ impl Config {
             let text = "setting `listen`: passwords and tokens pass without TLS on an address beyond this machine; set listen_cert_file, or let only a proxy with TLS reach it";
             warnings.push(Warning::of_setting("listen", text));
         }
+        let login = LoginConfig::from_settings(values)?;
+        for (setting, effect) in login.unbounded() {
+            warnings.push(Warning::of_setting(setting, format!("setting `{setting}` is 0: {effect}")));
+        }
         Ok(Config {
             directory,
             listen,
@@ -266,7 +270,7 @@ impl Config {
             users,
             groups,
             roles,
-            login: LoginConfig::from_settings(values)?,
+            login,
             jwt: JwtConfig::from_settings(values)?,
             api_tokens: ApiToken::from_settings(values)?,
             client_certificates,
@@ -329,6 +333,7 @@ mod tests {
         };
         let far = "ldap://ldap.example.com";
         assert_eq!(warned(json!({})).unwrap(), 0);
+        assert_eq!(warned(json!({"login": {"max_failures": 0, "per_address_per_minute": 0}})).unwrap(), 2);
         assert_eq!(warned(json!({"server_url": far})).unwrap(), 1);
         assert_eq!(warned(json!({"server_url": far, "auth_enabled": false})).unwrap(), 0);
         assert_eq!(warned(json!({"server_url": far, "start_tls": true})).unwrap(), 0);
@@ -349,6 +354,8 @@ mod tests {
                 "users.login_attributes[1]",
             ),
             (json!({"limits": {"count": 0}}), "limits.count"),
+            (json!({"login": {"window_seconds": 0}}), "login.window_seconds"),
+            (json!({"login": {"session_minutes": 0}}), "login.session_minutes"),
             (json!({"trusted_proxies": ["10.0.0.0/33"]}), "trusted_proxies[0]"),
             (json!({"write": {"mapping_rules": {}}}), "write.undo_dir"),
             (

@@ -73,7 +73,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "login",
         Kind::Object,
-        "Limits of logins: `max_failures` (3) wrong passwords for one user in `window_seconds` (900), `per_address_per_minute` (30) wrong passwords from one address; `session_minutes` (480); `session_key_file` (32 octets or more; without it sessions end when the service ends; the file `NAME.ended` beside it has the sessions that were logged out); `return_hosts` (hosts to which the login page may lead back).",
+        "Limits of logins: `max_failures` (3) wrong passwords for one user in `window_seconds` (900), `per_address_per_minute` (30) wrong passwords from one address (0 for either: no bound, with a warning); `session_minutes` (480); `session_key_file` (32 octets or more; without it sessions end when the service ends; the file `NAME.ended` beside it has the sessions that were logged out); `return_hosts` (hosts to which the login page may lead back).",
     )
     .of(Group::Login)
     .or("{}"),

@@ -341,3 +341,29 @@ def test_a_disabled_account_may_leave_the_filter(openldap, writing):
     assert answer.json()["active"] is False
     ok(scim(service, "GET", path), 404)
     assert service.log(setting="users.filter")
+
+
+# Values that the server makes
+
+
+def test_a_lock_by_a_role_is_no_outage(ds389, writing):
+    """What the entry shows is a class of service's: no request will ever take it away, and 503 would be repeated for ever."""
+    suffix = ds389.suffix
+    role = f"cn=nsManagedDisabledRole,{suffix}"
+    definitions = [
+        (role, {"objectClass": ["LdapSubEntry", "nsRoleDefinition", "nsSimpleRoleDefinition", "nsManagedRoleDefinition"], "cn": "nsManagedDisabledRole"}),
+        (f"cn=nsAccountInactivationTmp,{suffix}", {"objectClass": "nsContainer", "cn": "nsAccountInactivationTmp"}),
+        (f'cn="{role}",cn=nsAccountInactivationTmp,{suffix}', {"objectClass": ["extensibleObject", "costemplate", "ldapsubentry"], "cn": role, "cosPriority": "1", "nsAccountLock": "true"}),
+        (f"cn=nsAccountInactivation_cos,{suffix}", {"objectClass": ["LdapSubEntry", "cosSuperDefinition", "cosClassicDefinition"], "cn": "nsAccountInactivation_cos",
+            "cosTemplateDn": f"cn=nsAccountInactivationTmp,{suffix}", "cosSpecifier": "nsrole", "cosAttribute": "nsAccountLock operational"}),
+    ]  # fmt: skip
+    for name, attributes in definitions:
+        ds389.add(people.entry(name, **attributes))
+    ds389.modify(f"dn: {people.EVE.dn(suffix)}\nchangetype: modify\nadd: nsRoleDN\nnsRoleDN: {role}\n")
+    service = writing(ds389)
+    path = f"/Users/{user(service, 'eve')}"
+    assert ok(scim(service, "GET", path)).json()["active"] is False
+    answer = patch(service, path, replace("active", True), replace("title", "x"), status=502)
+    assert "retry-after" not in answer.headers
+    assert ds389.values(people.EVE.dn(suffix), "title") == {}
+    patch(service, path, replace("title", "x"))

@@ -140,7 +140,27 @@ impl LoginConfig {
             "session_key_file",
             "return_hosts",
         ];
-        Ok(parts::object(values, "login", &known)?.unwrap_or_default())
+        let login: LoginConfig = parts::object(values, "login", &known)?.unwrap_or_default();
+        let zero = [("window_seconds", login.window_seconds), ("session_minutes", login.session_minutes)];
+        match zero.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => {
+                Err(SettingsError::value(format!("login.{name}"), "0", "a whole number of at least 1"))
+            }
+            None => Ok(login),
+        }
+    }
+
+    /// Returns the bounds of wrong passwords that are off, with what that means.
+    pub(super) fn unbounded(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let off = [
+            (self.max_failures, "login.max_failures", "wrong passwords of one user are not bounded"),
+            (
+                self.per_address_per_minute,
+                "login.per_address_per_minute",
+                "wrong passwords from one address are not bounded",
+            ),
+        ];
+        off.into_iter().filter(|(most, _, _)| *most == 0).map(|(_, setting, effect)| (setting, effect))
     }
 }
 

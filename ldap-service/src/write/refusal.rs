@@ -126,6 +126,22 @@ pub(crate) fn of_directory(error: &DirectoryError, schema: &Schema) -> WriteErro
     WriteError { attribute, result_code: error.code(), retry_after, ..WriteError::new(kind, detail) }
 }
 
+/// Whether a change did not fit the entry: a value that it was to lose was not there, or one that it was to get was.
+pub(super) fn is_stale(error: &WriteError) -> bool {
+    let code = error.result_code;
+    error.kind == WriteErrorKind::Unavailable
+        && matches!(code, Some(result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS))
+}
+
+/// Returns the error of a change that never fits the entry, though it was looked at again: the server shows values that it makes itself.
+pub(super) fn of_virtual_value(error: WriteError) -> WriteError {
+    let name = error.result_code.map(result_code::name).unwrap_or_default();
+    let detail = format!(
+        "the directory refuses the change ({name}) however often the entry is read: a value that it shows is not the entry's own, such as one of a role or of a class of service, and is changed there"
+    );
+    WriteError { retry_after: None, detail, kind: WriteErrorKind::Refused, ..error }
+}
+
 /// Returns the error of a record that cannot be mapped.
 pub(crate) fn of_mapping(error: &MappingError) -> WriteError {
     let refused = WriteError::new(WriteErrorKind::Invalid, printable(&error.to_string()));

@@ -193,13 +193,17 @@ impl<'a> Job<'a> {
     }
 
     async fn run(mut self) -> Result<WriteOutcome, WriteError> {
-        for _ in 0..ATTEMPTS {
-            match self.try_once().await? {
-                TryEnd::Done(outcome) => return Ok(outcome),
-                TryEnd::Moved(dn) => {
+        for attempt in 1..=ATTEMPTS {
+            match self.try_once().await {
+                Ok(TryEnd::Done(outcome)) => return Ok(outcome),
+                Ok(TryEnd::Moved(dn)) => {
                     self.locks.insert(locks::of_dn(&self.territory.key(&dn)?));
                     self.found = Some(dn);
                 }
+                Err(error) if !refusal::is_stale(&error) => return Err(error),
+                // Another client was faster, so that the entry is looked at again; or the entry shows what it does not have.
+                Err(error) if attempt == ATTEMPTS => return Err(refusal::of_virtual_value(error)),
+                Err(_) => {}
             }
         }
         let detail = "the entry is renamed all the time";
