@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 use rustc_hash::FxHasher;
 
 use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall};
+use super::replication_state::ReplicationState;
 use super::store::Store;
 use crate::change::Change;
 use crate::directory::range_retrieval::join_ranges;
@@ -77,6 +78,7 @@ fn read<R: BufRead>(
     file: &File,
 ) -> Result<Said, Unread> {
     let (mut said, mut spellings, mut records) = (Said::default(), Spellings::default(), 0_u64);
+    let mut state = ReplicationState::default();
     while let Some(record) = reader.next() {
         let record = record.map_err(|e| {
             let reason = match e.kind {
@@ -98,6 +100,15 @@ fn read<R: BufRead>(
         };
         let result = match record {
             Record::Entry(mut entry) => {
+                if !state.take_off(line, &mut entry) && is_read {
+                    continue;
+                }
+                if state.line.is_some() && !is_read {
+                    let reason = format!(
+                        "line {line}: the file has the replication state of 389 Directory Server, and is not written to: export it without (db2ldif without -r)"
+                    );
+                    return Err(Unread { line: Some(line), reason, cause: None });
+                }
                 if is_read {
                     for attribute in join_ranges(&mut entry) {
                         if said.shortfalls.len() < MOST_NAMED {
@@ -113,6 +124,7 @@ fn read<R: BufRead>(
         };
         result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file), cause: None })?;
     }
+    state.log();
     let dump = reader.dump();
     said.shortfalls.extend_from_slice(dump.shortfalls());
     if !is_read {

@@ -19,6 +19,7 @@ use crate::write_control::{self, WriteControl};
 
 mod load;
 pub mod reader;
+mod replication_state;
 mod search;
 mod store;
 pub mod writer;
