@@ -4,6 +4,10 @@ mod compact;
 
 pub use compact::{CompactEntry, PackedAttributes, PackedValues};
 
+/// The description under which an entry of a file names attributes whose values are not known, for the file has a part of them: a value is a
+/// description, or `*` for all that the entry does not show, for the file was cut within it.
+pub const UNKNOWN: &str = "*";
+
 /// An attribute description (RFC 4512 section 2.5: a type with options, `cn;lang-de`) and its values.
 ///
 /// ```

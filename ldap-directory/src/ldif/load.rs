@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::change::Change;
 use crate::directory::range_retrieval::join_ranges;
 use crate::dn::DnKey;
-use crate::entry::Entry;
+use crate::entry::{Attribute, Entry, UNKNOWN};
 use crate::error::DirectoryError;
 use crate::protocol::result_code;
 use crate::schema::Schema;
@@ -79,6 +79,7 @@ fn read<R: BufRead>(
 ) -> Result<Said, Unread> {
     let (mut said, mut spellings, mut records) = (Said::default(), Spellings::default(), 0_u64);
     let mut state = ReplicationState::default();
+    let mut last: Option<(u64, Entry)> = None;
     while let Some(record) = reader.next() {
         let record = record.map_err(|e| {
             let reason = match e.kind {
@@ -98,7 +99,11 @@ fn read<R: BufRead>(
             Record::Change(Change::Add(entry)) if is_read => Record::Entry(entry),
             record => record,
         };
-        let result = match record {
+        // Held back: it may turn out that the file was cut within it.
+        if let Some((line, entry)) = last.take() {
+            store.load(entry).map_err(|e| not_loaded(&e, line, file))?;
+        }
+        match record {
             Record::Entry(mut entry) => {
                 if !state.take_off(line, &mut entry) && is_read {
                     continue;
@@ -110,19 +115,30 @@ fn read<R: BufRead>(
                     return Err(Unread { line: Some(line), reason, cause: None });
                 }
                 if is_read {
-                    for attribute in join_ranges(&mut entry) {
+                    let missing = join_ranges(&mut entry);
+                    for attribute in missing.iter().cloned() {
                         if said.shortfalls.len() < MOST_NAMED {
                             let dn = entry.dn.clone();
                             said.shortfalls.push(Shortfall::Range { line, dn, attribute });
                         }
                     }
+                    forget(&mut entry, missing);
                 }
                 spellings.merge(&mut entry);
-                store.load(entry)
+                last = Some((line, entry));
             }
-            Record::Change(change) => store.apply(&change, Schema::standard()),
-        };
-        result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file), cause: None })?;
+            Record::Change(change) => {
+                store.apply(&change, Schema::standard()).map_err(|e| not_loaded(&e, line, file))?;
+            }
+        }
+    }
+    if let Some((line, mut entry)) = last {
+        let shortfalls = reader.dump().shortfalls();
+        let is_answer = shortfalls.iter().any(|s| matches!(s, Shortfall::NoEnd { .. }));
+        let is_cut = is_answer || shortfalls.iter().any(|s| matches!(s, Shortfall::Unended { .. }));
+        if !is_read || !is_cut || cut(&mut entry, line, is_answer) {
+            store.load(entry).map_err(|e| not_loaded(&e, line, file))?;
+        }
     }
     state.log();
     let dump = reader.dump();
@@ -142,6 +158,43 @@ fn read<R: BufRead>(
     }
     said.references = dump.references().to_vec();
     Ok(said)
+}
+
+/// Makes the values of attributes unknown, not all of which are in the file.
+fn forget(entry: &mut Entry, names: Vec<String>) {
+    entry.attributes.retain(|a| !names.iter().any(|name| a.description.eq_ignore_ascii_case(name)));
+    if !names.is_empty() {
+        let names = names.into_iter().map(String::into_bytes).collect();
+        entry.attributes.push(Attribute::new(UNKNOWN, names));
+    }
+}
+
+/// Makes unknown what may be missing of an entry within which a file was cut: the attributes after its last one, and of an answer, whose end
+/// is missing for sure, that one too. Returns whether it is an entry at all: if it has no attribute, its DN may be cut.
+fn cut(entry: &mut Entry, line: u64, is_answer: bool) -> bool {
+    let last = entry.attributes.iter().rev().find(|a| a.description != UNKNOWN);
+    let Some(last) = last.map(|last| last.description.clone()) else {
+        tracing::warn!(
+            line,
+            "line {line}: the file may be cut within the name of an entry, which is left out"
+        );
+        return false;
+    };
+    let of_last = if is_answer { "counts as unknown" } else { "may have only a part of its last value" };
+    tracing::warn!(
+        line,
+        dn = entry.dn,
+        attribute = last,
+        "line {line}: the file may be cut within `{}`: `{last}` {of_last}, and what is not there counts as unknown",
+        entry.dn
+    );
+    let names = Some(last).filter(|_| is_answer).into_iter().chain([UNKNOWN.to_owned()]);
+    forget(entry, names.collect());
+    true
+}
+
+fn not_loaded(error: &DirectoryError, line: u64, file: &File) -> Unread {
+    Unread { line: Some(line), reason: explain(error, line, file), cause: None }
 }
 
 /// Returns why a record cannot be loaded, without the advice that is for a server's answer.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::change::Change;
 use crate::directory::{Access, Scope, SearchItem, SearchRequest};
 use crate::dn::DnKey;
-use crate::entry::{CompactEntry, Entry, base_type};
+use crate::entry::{CompactEntry, Entry, UNKNOWN, base_type};
 use crate::error::DirectoryError;
 use crate::file::Stamp;
 use crate::protocol::result_code;
@@ -303,6 +303,9 @@ impl LdifDirectory {
     pub fn names_in_use(&self) -> NamesInUse {
         let mut names = NamesInUse::default();
         for (description, values) in self.store().entries().flat_map(CompactEntry::attributes) {
+            if description == UNKNOWN {
+                continue;
+            }
             let name = base_type(description);
             if Schema::standard().canonical_name(name).eq_ignore_ascii_case("objectClass") {
                 for class in values.filter_map(|v| std::str::from_utf8(v).ok()) {

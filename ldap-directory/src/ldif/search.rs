@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::{LdifDirectory, no_such_object};
 use crate::directory::{Scope, SearchItem, SearchRequest};
 use crate::dn::DnKey;
-use crate::entry::{Attribute, Entry};
+use crate::entry::{Attribute, Entry, UNKNOWN};
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::schema::Schema;
@@ -146,6 +146,7 @@ impl Selection {
 
     fn takes(&self, description: &str, schema: &Schema) -> bool {
         self.user
+            || description == UNKNOWN
             || self.operational && schema.is_operational(description)
             || self.types.contains(&schema.canonical_name(description).to_ascii_lowercase())
             || description.contains(';') && self.descriptions.contains(&description.to_ascii_lowercase())

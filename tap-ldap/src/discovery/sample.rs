@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ldap_directory::Vendor;
-use ldap_directory::entry::Entry;
+use ldap_directory::entry::{Entry, UNKNOWN};
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 
@@ -74,16 +74,25 @@ impl Sample {
             }
         }
         for attribute in &entry.attributes {
-            let description = schema.spell(&attribute.description);
-            let next = self.attributes.len();
-            let at = *self.attribute_index.entry(any_order(&description)).or_insert(next);
-            if at == next {
-                self.attributes.push(Occurrence { description, entries: 0, several: 0 });
+            if attribute.description == UNKNOWN {
+                let names = attribute.values.iter().filter(|name| name.as_slice() != UNKNOWN.as_bytes());
+                names.for_each(|name| self.occurs(&String::from_utf8_lossy(name), false, schema));
+            } else {
+                self.occurs(&attribute.description, attribute.values.len() > 1, schema);
             }
-            if let Some(occurrence) = self.attributes.get_mut(at) {
-                occurrence.entries += 1;
-                occurrence.several += u64::from(attribute.values.len() > 1);
-            }
+        }
+    }
+
+    fn occurs(&mut self, description: &str, has_several: bool, schema: &Schema) {
+        let description = schema.spell(description);
+        let next = self.attributes.len();
+        let at = *self.attribute_index.entry(any_order(&description)).or_insert(next);
+        if at == next {
+            self.attributes.push(Occurrence { description, entries: 0, several: 0 });
+        }
+        if let Some(occurrence) = self.attributes.get_mut(at) {
+            occurrence.entries += 1;
+            occurrence.several += u64::from(has_several);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use ldap_directory::entry::{EntryView, base_type};
+use ldap_directory::entry::{EntryView, UNKNOWN, base_type};
 use ldap_directory::json::write_octets;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::{ValueKind, write_text};
@@ -61,6 +61,8 @@ pub struct Converter<'a> {
     /// The further places of attributes that the current entry has more than once: under several descriptions (`cn`,
     /// `commonName`, `2.5.4.3`), or one description twice.
     further: Vec<(usize, usize)>,
+    /// The columns whose values in the current entry are not known.
+    unknown: Vec<usize>,
     /// The line from the record's end to the time, for this version.
     tail: (Option<i64>, Vec<u8>),
     /// Attributes that were not requested by name: subtypes and options that discovery did not see.
@@ -108,6 +110,7 @@ impl<'a> Converter<'a> {
             keys: columns.iter().enumerate().filter(|(_, c)| c.is_key).map(|(n, _)| n).collect(),
             stream: stream.tap_stream_id.clone(),
             further: Vec::new(),
+            unknown: Vec::new(),
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
@@ -227,8 +230,13 @@ impl<'a> Converter<'a> {
         self.found.fill(None);
         self.further.clear();
         self.descriptions.begin();
+        self.unknown.clear();
         for at in 0..entry.len() {
             let description = entry.description(at);
+            if description == UNKNOWN.as_bytes() {
+                self.mark_unknown(entry.values_at(at));
+                continue;
+            }
             let destination = self.descriptions.next(description).unwrap_or_else(|| {
                 let destination = self.resolve(description);
                 self.descriptions.learn(description, destination);
@@ -242,6 +250,17 @@ impl<'a> Converter<'a> {
                     Some(first) if entry.value_count(*first) == 0 => *first = at,
                     Some(_) => self.further.push((column, at)),
                 }
+            }
+        }
+    }
+
+    /// Notes the columns that an entry says are not known ([`UNKNOWN`]).
+    fn mark_unknown<'v>(&mut self, names: impl Iterator<Item = &'v [u8]>) {
+        for name in names {
+            if name == UNKNOWN.as_bytes() {
+                self.unknown.extend(0..self.columns.len());
+            } else if let Destination::Column(column) = self.resolve(name) {
+                self.unknown.push(column);
             }
         }
     }
@@ -284,6 +303,7 @@ impl<'a> Converter<'a> {
                 Some(at) if entry.value_count(*at) > 0 => {
                     column.write(entry, entry.values_at(*at), self.schema, out)
                 }
+                _ if self.unknown.contains(&n) => false,
                 _ => {
                     out.extend_from_slice(b"null");
                     true

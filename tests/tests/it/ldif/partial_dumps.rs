@@ -160,19 +160,50 @@ fn ranges_in_a_file_are_joined_and_a_list_without_its_end_is_said_to_be() {
         assert_eq!(members(&output), json!(["cn=a", "cn=b", "cn=c"]));
         assert!(activates(&output) && doubts(&output).is_empty(), "{}", output.stderr);
     }
-    for (lines, expected) in [
-        ("member;range=0-1: cn=a\nmember;range=0-1: cn=b\n", json!(["cn=a", "cn=b"])),
-        (
-            "member;range=0-1: cn=a\nmember;range=0-1: cn=b\nmember;range=2-3: cn=c\nmember;range=2-3: cn=d\n",
-            json!(["cn=a", "cn=b", "cn=c", "cn=d"]),
-        ),
-        ("member;range=1500-*: cn=z\n", json!(["cn=z"])),
+    for lines in [
+        "member;range=0-1: cn=a\nmember;range=0-1: cn=b\n",
+        "member;range=0-1: cn=a\nmember;range=0-1: cn=b\nmember;range=2-3: cn=c\nmember;range=2-3: cn=d\n",
+        "member;range=1500-*: cn=z\n",
     ] {
         let output = read(group(lines)).succeeds();
-        assert_eq!(members(&output), expected);
+        // A target would take the others out of the group, or everybody for null.
+        let records = output.records(None);
+        let group = records.iter().find(|r| r["dn"] == "cn=g,ou=p,dc=x").unwrap();
+        assert!(group.get("member").is_none() && group["cn"] == json!(["g"]), "{group}");
+        let schemas = output.of_type("SCHEMA");
+        assert!(schemas.iter().any(|s| !s["schema"]["properties"]["member"].is_null()));
         assert!(!activates(&output), "{}", output.stderr);
         assert_eq!(doubts(&output).len(), 1, "{}", output.stderr);
     }
+}
+
+/// A null would remove what the directory has, and half a value of an answer would replace the whole.
+#[test]
+fn what_is_not_known_of_the_entry_at_the_cut_is_no_property() {
+    let person = |n: u32, lines: &str| {
+        format!("dn: uid={n},dc=x\nobjectClass: inetOrgPerson\nuid: {n}\nsn: {n}\ncn: {n}\n{lines}")
+    };
+    let whole = person(1, "mail: a@x\ntelephoneNumber: 1\n");
+    let head = "# extended LDIF\n#\n# LDAPv3\n#\n\n";
+    let root = "dn: dc=x\nobjectClass: domain\ndc: x\n";
+    for (text, expected) in [
+        // Perhaps somebody has written it by hand: the value is there.
+        (format!("{root}\n{whole}\n{}", person(2, "telephoneNumber: 12")), Some(json!(["12"]))),
+        (format!("{head}{root}\n{whole}\n{}", person(2, "telephoneNumber: 12\n")), None),
+        (format!("{head}{root}\n{whole}\n{}", person(2, "telephoneNumber: 12")), None),
+    ] {
+        let output = read(&text).succeeds();
+        let records = output.records(None);
+        let at_the_cut = records.iter().find(|r| r["dn"] == "uid=2,dc=x").unwrap();
+        assert_eq!(at_the_cut.get("telephoneNumber"), expected.as_ref(), "{text}");
+        assert!(at_the_cut.get("mail").is_none() && at_the_cut["sn"] == json!(["2"]), "{at_the_cut}");
+        let before = records.iter().find(|r| r["dn"] == "uid=1,dc=x").unwrap();
+        assert_eq!(before["mail"], json!(["a@x"]));
+        assert!(!activates(&output));
+    }
+    // Its name may be another one.
+    let output = read(format!("{root}\n{whole}\ndn: uid=2,d")).succeeds();
+    assert!(output.records(None).iter().all(|r| r["dn"] != "uid=2,d") && !activates(&output));
 }
 
 #[test]
