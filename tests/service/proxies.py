@@ -33,7 +33,7 @@ class Page:
 
     def __init__(self):
         page = self
-        self.requests = []
+        self.requests, self.paths = [], []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -41,6 +41,7 @@ class Page:
             def do_GET(self):
                 headers = list(self.headers.items())
                 page.requests.append(headers)
+                page.paths.append(self.path)
                 shown = "".join(f"<li>{html.escape(n)}: {html.escape(v)}</li>" for n, v in headers)
                 body = json.dumps(headers) if "json" in self.path else f"<h1 id=protected>protected page</h1><ul>{shown}</ul>"
                 self.send_response(200)

@@ -1,6 +1,8 @@
 """The configurations of docs/guides/login.md for nginx and Caddy, as they stand: only ports, addresses and certificates differ."""
 
 import re
+import socket
+import ssl
 
 import httpx
 import people
@@ -116,3 +118,24 @@ def test_trap_20_identity_from_outside_does_not_arrive(site):
     assert "authorization" not in arrived(answer) and arrived(answer)["remote-groups"] == "admin,auditor,staff"
     assert site.get("/page?json", headers=basic("eve", people.EVE.password)).status_code == 403
     assert site.get("/page?json", headers=basic("ada", "Pw-wrong-5Tz!")).status_code in (302, 401)
+
+
+ODD = [
+    "/admin/..%2fpublic/x", "/admin/%2e%2e/public/x", "/admin/../public/x", "/admin%2f..%2fpublic%2fx", "/public/..%5cadmin/x", "/public/..;/admin/x",
+    "/public/%2e%2e%3b/admin", "/public/..%2fadmin/x", "/PUBLIC/x", "/public/a/../../admin/x", "//public/x", "/public;x/admin", "/public/\\..\\admin",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_a_path_that_could_be_read_in_two_ways_needs_a_login(site, application, path):
+    """What arrives without a login is below /public/ as it stands."""
+    connection = ssl._create_unverified_context().wrap_socket(socket.create_connection(("127.0.0.1", site.base_url.port), timeout=30), server_hostname=HOST)
+    with connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {site.host}\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    status = int(answer.split()[1])
+    assert status in (200, 302, 400, 401, 403, 404), answer[:200]
+    for arrived_path in application.paths:
+        assert arrived_path.startswith("/public/") and not re.search(r"(?i)\.\.|%2e|%2f|%5c|;|%3b|\\\\", arrived_path), (path, arrived_path)
