@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use ldap_directory::client::probe::{Grade, Step};
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::{
     Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName, Vendor,
@@ -18,6 +19,7 @@ use singer_common::plugin::settings::SettingsError;
 use crate::config::{Config, RoleName};
 use crate::fit::can_match;
 use crate::login;
+use crate::lookup;
 use crate::scim::mapping::{Context, Mapping, NONE, ResourceType};
 use crate::service::Service;
 use crate::write::Writer;
@@ -257,7 +259,19 @@ async fn users(config: &Config, directory: &Directory) -> Result<Option<Finding>
         );
         return fault(Grade::Failed, "users.login_attributes[0]", &problem, "an attribute that users have");
     }
+    if vendor == Vendor::ActiveDirectory && !computers(config, directory).await?.is_empty() {
+        let problem = "it matches computers, too: they are listed as users, and who disables or deletes users that it does not know takes them out of the domain";
+        let expected = "(&(objectCategory=person)(objectClass=user))";
+        return fault(Grade::Warning, "users.filter", problem, expected);
+    }
     Ok(Some(Finding::well("users", "users have a login name and an id")))
+}
+
+/// Returns a computer that counts as a user, on Active Directory, where `computer` is a kind of `person`.
+async fn computers(config: &Config, directory: &Directory) -> Result<Vec<Entry>, DirectoryError> {
+    let computer = Filter::equality("objectClass", "computer");
+    let filter = Filter::And(vec![config.users.filter.clone(), computer]);
+    lookup::sample(directory, &config.users.base_dn, Scope::Subtree, filter, &["1.1"], 1).await
 }
 
 /// `users.filter`, `groups.filter`, and the attributes of roles.

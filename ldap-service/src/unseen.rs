@@ -13,7 +13,7 @@ use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Scope};
 
 use crate::error::ApiError;
-use crate::lookup::find;
+use crate::lookup::{self, find};
 
 /// The entries that are looked at.
 const SAMPLE: u32 = 20;
@@ -172,7 +172,7 @@ pub(crate) async fn unsearchable(
     };
     let id = directory.root_dse().vendor.immutable_ids();
     let id = id.iter().copied().find(|id| schema.attribute_type(id).is_some()).unwrap_or("1.1");
-    let entries = find(directory, base, scope, sample.clone(), &[id], most).await?;
+    let entries = lookup::sample(directory, base, scope, sample.clone(), &[id], most).await?;
     let ids: Vec<Filter> = entries
         .iter()
         .filter_map(|entry| Some(Filter::equality(id, schema.values_of(entry, id).first()?.clone())))

@@ -10,6 +10,7 @@ import people
 import pytest
 from conftest import LONG
 from service import bearer
+from test_configuration import about
 from writing import IMPORT, change, content, empty, numbers, person, report, send, undo, undo_path
 
 EXPORT = "/api/v1/ldap/export"
@@ -237,6 +238,8 @@ def test_rejects_have_lines_and_reasons_and_others_are_written(directory, writin
         (change(f"uid=none,ou=people,{suffix}", "changetype: modify", "replace: sn", "sn: x", "-"), ("not_found", None)),
         ("dn: uid=broken,ou=people\nchangetype: nonsense\n\n", ("invalid_value", None)),
         (change(people.ADA.dn(suffix), "changetype: add", "objectClass: inetOrgPerson", "uid: ada", "cn: Other", "sn: Other"), ("taken", None)),
+        (people.entry(people.EVE.dn(suffix), objectClass="inetOrgPerson", uid="eve", cn="E", sn="E", **{"description;range=0-1": "x"}), ("invalid_value", "description;range=0-1")),
+        (change(people.EVE.dn(suffix), "changetype: modify", "replace: description;lang-=x", "description;lang-=x: a", "-"), ("invalid_value", "description;lang-=x")),
         (person(4, suffix), None),
     ]
     service.secrets |= {"Pw-import-1", "Pw-import-2"}
@@ -349,12 +352,14 @@ def domain(samba, services, tmp_path):
     # Else it would be protected as an administrator.
     assert samba.values(samba.own, "adminCount") == {}
 
-    def start(bind_dn, name="service"):
+    def start(bind_dn, name="service", **more):
+        settings = {
+            "users": {"base_dn": f"OU=people,{samba.suffix}", "filter": "(objectClass=user)", "login_attributes": ["sAMAccountName"]},
+            "groups": {"base_dn": f"OU=groups,{samba.suffix}", "filter": "(objectClass=group)"},
+        }
         service = services(
-            samba, name=name, server_url=samba.tls_url, tls_ca_file=samba.ca, bind_dn=bind_dn, bind_password=PASSWORD_OF_OWN,
-            users={"base_dn": f"OU=people,{samba.suffix}", "filter": "(objectClass=user)", "login_attributes": ["sAMAccountName"]},
-            groups={"base_dn": f"OU=groups,{samba.suffix}", "filter": "(objectClass=group)"}, roles=None,
-            write={"mapping_rules": {}, "undo_dir": str(tmp_path / f"{name}-undo")},
+            samba, name=name, server_url=samba.tls_url, tls_ca_file=samba.ca, bind_dn=bind_dn, bind_password=PASSWORD_OF_OWN, roles=None,
+            write={"mapping_rules": {}, "undo_dir": str(tmp_path / f"{name}-undo")}, **{**settings, **more},
         )
         service.secrets.add(PASSWORD_OF_OWN)
         return service
@@ -402,6 +407,24 @@ def test_nobody_grants_rights_on_active_directory(domain):
 
 
 # Bounds
+
+
+def test_another_naming_context_is_out_of_scope_on_active_directory(domain):
+    """CN=Configuration ends as the domain does, and holds what counts for the whole forest."""
+    samba, start = domain
+    base = {"base_dn": samba.suffix}
+    service = start(samba.own, users=base, groups=base)
+    directory_service = f"CN=Directory Service,CN=Windows NT,CN=Services,CN=Configuration,{samba.suffix}"
+    text = change(directory_service, "changetype: modify", "replace: description", "description: x", "-")
+    text += change(f"CN=x,CN=Configuration,{samba.suffix}", "changetype: add", "objectClass: container")
+    for dry_run in (True, False):
+        rejects = report(send(service, text, dry_run=dry_run, accept="application/json"))["rejects"]
+        assert [r["code"] for r in rejects] == ["out_of_scope"] * 2, rejects
+    weak = change(f"CN=weak,CN=Password Settings Container,CN=System,{samba.suffix}", "changetype: add", "objectClass: msDS-PasswordSettings", "msDS-PasswordSettingsPrecedence: 1")
+    assert [r["code"] for r in report(send(service, weak))["rejects"]] == ["attribute_protected"]
+    # Computers are persons there, and an identity provider would take them for people.
+    findings = [c for c in about(service, "doctor", "--format", "json")[1]["checks"] if c["name"] == "users"]
+    assert [c["result"] for c in findings] == ["warning"] and "users.filter" in findings[0]["detail"], findings
 
 
 def test_an_upload_is_checked_before_anything_is_written(openldap, writing):

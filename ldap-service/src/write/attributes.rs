@@ -20,7 +20,7 @@ const KEPT: [&str; 1] = ["memberOf"];
 
 /// Attributes of Active Directory that grant rights over an entry, let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]), or run
 /// programs for people who log on.
-const RIGHTS: [&str; 19] = [
+const RIGHTS: [&str; 21] = [
     "nTSecurityDescriptor",
     "sIDHistory",
     "adminCount",
@@ -41,11 +41,15 @@ const RIGHTS: [&str; 19] = [
     "msTSProfilePath",
     "msTSRemoteControl",
     "profilePath",
+    // Of the forest: who may read it anonymously. Of a password policy: for whom it counts.
+    "dSHeuristics",
+    "msDS-PSOAppliesTo",
 ];
 
 /// Object classes of entries by which a server gives attributes, roles or rules to other entries: class of service, roles, password and
-/// account policies, automatic members (389 Directory Server), `pwdPolicy` (OpenLDAP), subentries (RFC 3672).
-const POLICIES: [&str; 19] = [
+/// account policies, automatic members (389 Directory Server), `pwdPolicy` (OpenLDAP), subentries (RFC 3672), policies and trusts
+/// of Active Directory.
+const POLICIES: [&str; 21] = [
     "ldapSubEntry",
     "subentry",
     "cosSuperDefinition",
@@ -65,6 +69,8 @@ const POLICIES: [&str; 19] = [
     "autoMemberRegexRule",
     "mepTemplateEntry",
     "groupPolicyContainer",
+    "msDS-PasswordSettings",
+    "trustedDomain",
 ];
 
 /// The attribute with the flags of an account.

@@ -23,6 +23,8 @@ pub(crate) struct Territory {
     pub(crate) protected: Vec<DnKey>,
     /// Where `on_delete` moves entries of a kind, be it outside its base.
     pub(crate) places: Vec<(ResourceKind, DnKey)>,
+    /// Naming contexts of the server below a base: other databases, whose names merely end alike (Active Directory's `CN=Configuration`).
+    pub(crate) contexts: Vec<DnKey>,
 }
 
 impl Territory {
@@ -40,6 +42,10 @@ impl Territory {
 
     /// Checks that an entry with this DN may be of a kind (`None`: of any).
     fn inside(&self, dn: &str, key: &DnKey, kind: Option<ResourceKind>) -> Result<(), WriteError> {
+        if self.contexts.iter().any(|context| key.is_within(context)) {
+            let detail = format!("`{dn}` is in another naming context of the server than the base");
+            return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
+        }
         let kinds = self.kinds_of(key);
         if kind.map_or(!kinds.is_empty(), |kind| kinds.contains(&kind)) {
             return Ok(());
@@ -211,7 +217,8 @@ mod tests {
         let secrets = SecretAttributes::of(&["employeeNumber".to_owned()], &schema);
         let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
         let places = vec![(ResourceKind::Users, key("ou=left,dc=x"))];
-        Territory { attributes, bases, protected, places }
+        let contexts = vec![key("cn=configuration,ou=people,dc=x")];
+        Territory { attributes, bases, protected, places, contexts }
     }
 
     fn modify(dn: &str) -> Change {
@@ -240,6 +247,8 @@ mod tests {
             (add("uid=ada,ou=other,dc=x"), None, Some(OutOfScope)),
             (add("uid=ada,ou=people,dc=xx"), None, Some(OutOfScope)),
             (add("uid=ada\\,ou=people\\,dc=x"), None, Some(OutOfScope)),
+            (add("cn=a,cn=configuration,ou=people,dc=x"), None, Some(OutOfScope)),
+            (modify("cn=configuration,ou=people,dc=x"), Some(Users), Some(OutOfScope)),
             (add("no dn"), None, Some(Invalid)),
             (modify("ou=people,dc=x"), Some(Users), Some(Protected)),
             (modify("dc=x"), None, Some(OutOfScope)),

@@ -172,7 +172,10 @@ impl Writer {
         for (kind, config) in &self.0.kinds {
             places.extend(config.place_of_deleted().map(|dn| key(dn).map(|key| (*kind, key))).transpose()?);
         }
-        Ok(Arc::new(Territory { attributes, bases, protected, places }))
+        let contexts = directory.root_dse().naming_contexts.iter().filter_map(|dn| key(dn).ok());
+        let is_below = |context: &DnKey| bases.iter().any(|(_, base)| base.is_ancestor_of(context));
+        let contexts = contexts.filter(is_below).collect();
+        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts }))
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked

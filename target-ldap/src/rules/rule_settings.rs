@@ -83,7 +83,7 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
         check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
     }
     check_scope(path, raw.scope_base.as_deref(), raw.scope_filter.as_deref())?;
-    Ok(Rule {
+    let rule = Rule {
         dn_template,
         object_classes: raw.object_classes,
         attribute_mapping,
@@ -104,7 +104,38 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
         password: raw.password.map(|v| PasswordRule::parse(path, v)).transpose()?,
         accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
-    })
+    };
+    check_password_alone(path, &rule)?;
+    Ok(rule)
+}
+
+/// Checks that the property of a password is used for nothing else: it would stand where everybody reads it.
+fn check_password_alone(path: &str, rule: &Rule) -> Result<(), SettingsError> {
+    let Some(password) = &rule.password else { return Ok(()) };
+    let is_it = |name: &str| name == password.from;
+    let mapped = rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str());
+    let mut uses: Vec<String> =
+        mapped.filter(|p| is_it(p)).map(|p| format!("attribute_mapping.{p}")).collect();
+    let made = rule.values.iter().filter(|(_, template)| template.names().any(is_it));
+    uses.extend(made.map(|(attribute, _)| format!("values.{attribute}")));
+    uses.extend(
+        rule.dn_template.iter().flat_map(DnTemplate::names).any(is_it).then(|| "dn_template".to_owned()),
+    );
+    uses.extend(rule.matching.iter().flat_map(FilterTemplate::names).any(is_it).then(|| "match".to_owned()));
+    let accounts = rule.accounts.iter().flat_map(|a| {
+        [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)]
+    });
+    let of_accounts = accounts
+        .filter(|(_, source)| source.as_ref().and_then(|source| source.property()).is_some_and(is_it));
+    uses.extend(of_accounts.map(|(part, _)| part.to_owned()));
+    match uses.into_iter().next() {
+        None => Ok(()),
+        Some(part) => Err(SettingsError::value(
+            format!("{path}.{part}"),
+            format!("`{}` is the property of the password", password.from),
+            "another property: a password in clear text is written nowhere else",
+        )),
+    }
 }
 
 /// `match`: the filter that finds an entry.

@@ -96,6 +96,7 @@ pub(crate) fn prepare(
     directory: &Directory,
     territory: &Territory,
 ) -> Result<Prepared, WriteError> {
+    check_descriptions(&record)?;
     match record {
         Record::Entry(entry) => upsert(entry, Operations::default(), directory, territory),
         Record::Change(Change::Add(entry)) => {
@@ -115,6 +116,29 @@ pub(crate) fn prepare(
             Ok(Prepared { action, keys, ignored: Vec::new() })
         }
     }
+}
+
+/// Checks that a record names whole attributes (RFC 4512 section 2.5).
+///
+/// # Errors
+/// It has a part of the values (`member;range=0-1499`, as a server answers), or an option that is none.
+fn check_descriptions(record: &Record) -> Result<(), WriteError> {
+    let names: Vec<&str> = match record {
+        Record::Entry(entry) | Record::Change(Change::Add(entry)) => {
+            entry.attributes.iter().map(|a| a.description.as_str()).collect()
+        }
+        Record::Change(Change::Modify { changes, .. }) => {
+            changes.iter().map(|step| step.description.as_str()).collect()
+        }
+        Record::Change(_) => Vec::new(),
+    };
+    let Some(name) = names.into_iter().find(|name| name.contains('=')) else { return Ok(()) };
+    let detail = if name.to_ascii_lowercase().contains(";range=") {
+        format!("`{name}` is a part of a list of values: give all of them under the name alone")
+    } else {
+        format!("`{name}` is not an attribute: an option has letters, digits and `-`")
+    };
+    Err(WriteError::new(WriteErrorKind::Invalid, detail).of_attribute(name))
 }
 
 fn upsert(
