@@ -86,6 +86,24 @@ fn a_part_of_a_rule_that_is_none_is_refused_with_the_nearest() {
         .reports(&json!({"setting": "dn_rewrite[0].too", "nearest": "to"}));
 }
 
+/// It would stand where everybody reads it.
+#[test]
+fn the_property_of_a_password_is_used_for_nothing_else() {
+    for (part, more) in [
+        ("attribute_mapping.pw", json!({"attribute_mapping": {"pw": "description", "id": ["uid", "cn", "sn"]}})),
+        ("values.description", json!({"values": {"description": "of {id}: {pw}"}})),
+        ("dn_template", json!({"dn_template": format!("uid={{id}}-{{pw|lower}},{BASE}")})),
+        ("match", json!({"match": "(description={pw})"})),
+        ("accounts.enabled", json!({"accounts": {"enabled": "pw"}})),
+    ] {
+        let file = File::new(&with(&json!({"password": {"from": "pw", "mode": "as_is"}}), &more), &[]);
+        let before = file.tree();
+        let output = Run::target(&file.config()).messages(&[state()]).run().exits(2);
+        output.reports(&json!({"setting": format!("mapping_rules.p.{part}")}));
+        assert!(file.tree() == before);
+    }
+}
+
 #[test]
 fn a_rule_that_no_stream_used_is_said_with_the_nearest_stream() {
     let file = File::new(&json!({}), &[]);
