@@ -1,9 +1,10 @@
 //! The attributes in which groups name their members. Logins, SCIM and the names in groups take them from here, so that none of them sees a
-//! member that another one does not.
+//! member that another one does not. Logins search by filters of these attributes, which match all descriptions that [`is_of`] says.
 
 use ldap_directory::Vendor;
-use ldap_directory::schema::Schema;
+use ldap_directory::entry::{Attribute, Entry, base_type};
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{AttributeType, Schema};
 
 /// The attributes with DNs of members.
 const BY_DN: [&str; 2] = ["member", "uniqueMember"];
@@ -45,9 +46,71 @@ pub(crate) fn of_classes<'n>(
     all.find(|name| is_allowed(name)).or(names.first().map(String::as_str)).unwrap_or(MEMBER_UID)
 }
 
+/// Whether a description names members, if `name` is an attribute of members: its type is that of `name` or a subtype, and it has at least
+/// the options of `name` (RFC 4512 section 2.5). A filter of `name` matches its values, so they count at a login. A part of Active
+/// Directory's ranges is not a description of its own.
+pub(crate) fn is_of(description: &str, name: &str, schema: &Schema) -> bool {
+    let options = || description.split(';').skip(1);
+    let is_ranged = options().any(|o| o.get(..6).is_some_and(|o| o.eq_ignore_ascii_case("range=")));
+    let has = |wanted: &str| options().any(|o| o.eq_ignore_ascii_case(wanted));
+    !is_ranged && schema.is_subtype(description, name) && name.split(';').skip(1).all(has)
+}
+
+/// Returns the attributes of an entry that name members, each once: those of the first of `names` come first.
+pub(crate) fn attributes<'e>(entry: &'e Entry, names: &[&str], schema: &Schema) -> Vec<&'e Attribute> {
+    let of = |a: &Attribute| names.iter().position(|name| is_of(&a.description, name, schema));
+    let with_values = entry.attributes.iter().filter(|a| !a.values.is_empty());
+    let mut found: Vec<(usize, &Attribute)> = with_values.filter_map(|a| Some((of(a)?, a))).collect();
+    found.sort_by_key(|(of, _)| *of);
+    found.into_iter().map(|(_, attribute)| attribute).collect()
+}
+
+/// Returns the attributes to read for all descriptions of one: with its subtypes, which not every directory returns with it.
+pub(crate) fn with_subtypes<'n>(name: &'n str, schema: &'n Schema) -> Vec<&'n str> {
+    let others = schema.attribute_types().iter().map(AttributeType::name);
+    let others = others.filter(|known| schema.is_subtype(known, name));
+    let others = others.filter(|known| !schema.same_description(known, base_type(name)));
+    std::iter::once(name).chain(others).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_and_subtypes_name_members_and_ranges_do_not() {
+        let mut schema = Schema::standard().clone();
+        let staff = "( 1.3.6.1.4.1.99999.1 NAME 'staffMember' SUP member )";
+        schema.add_attribute_types([AttributeType::parse(staff).unwrap()]);
+        for (description, name, expected) in [
+            ("member", "member", true),
+            ("MEMBER;LANG-EN", "member", true),
+            ("2.5.4.31;x-a", "member", true),
+            ("staffMember", "member", true),
+            ("staffMember;x-a;x-b", "member", true),
+            ("member;x-b;x-a", "member;x-a", true),
+            ("member", "member;x-a", false),
+            ("member", "staffMember", false),
+            ("member;range=0-1499", "member", false),
+            ("member;Range=0-*;x-a", "member", false),
+            ("uniqueMember", "member", false),
+            ("memberUid;x-a", MEMBER_UID, true),
+        ] {
+            assert_eq!(is_of(description, name, &schema), expected, "{description} of {name}");
+        }
+        assert_eq!(with_subtypes("member", &schema), ["member", "staffMember"]);
+        let attribute = |name: &str, value: &str| Attribute::new(name, vec![value.into()]);
+        let attributes_of = |names: &[&str]| {
+            let all = ["uniqueMember", "cn", "member;x-a", "staffMember", "member"];
+            let all = all.map(|name| attribute(name, name)).to_vec();
+            let entry = Entry { dn: "cn=g".into(), attributes: all };
+            let found = attributes(&entry, names, &schema);
+            found.into_iter().map(|a| a.description.clone()).collect::<Vec<_>>()
+        };
+        let expected = ["member;x-a", "staffMember", "member", "uniqueMember"];
+        assert_eq!(attributes_of(&["member", "uniqueMember"]), expected);
+        assert_eq!(attributes_of(&["member;x-a", "member"]), ["member;x-a", "staffMember", "member"]);
+    }
 
     #[test]
     fn a_group_names_members_as_its_classes_allow() {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::definitions::Type;
 use super::mapping::{Active, Attribute, Field, Mapping, ResourceType, Source};
 use super::values::{field_to_json, to_json};
+use crate::members;
 
 /// The stamps of which each change of an entry makes another value. The others have a precision of a second.
 const EXACT_STAMPS: &[&str] = &["entryCSN", "entryusn", "uSNChanged"];
@@ -236,8 +237,15 @@ impl Renderer<'_> {
             if !add(self.mapping.modified) || !is_whole {
                 return None;
             }
-            for name in self.mapping.member_attributes() {
+            let names = self.mapping.member_attributes();
+            for name in &names {
                 add(name);
+            }
+            // With options, and subtypes.
+            for attribute in members::attributes(entry, &names, self.schema) {
+                if !names.iter().any(|name| self.schema.same_description(name, &attribute.description)) {
+                    add(&attribute.description);
+                }
             }
             for field in &self.mapping.fields {
                 add(&field.attribute);

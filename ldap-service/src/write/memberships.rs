@@ -7,24 +7,22 @@
 //! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
-use ldap_directory::entry::Entry;
+use ldap_directory::entry::{Attribute, Entry, base_type};
 use ldap_directory::filter::Filter;
-use ldap_directory::protocol::result_code;
-use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
-use target_ldap::write::destination::Destination;
-use target_ldap::write::gate::ChangeGate;
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
 use crate::lookup;
-use crate::members::{self, MEMBER_UID, UID};
+use crate::members::{self, UID};
 
 mod arrivals;
+mod follow;
+mod left;
 mod placeholder;
 mod places;
 
@@ -59,21 +57,16 @@ pub(crate) struct Watch {
     leaving: Vec<Leaving>,
     /// What a group gets that loses its last member.
     placeholder: Option<String>,
+    /// The groups that are to be changed, as far as a plan has found them.
+    planned: Vec<String>,
 }
 
-/// Notes the changes of groups.
-#[derive(Debug, Default)]
-struct Notes(Mutex<Vec<Change>>);
-
-impl ChangeGate for Notes {
-    fn admit(&self, _: &Change) -> Result<Option<Filter>, DirectoryError> {
-        Ok(None)
-    }
-
-    fn made(&self, change: &Change, result: &Result<(), DirectoryError>) {
-        if result.as_ref().map_or_else(DirectoryError::is_outcome_unknown, |()| true) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(change.clone());
-        }
+impl Watch {
+    /// Notes the changes of groups that a plan has found.
+    pub(crate) fn planned(&mut self, changes: &[Change]) {
+        self.planned = changes.iter().map(|change| change.dn().to_owned()).collect();
+        self.planned.sort_unstable();
+        self.planned.dedup();
     }
 }
 
@@ -87,10 +80,6 @@ pub(crate) struct Memberships {
     members: Vec<String>,
     has_member_uid: bool,
     given: Mutex<GivenNames>,
-}
-
-fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
-    Modification::new(kind, name, vec![value.to_vec()])
 }
 
 impl Memberships {
@@ -148,7 +137,7 @@ impl Memberships {
         if placeholder.is_none() {
             self.check_last(directory, &leaving).await?;
         }
-        Ok(Watch { leaving, placeholder })
+        Ok(Watch { leaving, placeholder, planned: Vec::new() })
     }
 
     async fn names_of(
@@ -240,159 +229,58 @@ impl Memberships {
 
     /// Checks that no group would lose its last member that has to have one.
     async fn check_last(&self, directory: &Directory, leaving: &[Leaving]) -> Result<(), WriteError> {
-        let schema = directory.schema();
         let gone: HashSet<&DnKey> =
             leaving.iter().filter(|one| one.new.is_none()).map(|one| &one.key).collect();
         for one in leaving.iter().filter(|one| one.new.is_none()) {
             for name in self.members.iter().map(String::as_str) {
                 let groups = self.groups(directory, Filter::equality(name, one.old.as_str())).await?;
-                for (key, group) in groups {
-                    let read = directory.read(&group.dn, &["objectClass", name]).await;
-                    let Some(mut group) = read.map_err(|e| refusal::of_directory(&e, schema))? else {
+                for group in groups.into_iter().filter(|(key, _)| !gone.contains(key)).map(|(_, group)| group)
+                {
+                    if !self.loses_last(directory, &group.dn, name, &gone).await? {
                         continue;
-                    };
-                    let ranges = directory.complete_ranges(&mut group).await;
-                    ranges.map_err(|e| refusal::of_directory(&e, schema))?;
-                    let classes: Vec<String> = group
-                        .values("objectClass")
-                        .iter()
-                        .map(|class| String::from_utf8_lossy(class).into_owned())
-                        .collect();
-                    let (must, _) = schema.must_may(classes.iter().map(String::as_str));
-                    let goes = |value: &Vec<u8>| {
-                        DnKey::parse(&String::from_utf8_lossy(value), schema)
-                            .is_ok_and(|key| gone.contains(&key))
-                    };
-                    let is_last = schema.values_of(&group, name).iter().all(goes);
-                    if is_last
-                        && !gone.contains(&key)
-                        && must.iter().any(|m| schema.same_description(m, name))
-                    {
-                        let detail = format!(
-                            "`{}` is the last member of `{}`, whose class requires one (empty_group)",
-                            one.old, group.dn
-                        );
-                        let error = WriteError::new(WriteErrorKind::LastMember, detail);
-                        return Err(WriteError { groups: vec![group.dn], ..error });
                     }
+                    let detail = format!(
+                        "`{}` is the last member of `{}`, whose class requires one (empty_group)",
+                        one.old, group.dn
+                    );
+                    let error = WriteError::new(WriteErrorKind::LastMember, detail);
+                    return Err(WriteError { groups: vec![group.dn], ..error });
                 }
             }
         }
         Ok(())
     }
 
-    /// Gives groups the new names in place of the old ones, or takes the old ones away. Returns the changes.
-    ///
-    /// # Errors
-    /// A group cannot be changed: it has the old name still.
-    pub(crate) async fn follow(
+    /// Whether a group would lose the last value of an attribute that its classes require: `name`, or a subtype of it. A value with
+    /// options is a value of its type.
+    async fn loses_last(
         &self,
-        watch: &Watch,
-        destination: &Destination,
-    ) -> Result<Vec<Change>, WriteError> {
-        let notes = Arc::new(Notes::default());
-        let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
-        let placeholder = watch.placeholder.as_deref();
-        let is_gone = |key: &DnKey| watch.leaving.iter().any(|one| one.new.is_none() && one.key == *key);
-        for some in watch.leaving.chunks(AT_ONCE) {
-            let mut any: Vec<Filter> = some.iter().flat_map(|one| self.named(&one.old)).collect();
-            let all_uids = some.iter().flat_map(|one| &one.uids).filter(|_| self.has_member_uid);
-            any.extend(all_uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
-            if any.is_empty() || self.groups(&destination, Filter::Or(any)).await?.is_empty() {
-                continue;
-            }
-            for one in some {
-                let (new_key, schema) = (
-                    one.new.as_deref().map(|new| DnKey::parse(new, destination.schema())),
-                    destination.schema(),
-                );
-                if !new_key.is_some_and(|new| new.is_ok_and(|new| new == one.key)) {
-                    for name in self.members.iter().map(String::as_str) {
-                        let filter = Filter::equality(name, one.old.as_str());
-                        let mut groups = self.groups(&destination, filter).await?;
-                        groups.retain(|key, _| !is_gone(key));
-                        let (old, new) = (one.old.as_bytes(), one.new.as_deref().map(str::as_bytes));
-                        for group in groups.values() {
-                            let done =
-                                self.exchange(&destination, (&group.dn, name), old, new, placeholder).await;
-                            done.map_err(|e| left(&e, &one.old, &group.dn, schema))?;
-                        }
-                    }
-                }
-                self.follow_uids(&destination, one).await?;
-            }
-        }
-        let made = std::mem::take(&mut *notes.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(made)
-    }
-
-    /// The same for user names.
-    async fn follow_uids(&self, destination: &Destination, one: &Leaving) -> Result<(), WriteError> {
-        if !self.has_member_uid || one.uids.is_empty() {
-            return Ok(());
-        }
-        let schema = destination.schema();
+        directory: &Directory,
+        group: &str,
+        name: &str,
+        gone: &HashSet<&DnKey>,
+    ) -> Result<bool, WriteError> {
+        let schema = directory.schema();
         let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
-        let now = match &one.new {
-            None => Vec::new(),
-            Some(new) => uids(destination.read(new, &[UID]).await.map_err(failed)?.as_ref()),
+        let asked: Vec<&str> =
+            std::iter::once("objectClass").chain(members::with_subtypes(name, schema)).collect();
+        let Some(mut group) = directory.read(group, &asked).await.map_err(failed)? else { return Ok(false) };
+        directory.complete_ranges(&mut group).await.map_err(failed)?;
+        let classes: Vec<String> = group
+            .values("objectClass")
+            .iter()
+            .map(|class| String::from_utf8_lossy(class).into_owned())
+            .collect();
+        let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+        let goes = |value: &Vec<u8>| {
+            DnKey::parse(&String::from_utf8_lossy(value), schema).is_ok_and(|key| gone.contains(&key))
         };
-        let gone: Vec<&Vec<u8>> = one.uids.iter().filter(|uid| !now.contains(uid)).collect();
-        let mut fresh = now.iter().filter(|uid| !one.uids.contains(uid));
-        let new = if gone.len() == 1 { fresh.next().map(Vec::as_slice) } else { None };
-        for uid in gone {
-            // Another user may have it as well. The entry itself may have it in another case, which `memberUid` tells apart.
-            let filter = Filter::equality(UID, uid.clone());
-            let found = lookup::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
-            let own = one.new.as_deref().and_then(|new| DnKey::parse(new, schema).ok());
-            let is_other = |entry: &Entry| own.is_none() || DnKey::parse(&entry.dn, schema).ok() != own;
-            if found.map_err(failed)?.iter().any(is_other) {
-                continue;
-            }
-            let groups = self.groups(destination, Filter::equality(MEMBER_UID, uid.clone())).await?;
-            for group in groups.values() {
-                let done = self.exchange(destination, (&group.dn, MEMBER_UID), uid, new, None).await;
-                done.map_err(|e| left(&e, &String::from_utf8_lossy(uid), &group.dn, schema))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Exchanges one value of a group.
-    async fn exchange(
-        &self,
-        destination: &Destination,
-        (dn, name): (&str, &str),
-        old: &[u8],
-        new: Option<&[u8]>,
-        placeholder: Option<&str>,
-    ) -> Result<(), DirectoryError> {
-        let delete = step(ModificationKind::Delete, name, old);
-        let instead = new.or(placeholder.map(str::as_bytes));
-        let both = instead.map(|value| vec![delete.clone(), step(ModificationKind::Add, name, value)]);
-        let tries = match new {
-            // The new name may be there already.
-            Some(_) => [both, Some(vec![delete])],
-            // The class may require a member.
-            None => [Some(vec![delete]), both],
+        let there = members::attributes(&group, &[name], schema);
+        let is_last = |required: &&str| {
+            let is_it = |a: &&&Attribute| schema.same_description(base_type(&a.description), required);
+            there.iter().filter(is_it).flat_map(|a| &a.values).all(goes)
         };
-        let mut result = Ok(());
-        for changes in tries.into_iter().flatten() {
-            result = destination.apply(&Change::Modify { dn: dn.to_owned(), changes }).await;
-            match &result {
-                Err(e)
-                    if matches!(
-                        e.code(),
-                        Some(result_code::OBJECT_CLASS_VIOLATION | result_code::ATTRIBUTE_OR_VALUE_EXISTS)
-                    ) => {}
-                // The server has done it, or the group is gone.
-                Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {
-                    return Ok(());
-                }
-                _ => return result,
-            }
-        }
-        result
+        Ok(must.iter().filter(|required| members::is_of(required, name, schema)).any(is_last))
     }
 
     /// Returns the groups that match.
@@ -423,15 +311,4 @@ impl Memberships {
         }
         Ok(groups)
     }
-}
-
-fn left(error: &DirectoryError, name: &str, group: &str, schema: &Schema) -> WriteError {
-    let error = refusal::of_directory(error, schema);
-    let detail = format!("the group `{group}` may still have the name `{name}`: {}", error.detail);
-    tracing::error!(dn = group, "{detail}");
-    let kind = match error.kind {
-        WriteErrorKind::Unavailable | WriteErrorKind::OutcomeUnknown | WriteErrorKind::Undo => error.kind,
-        _ => WriteErrorKind::Refused,
-    };
-    WriteError { kind, detail, groups: vec![group.to_owned()], ..error }
 }

@@ -38,6 +38,7 @@ mod guard;
 mod locks;
 mod mapped;
 mod memberships;
+mod named;
 mod namesakes;
 mod plan;
 mod reference;
@@ -133,6 +134,17 @@ pub struct WriteOptions {
     /// Attributes of a new entry that the service's user must be able to read: the answer depends on them. If not, the entry is taken
     /// back.
     pub must_show: Vec<String>,
+    /// The members that an upsert takes out of a group: it must not have them afterwards, under whatever description.
+    pub taken_out: Vec<TakenOut>,
+}
+
+/// A member that a write takes out of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenOut {
+    /// The attribute description that has it.
+    pub description: String,
+    /// Its value there.
+    pub value: Vec<u8>,
 }
 
 /// What an upsert does with the DN of an existing entry.

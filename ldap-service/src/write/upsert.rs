@@ -25,9 +25,10 @@ use super::rules::KindRule;
 use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, namesakes, refusal, shared_names, spelling,
+    WriteOutcome, Writer, entries, named, namesakes, refusal, shared_names, spelling,
 };
 use crate::lookup;
+use crate::members;
 
 /// How often a write begins again because its entry got another DN meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -241,9 +242,10 @@ impl<'a> Job<'a> {
         }
         let effect = refusal::effect(attempt.outcome, &self.dn, self.is_new())?;
         let memberships = Memberships::new(self.writer, self.directory, GivenNames::default())?;
-        let watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
-        let followed = Box::pin(memberships.follow(&watch, &planning.destination)).await?;
+        let mut watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
+        let followed = Box::pin(memberships.follow(&watch, &planning.destination, false)).await?;
         let mut plan = planning.end().await?;
+        watch.planned(&followed);
         plan.changes.extend(followed);
         if plan.changes.is_empty() {
             self.check_gone(effect).await?;
@@ -281,7 +283,14 @@ impl<'a> Job<'a> {
         let mut result = self.apply(&destination).await;
         let mut followed = Ok(Vec::new());
         if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
-            followed = Box::pin(memberships.follow(watch, &destination)).await;
+            // What was deleted is not taken back, so that each group counts.
+            let is_whole = fence.has_deleted();
+            followed = Box::pin(memberships.follow(watch, &destination, is_whole)).await;
+            if let Err(error) = &mut followed
+                && is_whole
+            {
+                error.detail = format!("`{}` was deleted, but {}", self.dn, error.detail);
+            }
         }
         if result.is_ok() && !directory.applies_at_once() {
             result = destination.commit().and(result);
@@ -294,7 +303,7 @@ impl<'a> Job<'a> {
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
         if let Ok((Ok(effect), _)) = &result
-            && let Err(error) = self.check_listed(*effect).await
+            && let Err(error) = self.check_made(*effect, &fence.changes()).await
         {
             result = Err(error);
         }
@@ -399,6 +408,19 @@ impl<'a> Job<'a> {
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
         Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
+    }
+
+    /// Checks the entry after a write.
+    async fn check_made(&self, effect: Effect, changes: &[Change]) -> Result<(), WriteError> {
+        self.check_listed(effect).await?;
+        let taken_out = &self.options.taken_out;
+        if taken_out.is_empty() {
+            return Ok(());
+        }
+        let (directory, dn) = (self.directory, self.dn_after(effect, &[]));
+        let vendor = directory.root_dse().vendor;
+        let attributes = members::by_dn(Some(&self.rule.members), vendor, directory.schema());
+        named::check_taken_out(directory, &dn, &attributes, changes, taken_out).await
     }
 
     /// Checks that the entry is one of those that the service shows, unless it was disabled.

@@ -1,25 +1,26 @@
 //! Single values of one entry, without reading the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::entry::base_type;
 use ldap_directory::filter::Filter;
 use ldap_directory::ldif::writer::LdifWriter;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::syntax::ValueKind;
-use ldap_directory::{Directory, Scope};
+use ldap_directory::{Directory, Scope, Vendor};
 use target_ldap::write::destination::Destination;
 
 use super::attributes::AttributeGuard;
 use super::fence::{Fence, Territory};
 use super::{
     Effect, EntryRef, ResourceKind, WriteError, WriteErrorKind, WriteOptions, WriteOutcome, Writer, entries,
-    locks, memberships, refusal,
+    locks, memberships, named, refusal, whole,
 };
 use crate::lookup;
-use crate::members;
+use crate::members::{self, MEMBER_UID};
 
 /// How often a change is tried that another client is in the way of.
 const ATTEMPTS: u32 = 3;
@@ -52,9 +53,11 @@ pub(super) async fn apply(
     }
     let mut dn = entries::locate(directory, &rule.base_dn, entry).await?;
     check(&steps, &dn, &territory.attributes)?;
-    let placeholder = rule.placeholder().filter(|_| kind == ResourceKind::Groups);
-    let names = members::by_dn(Some(&rule.members), directory.root_dse().vendor, directory.schema());
-    let placeholder = placeholder.map(|dn| (names, dn.into_bytes()));
+    let is_group = kind == ResourceKind::Groups;
+    let placeholder = rule.placeholder().filter(|_| is_group).map(String::into_bytes);
+    let (vendor, schema) = (directory.root_dse().vendor, directory.schema());
+    let names = if is_group { members::by_dn(Some(&rule.members), vendor, schema) } else { Vec::new() };
+    let has_user_names = is_group && members::has_user_names(vendor, schema);
     let mut keys = BTreeSet::from([locks::of_value(&entry.id.attribute, &entry.id.value)]);
     keys.insert(locks::of_dn(&territory.key(&dn)?));
     let state = writer.state();
@@ -62,7 +65,18 @@ pub(super) async fn apply(
     // A write before this one may have renamed it; the lock of its identifier covers its new name, too.
     dn = entries::locate(directory, &rule.base_dn, entry).await?;
     entries::check_condition(directory, &dn, options.condition.as_ref()).await?;
-    let job = ValuesJob { writer, directory, kind, territory, dn, entry, placeholder, options };
+    let job = ValuesJob {
+        writer,
+        directory,
+        kind,
+        territory,
+        dn,
+        entry,
+        names,
+        has_user_names,
+        placeholder,
+        options,
+    };
     job.run(steps).await
 }
 
@@ -103,51 +117,33 @@ struct ValuesJob<'a> {
     territory: Arc<Territory>,
     dn: String,
     entry: &'a EntryRef,
-    /// The attributes of members, and the member of a group that has no other.
-    placeholder: Option<(Vec<String>, Vec<u8>)>,
+    /// The attributes with DNs of members, of a group.
+    names: Vec<String>,
+    /// Whether the group may name members by user name.
+    has_user_names: bool,
+    /// The member of a group that has no other.
+    placeholder: Option<Vec<u8>>,
     options: WriteOptions,
+}
+
+/// What was learnt from the changes before.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mode {
+    /// Whether the entry is read, and each value is removed under the descriptions that have it.
+    is_exact: bool,
+    /// Whether a group gets its placeholder.
+    adds_placeholder: bool,
 }
 
 impl ValuesJob<'_> {
     async fn run(&self, asked: Vec<Modification>) -> Result<WriteOutcome, WriteError> {
-        let mut adds_placeholder = false;
-        for attempt in 1..=ATTEMPTS {
-            let mut steps = self.effective(&asked).await?;
-            if steps.is_empty() {
-                return Ok(self.outcome(Effect::Unchanged, Vec::new(), None));
-            }
-            self.exchange_placeholder(&mut steps, adds_placeholder).await?;
-            let change = Change::Modify { dn: self.dn.clone(), changes: steps };
-            self.territory.check(&change, Some(self.kind), &[])?;
-            if self.options.dry_run {
-                return Ok(self.outcome(Effect::Modified, vec![change], None));
-            }
-            match self.carry_out(&change).await {
-                Ok(undo_file) => return Ok(self.outcome(Effect::Modified, vec![change], undo_file)),
-                // Another client was faster.
-                Err(error)
-                    if attempt < ATTEMPTS
-                        && matches!(
-                            error.result_code,
-                            Some(result_code::NO_SUCH_ATTRIBUTE | result_code::ATTRIBUTE_OR_VALUE_EXISTS)
-                        ) => {}
-                // The last member would be removed.
-                Err(error)
-                    if error.result_code == Some(result_code::OBJECT_CLASS_VIOLATION)
-                        && self.placeholder.is_some()
-                        && !adds_placeholder =>
-                {
-                    adds_placeholder = true;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let detail = "other clients change the same values all the time";
-        Err(WriteError { retry_after: Some(1), ..WriteError::new(WriteErrorKind::Unavailable, detail) })
-    }
-
-    async fn carry_out(&self, change: &Change) -> Result<Option<String>, WriteError> {
         let directory = self.directory;
+        let Some(first) = self.change(&asked, Mode::default()).await? else {
+            return Ok(self.outcome(Effect::Unchanged, Vec::new(), None));
+        };
+        if self.options.dry_run {
+            return Ok(self.outcome(Effect::Modified, vec![first], None));
+        }
         let change_set = self.writer.begin(self.kind.stream(), directory).await?;
         let identity = self.entry.id.filter();
         let condition = match self.options.condition.clone() {
@@ -160,86 +156,215 @@ impl ValuesJob<'_> {
             .with_undo(Some(change_set.undo()))
             .with_gate(Some(fence.clone()))
             .noting_values(true);
-        let mut result = destination.apply(change).await;
+        let mut done = Vec::new();
+        let mut result = self.carry_out((&destination, &fence), &asked, first, &mut done).await;
         if result.is_ok() && !directory.applies_at_once() {
-            result = destination.commit();
+            result = destination.commit().map_err(|e| refusal::of_directory(&e, directory.schema()));
+        }
+        let mut left = Vec::new();
+        if result.is_err() && !done.is_empty() {
+            left = Box::pin(whole::take_back(&change_set, directory, &done, false)).await;
         }
         let undo_file = change_set.finish(directory).await;
-        match result {
-            Ok(()) => {
-                let undo = undo_file.as_deref();
-                tracing::info!(dn = self.dn.as_str(), undo_file = undo, "`{}` modified", self.dn);
-                Ok(undo_file)
+        if let Err(error) = result {
+            let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
+            return Err(WriteError { undo_file, ..error });
+        }
+        if done.is_empty() {
+            return Ok(self.outcome(Effect::Unchanged, done, undo_file));
+        }
+        tracing::info!(dn = self.dn.as_str(), undo_file = undo_file.as_deref(), "`{}` modified", self.dn);
+        Ok(self.outcome(Effect::Modified, done, undo_file))
+    }
+
+    /// Makes a change, and those that it then needs: until a search finds none of the removed members in the group.
+    async fn carry_out(
+        &self,
+        (destination, fence): (&Destination, &Fence),
+        asked: &[Modification],
+        first: Change,
+        done: &mut Vec<Change>,
+    ) -> Result<(), WriteError> {
+        let (mut mode, mut attempt, mut next) = (Mode::default(), 1, Some(first));
+        while let Some(change) = next {
+            let result = destination.apply(&change).await;
+            attempt += 1;
+            let Err(error) = result else {
+                done.push(change);
+                let still = self.still(asked).await?;
+                if still.is_empty() {
+                    return Ok(());
+                }
+                if attempt > ATTEMPTS {
+                    return Err(named::kept(self.directory, &self.dn, &still).await);
+                }
+                // Another description has them, too.
+                mode.is_exact = true;
+                next = self.change(asked, mode).await?;
+                continue;
+            };
+            let refused = fence.refusal();
+            let error = refused.unwrap_or_else(|| refusal::of_directory(&error, self.directory.schema()));
+            match error.result_code {
+                // Another client was faster, or another description has the value.
+                Some(result_code::NO_SUCH_ATTRIBUTE) if attempt <= ATTEMPTS => mode.is_exact = true,
+                Some(result_code::ATTRIBUTE_OR_VALUE_EXISTS) if attempt <= ATTEMPTS => {}
+                // The last member would be removed.
+                Some(result_code::OBJECT_CLASS_VIOLATION)
+                    if self.placeholder.is_some() && !mode.adds_placeholder =>
+                {
+                    attempt -= 1;
+                    mode.adds_placeholder = true;
+                }
+                code => {
+                    let is_missing = code == Some(result_code::NO_SUCH_ATTRIBUTE);
+                    let still = if is_missing { self.still(asked).await? } else { Vec::new() };
+                    // The server shows them, and has none to remove: it computes them.
+                    return Err(match still.as_slice() {
+                        [] => error,
+                        still => named::kept(self.directory, &self.dn, still).await,
+                    });
+                }
             }
-            Err(error) => {
-                let refused = fence.refusal();
-                let error = refused.unwrap_or_else(|| refusal::of_directory(&error, directory.schema()));
-                Err(WriteError { undo_file, ..error })
-            }
+            next = self.change(asked, mode).await?;
+        }
+        match self.still(asked).await?.as_slice() {
+            [] => Ok(()),
+            still => Err(named::kept(self.directory, &self.dn, still).await),
         }
     }
 
+    /// Returns the change that is to be made; `None`: all is so already.
+    async fn change(&self, asked: &[Modification], mode: Mode) -> Result<Option<Change>, WriteError> {
+        let mut steps = self.effective(asked, mode).await?;
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        self.exchange_placeholder(&mut steps, mode).await?;
+        let change = Change::Modify { dn: self.dn.clone(), changes: steps };
+        self.territory.check(&change, Some(self.kind), &[])?;
+        Ok(Some(change))
+    }
+
+    /// Returns the attribute of members that a description belongs to.
+    fn member_attribute<'s>(&'s self, description: &'s str) -> Option<&'s str> {
+        let schema = self.directory.schema();
+        let user_names = self.has_user_names.then_some(MEMBER_UID);
+        let mut names = self.names.iter().map(String::as_str).chain(user_names);
+        names.find(|name| members::is_of(description, name, schema))
+    }
+
+    /// Returns the removed members that the group has.
+    async fn still(&self, asked: &[Modification]) -> Result<Vec<named::Name>, WriteError> {
+        // Active Directory has them under one description.
+        if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            return Ok(Vec::new());
+        }
+        let removed = asked.iter().filter(|step| step.kind == ModificationKind::Delete);
+        let removed = removed.filter_map(|step| Some((self.member_attribute(&step.description)?, step)));
+        let names: Vec<named::Name> = removed
+            .flat_map(|(name, step)| step.values.iter().map(move |value| (name.to_owned(), value.clone())))
+            .collect();
+        let found = named::still(self.directory, &self.dn, &names).await;
+        found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))
+    }
+
     /// Returns the steps without what is so already.
-    async fn effective(&self, asked: &[Modification]) -> Result<Vec<Modification>, WriteError> {
+    async fn effective(&self, asked: &[Modification], mode: Mode) -> Result<Vec<Modification>, WriteError> {
         let schema = self.directory.schema();
         let mut steps: Vec<Modification> = Vec::new();
         for step in asked {
             let rule = schema.equality(&step.description);
-            let normal = |v: &Vec<u8>| rule.normalize(v, schema).into_owned();
-            let there = self.present(&step.description, &step.values).await?;
-            let is_added = step.kind == ModificationKind::Add;
+            let there = self.present(&step.description, &step.values, mode).await?;
             let mut seen = BTreeSet::new();
-            let values: Vec<Vec<u8>> = step
-                .values
-                .iter()
-                .filter(|v| there.contains(&normal(v)) != is_added && seen.insert(normal(v)))
-                .cloned()
-                .collect();
-            if !values.is_empty() {
-                steps.push(Modification { values, ..step.clone() });
+            for value in &step.values {
+                let normal = rule.normalize(value, schema).into_owned();
+                if !seen.insert(normal.clone()) {
+                    continue;
+                }
+                let own = vec![step.description.clone()];
+                let descriptions = match (step.kind, there.get(&normal)) {
+                    (ModificationKind::Add, None) => &own,
+                    (ModificationKind::Delete, Some(descriptions)) => descriptions,
+                    _ => continue,
+                };
+                for description in descriptions {
+                    let is_it = |known: &&mut Modification| {
+                        known.kind == step.kind && known.description == *description
+                    };
+                    match steps.iter_mut().find(is_it) {
+                        Some(known) => known.values.push(value.clone()),
+                        None => {
+                            steps.push(Modification::new(
+                                step.kind,
+                                description.as_str(),
+                                vec![value.clone()],
+                            ));
+                        }
+                    }
+                }
             }
         }
         Ok(steps)
     }
 
-    /// Returns those of the values that the entry has, in their normal form.
-    async fn present(&self, name: &str, values: &[Vec<u8>]) -> Result<BTreeSet<Vec<u8>>, WriteError> {
+    /// Returns those of the values that the entry has, in their normal form, with the descriptions that have them. Without reading the
+    /// entry, that is the attribute itself: a search does not tell `member` from `member;lang-en`.
+    async fn present(
+        &self,
+        name: &str,
+        values: &[Vec<u8>],
+        mode: Mode,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<String>>, WriteError> {
         let schema = self.directory.schema();
         let failed = |e| refusal::of_directory(&e, schema);
         let rule = schema.equality(name);
-        let mut present = BTreeSet::new();
-        if values.len() > LOOKED_UP || !schema.has_equality(name) {
-            let entry = self.directory.read(&self.dn, &[name]).await.map_err(failed)?;
+        let mut present: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+        if mode.is_exact || values.len() > LOOKED_UP || !schema.has_equality(name) {
+            let asked = if self.member_attribute(name).is_some() {
+                members::with_subtypes(name, schema)
+            } else {
+                vec![name]
+            };
+            let entry = self.directory.read(&self.dn, &asked).await.map_err(failed)?;
             let Some(mut entry) = entry else { return Ok(present) };
             self.directory.complete_ranges(&mut entry).await.map_err(failed)?;
-            let there = schema.values_of(&entry, name).iter();
-            present.extend(there.map(|v| rule.normalize(v, schema).into_owned()));
+            let is_of = |description: &str| match self.member_attribute(name) {
+                Some(_) => members::is_of(description, name, schema),
+                None => schema.same_description(description, name),
+            };
+            for attribute in entry.attributes.iter().filter(|a| is_of(&a.description)) {
+                for value in &attribute.values {
+                    let of = present.entry(rule.normalize(value, schema).into_owned()).or_default();
+                    of.push(attribute.description.clone());
+                }
+            }
             return Ok(present);
         }
         for value in values {
             let filter = Filter::equality(name, value.clone());
             let found = lookup::find(self.directory, &self.dn, Scope::Base, filter, &["1.1"], 1).await;
             if !found.map_err(failed)?.is_empty() {
-                present.insert(rule.normalize(value, schema).into_owned());
+                present.insert(rule.normalize(value, schema).into_owned(), vec![name.to_owned()]);
             }
         }
         Ok(present)
     }
 
-    /// Removes the placeholder when a member is added, and adds it when the last one is removed.
+    /// Removes the placeholder when a member is added, and adds it when the last one is removed: to the type, which the class may require.
     async fn exchange_placeholder(
         &self,
         steps: &mut Vec<Modification>,
-        adds: bool,
+        mode: Mode,
     ) -> Result<(), WriteError> {
-        let Some((members, placeholder)) = &self.placeholder else { return Ok(()) };
-        let schema = self.directory.schema();
+        let Some(placeholder) = &self.placeholder else { return Ok(()) };
+        let (schema, adds) = (self.directory.schema(), mode.adds_placeholder);
         let value = std::slice::from_ref(placeholder);
         let wanted = if adds { ModificationKind::Delete } else { ModificationKind::Add };
-        let is_changed = |name: &&String| {
-            steps.iter().any(|s| s.kind == wanted && schema.same_description(&s.description, name))
-        };
-        let changed: Vec<&String> = members.iter().filter(is_changed).collect();
+        let is_member = |name: &str| self.names.iter().any(|known| members::is_of(name, known, schema));
+        let of_members = steps.iter().filter(|s| s.kind == wanted && is_member(&s.description));
+        let mut changed: Vec<String> = of_members.map(|s| base_type(&s.description).to_owned()).collect();
+        changed.dedup_by(|a, b| schema.same_description(a, b));
         let required = if adds { self.required().await? } else { Vec::new() };
         if changed.is_empty() {
             return Ok(());
@@ -252,11 +377,14 @@ impl ValuesJob<'_> {
         }
         for name in changed {
             if adds {
-                if required.iter().any(|known| schema.same_description(known, name)) {
-                    steps.push(Modification::new(ModificationKind::Add, name.clone(), value.to_vec()));
+                if required.iter().any(|known| schema.same_description(known, &name)) {
+                    steps.push(Modification::new(ModificationKind::Add, name, value.to_vec()));
                 }
-            } else if !self.present(name, value).await?.is_empty() {
-                steps.push(Modification::new(ModificationKind::Delete, name.clone(), value.to_vec()));
+                continue;
+            }
+            let present = self.present(&name, value, mode).await?;
+            for description in present.into_values().next().unwrap_or_default() {
+                steps.push(Modification::new(ModificationKind::Delete, description, value.to_vec()));
             }
         }
         Ok(())

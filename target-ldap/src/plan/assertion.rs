@@ -31,7 +31,9 @@ pub fn unchanged(changes: &[Modification], read: &Entry, schema: &Schema) -> Opt
 fn of(name: &str, changes: &[Modification], read: &Entry, schema: &Schema) -> Vec<Filter> {
     let there = schema.values_of(read, name);
     if there.is_empty() {
-        return vec![Filter::Not(Box::new(Filter::Present(name.to_owned())))];
+        let none = Filter::Not(Box::new(Filter::Present(name.to_owned())));
+        // A filter of `member` matches `member;lang-en` and subtypes, too (RFC 4512 section 2.5).
+        return if none.matches(read, schema) == Some(false) { Vec::new() } else { vec![none] };
     }
     if !is_comparable(name, schema) {
         return vec![Filter::Present(name.to_owned())];
@@ -90,6 +92,23 @@ mod tests {
         let text = asserted(there, &[(Replace, "jpegPhoto", &["q"]), (Replace, "userPassword", &["y"])]);
         assert_eq!(text.as_deref(), Some("(&(jpegPhoto=*))"), "neither compared nor, if secret, shown");
         assert_eq!(asserted(there, &[(Replace, "userPassword", &["y"])]), None);
+    }
+
+    #[test]
+    fn another_description_that_the_filter_matches_is_not_asserted_away() {
+        use ModificationKind::{Add, Replace};
+        let there: &[(&str, &[&str])] = &[("member;lang-en", &["cn=a"]), ("cn", &["C"]), ("title", &["t"])];
+        for (name, expected) in [
+            ("member", None),
+            ("member;lang-en;lang-de", Some("(&(!(member;lang-en;lang-de=*)))")),
+            ("member;lang-de", Some("(&(!(member;lang-de=*)))")),
+            ("name", None),
+            ("sn", Some("(&(!(sn=*)))")),
+        ] {
+            assert_eq!(asserted(there, &[(Replace, name, &["cn=b"])]).as_deref(), expected, "{name}");
+        }
+        let two = asserted(there, &[(Add, "member", &["cn=b"]), (Replace, "title", &["u"])]);
+        assert_eq!(two.as_deref(), Some("(&(title=t))"));
     }
 
     #[test]

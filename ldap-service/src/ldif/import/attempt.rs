@@ -105,9 +105,12 @@ impl Attempt {
                 if let (Some(gift), Some(mut given)) = (gift, self.memberships.given()) {
                     given.made(&gift);
                 }
-                return match Box::pin(self.memberships.follow(&watch, &destination)).await {
+                return match Box::pin(self.memberships.follow(&watch, &destination, true)).await {
                     Ok(_) => outcome,
-                    Err(error) => ended(error),
+                    Err(error) => {
+                        let detail = format!("the record was carried out, but {}", error.detail);
+                        ended(WriteError { detail, ..error })
+                    }
                 };
             }
             Ok(outcome) => return outcome,

@@ -25,6 +25,9 @@ pub struct Reject {
     pub result_code: Option<u32>,
     /// Why.
     pub reason: String,
+    /// The groups that it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
 }
 
 /// The result of an import. Each record has exactly one outcome, unless the import was stopped.
@@ -79,7 +82,15 @@ mod tests {
         let mut report = Report::default();
         for line in (1..=1_500).rev() {
             let (dn, attribute, result_code) = (None, None, None);
-            report.reject(Reject { line, dn, code: "x", attribute, result_code, reason: String::new() });
+            report.reject(Reject {
+                line,
+                dn,
+                code: "x",
+                attribute,
+                result_code,
+                reason: String::new(),
+                groups: Vec::new(),
+            });
         }
         assert_eq!((report.rejected, report.rejects.len()), (1_500, MOST_REJECTS));
         assert_eq!((report.rejects[0].line, report.rejects[999].line), (1, 1_000));

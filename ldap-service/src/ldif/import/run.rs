@@ -448,9 +448,10 @@ impl Runner {
             self.fail(of_directory(&e, self.directory.schema()));
         }
         self.destination.show_outcome(number, RecordOutcome::Rejected);
-        let WriteError { kind, detail, attribute, result_code, .. } = error;
+        let WriteError { kind, detail, attribute, result_code, groups, .. } = error;
         let dn = Some(dn).filter(|dn| !dn.is_empty());
-        self.report.reject(Reject { line, dn, code: kind.code(), attribute, result_code, reason: detail });
+        let (code, reason) = (kind.code(), detail);
+        self.report.reject(Reject { line, dn, code, attribute, result_code, reason, groups });
     }
 }
 

@@ -1,10 +1,12 @@
-//! The members of groups, in whichever attributes a group has them: `member`, `uniqueMember`, `memberUid`.
+//! The members of groups, in whichever attributes a group has them: `member`, `uniqueMember`, `memberUid`, each of them with or without
+//! options.
 
 use std::collections::{HashMap, HashSet};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::Entry;
+use ldap_directory::entry::{Entry, base_type};
+use serde_json::Value;
 
 use super::links::Links;
 use super::{Found, Kind, Store, writer_kind};
@@ -16,11 +18,12 @@ use crate::scim::mapping::Mapping;
 use crate::scim::patch::MemberChange;
 use crate::scim::record::Changes;
 use crate::scim::resource::Link;
-use crate::write::WriteOptions;
+use crate::write::{TakenOut, WriteOptions};
 
 /// A value of a group that names a member.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
+    /// The description that has it.
     attribute: String,
     value: String,
     /// The id of the user or group; `None`: it is neither.
@@ -55,22 +58,26 @@ impl Store<'_> {
     ) -> Result<Members, ApiError> {
         let mut found = Members::default();
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        for attribute in &mapping.member_names {
-            let values = self.schema().values_of(entry, attribute);
-            for (value, link) in self.links(values, with_display, links).await? {
-                found.add(attribute, value, link);
+        let schema = self.schema();
+        let names = mapping.member_attributes();
+        for attribute in members::attributes(entry, &names, schema) {
+            // As the mapping spells it.
+            let own = names.iter().find(|name| schema.same_description(name, &attribute.description));
+            let description = own.map_or(attribute.description.as_str(), |name| name);
+            if !members::is_of(description, MEMBER_UID, schema) {
+                for (value, link) in self.links(&attribute.values, with_display, links).await? {
+                    found.add(description, value, link);
+                }
+                continue;
             }
-        }
-        let uids = self.schema().values_of(entry, MEMBER_UID);
-        if mapping.has_user_names && !uids.is_empty() {
-            let users = self.links_of_names(uids, with_display).await?;
-            for (at, uid) in uids.iter().enumerate() {
+            let users = self.links_of_names(&attribute.values, with_display).await?;
+            for (at, uid) in attribute.values.iter().enumerate() {
                 let mut own =
                     users.iter().filter(|(of, _)| *of == at).map(|(_, link)| link.clone()).peekable();
                 if own.peek().is_none() {
-                    found.add(MEMBER_UID, text(uid), None);
+                    found.add(description, text(uid), None);
                 }
-                own.for_each(|link| found.add(MEMBER_UID, text(uid), Some(link)));
+                own.for_each(|link| found.add(description, text(uid), Some(link)));
             }
         }
         let mut seen = HashSet::new();
@@ -165,23 +172,25 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Puts all members into a record, if they change. Members that are no users or groups of the service stay.
+    /// Puts all members into a record, if they change. Members that are no users or groups of the service stay. Returns those that the
+    /// group loses.
     pub(super) async fn set_members(
         &self,
         kind: &Kind,
         found: &Found,
         ids: &[String],
         changes: &mut Changes,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Vec<TakenOut>, ApiError> {
         if kind.mapping.members.is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let wanted: HashSet<&String> = ids.iter().collect();
         let known: HashSet<&String> = found.members.iter().filter_map(|member| member.id.as_ref()).collect();
         if wanted == known {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
+        let (schema, record) = (self.schema(), &mut changes.record);
+        let key = |dn: &str| DnKey::parse(dn, schema).ok();
         // It is the writer's, and goes when there is another member.
         let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
         let mut is_placeholder = None;
@@ -192,26 +201,51 @@ impl Store<'_> {
         {
             is_placeholder = key(dn);
         }
-        let stays = |member: &&&Member| match &member.id {
+        let stays = |member: &Member| match &member.id {
             Some(id) => wanted.contains(id),
             None => is_placeholder.is_none() || key(&member.value) != is_placeholder,
         };
         let of_new = self.attribute_of_new(kind, &found.entry);
         let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
         let new = self.named(of_new, &new).await?;
-        for attribute in kind.mapping.member_attributes() {
-            let own: Vec<&Member> = found.members.iter().filter(|m| m.attribute == attribute).collect();
-            let mut values: Vec<String> = own.iter().filter(stays).map(|m| m.value.clone()).collect();
-            values.dedup();
-            let is_changed = values.len() < own.len() || attribute == of_new && !new.is_empty();
-            if attribute == of_new {
-                values.extend(new.iter().cloned());
-            }
-            if is_changed {
-                changes.record.insert(attribute.to_owned(), values.into());
+        // Each value is written under its own description.
+        let mut by_description: Vec<(&str, Vec<&Member>)> = vec![(of_new, Vec::new())];
+        for member in &found.members {
+            match by_description.iter_mut().find(|(description, _)| *description == member.attribute) {
+                Some((_, own)) => own.push(member),
+                None => by_description.push((&member.attribute, vec![member])),
             }
         }
-        Ok(())
+        let mut types_left: Vec<&str> = Vec::new();
+        for (description, own) in &by_description {
+            let mut values: Vec<String> =
+                own.iter().filter(|member| stays(member)).map(|m| m.value.clone()).collect();
+            values.dedup();
+            let is_changed = values.len() < own.len() || *description == of_new && !new.is_empty();
+            if *description == of_new {
+                values.extend(new.iter().cloned());
+            }
+            if !values.is_empty() {
+                types_left.push(base_type(description));
+            }
+            if is_changed {
+                record.insert((*description).to_owned(), values.into());
+            }
+        }
+        // The class may require the type, which has no value left: the rule says what is to become of it.
+        for (description, _) in &by_description {
+            let of_type = base_type(description);
+            let is_left = types_left.iter().any(|left| schema.same_description(left, of_type));
+            if record.contains_key(*description) && !is_left {
+                record.entry(of_type.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+            }
+        }
+        let lost = found.members.iter().filter(|member| member.id.is_some() && !stays(member));
+        let taken_out = lost.map(|Member { attribute, value, .. }| TakenOut {
+            description: attribute.clone(),
+            value: value.clone().into_bytes(),
+        });
+        Ok(taken_out.collect())
     }
 
     /// Adds and removes single members.

@@ -10,6 +10,7 @@ use super::links::Links;
 use super::{Found, Kind, Store, not_found, writer_kind};
 use crate::error::ApiError;
 use crate::lookup::find;
+use crate::members;
 use crate::scim::error::ScimError;
 use crate::scim::mapping::ResourceType;
 use crate::scim::patch::{self, MemberChange, Operation};
@@ -93,7 +94,7 @@ impl Store<'_> {
         let mut ignored = Vec::new();
         let mut wanted = record::canonical(&kind.mapping, body, &mut ignored)?;
         let found = self.get(resource, id, &Projection::default()).await?;
-        let options = self.precondition(kind, &found, if_match)?;
+        let mut options = self.precondition(kind, &found, if_match)?;
         let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
         if let (None, Some(active)) = (wanted.get("active"), before.get("active")) {
             wanted.insert("active".to_owned(), active.clone());
@@ -107,7 +108,7 @@ impl Store<'_> {
             let says_members =
                 body.as_object().and_then(|b| record::get(b, "members")).is_some_and(|m| !m.is_null());
             self.guard_emptying(&found, ids.is_empty() && !says_members)?;
-            self.set_members(kind, &found, &ids, &mut changes).await?;
+            options.taken_out = self.set_members(kind, &found, &ids, &mut changes).await?;
         }
         self.upsert(kind, &found, changes.record, options).await?;
         self.after_write(kind, id, &found, &Projection::default()).await
@@ -185,12 +186,12 @@ impl Store<'_> {
             }
             self.get_entry(kind.mapping.resource, id, if_match).await?
         };
-        let options = self.precondition(kind, &found, if_match)?;
+        let mut options = self.precondition(kind, &found, if_match)?;
         if needs_all || split.members.is_empty() {
             let mut changes = self.patched(kind, &found, &split.others).await?;
             if !split.members.is_empty() {
                 let ids = self.after(&found, &split.members)?;
-                self.set_members(kind, &found, &ids, &mut changes).await?;
+                options.taken_out = self.set_members(kind, &found, &ids, &mut changes).await?;
             }
             self.upsert(kind, &found, changes.record, options).await?;
         } else {
@@ -209,8 +210,8 @@ impl Store<'_> {
         let entry = self.entry_of(kind, id, &names).await?.ok_or_else(|| not_found(resource, id))?;
         if is_wanted && !projection.names_it(&kind.mapping, "members") {
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
-            let count =
-                attributes.iter().map(|name| self.schema().values_of(&entry, name).len()).sum::<usize>();
+            let own = members::attributes(&entry, &attributes, self.schema());
+            let count = own.iter().map(|attribute| attribute.values.len()).sum::<usize>();
             let is_hidden = unseen::hidden(&self.directory, &entry, &attributes).await?.is_some();
             if is_ranged || count > most || is_hidden {
                 let without = Projection::new(None, Some(&["members".to_owned()]))?;

@@ -6,6 +6,7 @@ use ldap_directory::dn::DnKey;
 
 use super::arrivals::Arriving;
 use super::{Leaving, Memberships};
+use crate::members;
 use crate::write::{WriteError, WriteErrorKind, refusal};
 
 impl Memberships {
@@ -45,7 +46,7 @@ impl Memberships {
     /// Whether a change gives a group the placeholder, and no other member.
     fn is_emptying(&self, change: &Change, placeholder: &DnKey, directory: &Directory) -> bool {
         let schema = directory.schema();
-        let is_member = |name: &str| self.members.iter().any(|known| schema.same_description(known, name));
+        let is_member = |name: &str| self.members.iter().any(|known| members::is_of(name, known, schema));
         let is_it = |value: &Vec<u8>| {
             DnKey::parse(&String::from_utf8_lossy(value), schema).is_ok_and(|key| key == *placeholder)
         };

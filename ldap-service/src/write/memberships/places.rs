@@ -81,7 +81,7 @@ impl Gift {
         directory: &Directory,
     ) -> Option<Gift> {
         let schema = directory.schema();
-        let is = |description: &str, name: &str| schema.same_description(description, name);
+        let is = |description: &str, name: &str| members::is_of(description, name, schema);
         let names_of = members::by_dn(None, directory.root_dse().vendor, schema);
         let is_members = |d: &str| is(d, MEMBER_UID) || names_of.iter().any(|member| is(d, member));
         let members: Vec<_> = values.filter(|(description, _)| is_members(description)).collect();
