@@ -1,8 +1,10 @@
 """Names in groups follow their entries where the server has no referential integrity: slapd without refint, 389 as it comes."""
 
+import concurrent.futures
+
 import people
 import pytest
-from writing import GROUP, change, content, new, ok, patch, report, scim, send, undo, user
+from writing import GROUP, PATCH, change, content, group, new, ok, patch, report, scim, send, undo, user
 
 
 def members(directory, name, unit="groups", attribute="member"):
@@ -206,3 +208,27 @@ def test_member_of_follows_groups_that_are_changed_renamed_and_deleted(openldap,
     patch(service, path, {"op": "add", "path": "members", "value": [{"value": vera}]})
     ok(scim(service, "DELETE", path), 204)
     assert member_of() == []
+
+
+def test_a_member_that_is_renamed_or_deleted_at_the_same_moment(openldap, writing):
+    """Identity providers send changes of users and of groups in parallel: the group must not keep a name of nobody."""
+    service = writing(openldap, write={"max_deletes": 100})
+    add_group(openldap, "team", f"uid=ada,ou=people,{openldap.suffix}")
+    team = f"/Groups/{group(service, 'team')}"
+    for n in range(24):
+        new(service, f"race{n}")
+        member = user(service, f"race{n}")
+        if n % 2:
+            other = lambda: scim(service, "DELETE", f"/Users/{member}")  # noqa: E731
+        else:
+            other = lambda: patch(service, f"/Users/{member}", {"op": "replace", "path": "userName", "value": f"raced{n}"})  # noqa: E731
+        add = lambda: scim(service, "PATCH", team, {"schemas": [PATCH], "Operations": [{"op": "add", "path": "members", "value": [{"value": member}]}]})  # noqa: E731
+        answers = at_once(other, add)
+        assert f"uid=race{n},ou=people,{openldap.suffix}" not in members(openldap, "team"), (n, answers)
+        if not n % 2 and answers[1].status_code in (200, 204):
+            assert f"uid=raced{n},ou=people,{openldap.suffix}" in members(openldap, "team"), (n, answers)
+
+
+def at_once(*calls):
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]

@@ -79,7 +79,8 @@ def test_deletions_beyond_the_guard_wait_an_hour(openldap, writing):
 
 
 def test_a_rule_says_what_a_deletion_does(openldap, writing):
-    service = writing(openldap, write={"mapping_rules": {"users": {"on_delete": {"set": {"employeeType": "gone"}}}}})
+    users = {"base_dn": f"ou=people,{openldap.suffix}", "filter": "(&(objectClass=person)(!(employeeType=gone)))"}
+    service = writing(openldap, users=users, write={"mapping_rules": {"users": {"on_delete": {"set": {"employeeType": "gone"}}}}})
     ok(scim(service, "DELETE", f"/Users/{user(service, 'eve')}"), 204)
     assert openldap.values(people.EVE.dn(), "employeeType") == {"employeeType": [b"gone"]}
     service = writing(openldap, name="other", write={"mapping_rules": {"users": {"on_delete": "ignore"}}})

@@ -3,7 +3,10 @@
 mod links;
 mod list;
 mod members;
+mod moved;
 mod write;
+
+use std::sync::Mutex;
 
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
@@ -25,6 +28,7 @@ use crate::write::{EntryId, EntryRef, ResourceKind};
 
 use links::Links;
 use members::Member;
+use moved::Named;
 pub use write::Written;
 
 /// The searches of one request that are in progress at once.
@@ -99,6 +103,8 @@ pub struct Store<'s> {
     base: String,
     users: Kind,
     groups: Option<Kind>,
+    /// The names that this request gives to a group.
+    named: Mutex<Vec<Named>>,
 }
 
 /// An entry that was read, with its resource.
@@ -152,7 +158,7 @@ impl<'s> Store<'s> {
             Some(g) => Some(kind(service, &directory, ResourceType::Group, &g.base_dn, &g.filter, &g.scim)?),
             None => None,
         };
-        Ok(Self { service, directory, base, users, groups })
+        Ok(Self { service, directory, base, users, groups, named: Mutex::default() })
     }
 
     fn kind(&self, resource: ResourceType) -> Result<&Kind, ApiError> {

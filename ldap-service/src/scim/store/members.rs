@@ -9,6 +9,7 @@ use ldap_directory::entry::{Entry, base_type};
 use serde_json::Value;
 
 use super::links::Links;
+use super::moved::Named;
 use super::{Found, Kind, Store, writer_kind};
 use crate::config::UnknownMembers;
 use crate::error::ApiError;
@@ -108,7 +109,12 @@ impl Store<'_> {
             if !seen.insert(&reference.dn) {
                 continue;
             }
+            let note = |value: &String| {
+                let (attribute, id) = (attribute.to_owned(), id.clone());
+                self.note_named(Named { attribute, id, value: value.clone() });
+            };
             if !by_name {
+                note(&reference.dn);
                 found.push(reference.dn.clone());
                 continue;
             }
@@ -119,7 +125,9 @@ impl Store<'_> {
                     id.escape_debug()
                 ))
             };
-            found.push(uid.ok_or_else(unnamed)?);
+            let uid = uid.ok_or_else(unnamed)?;
+            note(&uid);
+            found.push(uid);
         }
         Ok(found)
     }

@@ -18,7 +18,7 @@ use crate::scim::projection::Projection;
 use crate::scim::record::{self, Canonical, Changes};
 use crate::unseen;
 use crate::write::rules::ACTIVE;
-use crate::write::{Placement, Subject, WriteError, WriteOptions};
+use crate::write::{EntryRef, Placement, Subject, WriteError, WriteOptions};
 
 /// What a change left.
 #[derive(Debug)]
@@ -69,6 +69,10 @@ impl Store<'_> {
                 return Err(error);
             }
         };
+        if let Some(id) = outcome.id.clone() {
+            let group = EntryRef { dn: outcome.dn.clone(), id };
+            self.settle_members(kind, &group).await.map_err(|e| written(e, &outcome.dn))?;
+        }
         let made = async {
             let names = Self::attributes(kind, true);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -111,6 +115,7 @@ impl Store<'_> {
             options.taken_out = self.set_members(kind, &found, &ids, &mut changes).await?;
         }
         self.upsert(kind, &found, changes.record, options).await?;
+        self.settle(kind, &found).await?;
         self.after_write(kind, id, &found, &Projection::default()).await
     }
 
@@ -197,7 +202,14 @@ impl Store<'_> {
         } else {
             self.change_members(kind, &found, &split.members, options).await?;
         }
+        self.settle(kind, &found).await?;
         self.answer(kind, id, projection).await.map_err(|e| written(e, &found.entry.dn))
+    }
+
+    /// Looks the new members of a written group up again.
+    async fn settle(&self, kind: &Kind, found: &Found) -> Result<(), ApiError> {
+        let group = self.entry_ref(kind, found)?;
+        self.settle_members(kind, &group).await.map_err(|e| written(e, &group.dn))
     }
 
     /// Returns the resource after a change of a group, unless it has too many members, or members that the service's user may not read.

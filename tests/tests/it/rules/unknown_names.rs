@@ -90,7 +90,10 @@ fn a_part_of_a_rule_that_is_none_is_refused_with_the_nearest() {
 #[test]
 fn the_property_of_a_password_is_used_for_nothing_else() {
     for (part, more) in [
-        ("attribute_mapping.pw", json!({"attribute_mapping": {"pw": "description", "id": ["uid", "cn", "sn"]}})),
+        (
+            "attribute_mapping.pw",
+            json!({"attribute_mapping": {"pw": "description", "id": ["uid", "cn", "sn"]}}),
+        ),
         ("values.description", json!({"values": {"description": "of {id}: {pw}"}})),
         ("dn_template", json!({"dn_template": format!("uid={{id}}-{{pw|lower}},{BASE}")})),
         ("match", json!({"match": "(description={pw})"})),
