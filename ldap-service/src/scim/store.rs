@@ -3,6 +3,7 @@
 mod links;
 mod list;
 mod members;
+mod state;
 mod write;
 
 use ldap_directory::dn::DnKey;
@@ -329,6 +330,7 @@ impl<'s> Store<'s> {
             && projection.wants(mapping, core, "active")
         {
             names.push(lock.attribute());
+            names.extend(login::days(lock));
         }
         if mapping.members.is_some() && projection.wants(mapping, core, "members") {
             names.extend(mapping.member_attributes());
