@@ -22,6 +22,7 @@ use crate::scim::mapping::{Context, Mapping, NONE, ResourceType};
 use crate::service::Service;
 use crate::write::Writer;
 
+mod lockout;
 mod rights;
 
 /// The longest time of the checks when the directory is opened.
@@ -88,6 +89,7 @@ pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>,
     names(config, directory, &mut found);
     scim(config, directory, &mut found);
     rules(config, directory, &mut found);
+    found.extend(lockout::of(config, directory).await?);
     found.extend(config.write.as_ref().map(|write| undo_dir(&write.undo_dir)));
     entries(config, directory, &mut found).await?;
     found.extend(placeholder(config, directory).await?);
@@ -388,7 +390,13 @@ async fn entries(
     )];
     if let Some(groups) = &config.groups {
         let effect = "nobody has groups, and SCIM has none";
-        wanted.push(("groups.base_dn", "groups.base_dn".into(), groups.base_dn.as_str(), Grade::Failed, effect));
+        wanted.push((
+            "groups.base_dn",
+            "groups.base_dn".into(),
+            groups.base_dn.as_str(),
+            Grade::Failed,
+            effect,
+        ));
     }
     for (n, rule) in config.roles.iter().enumerate() {
         match &rule.role {

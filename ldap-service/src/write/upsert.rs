@@ -16,6 +16,7 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
+use super::disabled::LockCheck;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
 use super::mapped::{below, check_match, upsert_of};
@@ -226,6 +227,7 @@ impl<'a> Job<'a> {
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         let _name = self.lock_name().await?;
         self.check_unique().await?;
+        let lock = Box::pin(LockCheck::of(&self.task, self.directory, self.found.as_deref())).await?;
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = match attempt {
@@ -242,9 +244,12 @@ impl<'a> Job<'a> {
         let mut plan = planning.end().await?;
         plan.changes.extend(followed);
         if self.options.dry_run || plan.changes.is_empty() {
+            if let Some(lock) = lock.filter(|_| !self.options.dry_run) {
+                Box::pin(lock.check(self.directory, &self.dn_after(effect, &[]))).await?;
+            }
             return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
         }
-        self.carry_out(plan, &memberships, &watch).await
+        self.carry_out(plan, &memberships, &watch, lock.as_ref()).await
     }
 
     /// Makes the changes.
@@ -253,6 +258,7 @@ impl<'a> Job<'a> {
         plan: Plan,
         memberships: &Memberships,
         watch: &Watch,
+        lock: Option<&LockCheck>,
     ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
@@ -287,7 +293,7 @@ impl<'a> Job<'a> {
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
         if let Ok((Ok(effect), _)) = &result
-            && let Err(error) = self.check_listed(*effect).await
+            && let Err(error) = self.check_made(*effect, &fence.changes(), lock).await
         {
             result = Err(error);
         }
@@ -392,6 +398,19 @@ impl<'a> Job<'a> {
         let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
         let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
         Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
+    }
+
+    /// Checks that what was written is what the answer says.
+    async fn check_made(
+        &self,
+        effect: Effect,
+        made: &[Change],
+        lock: Option<&LockCheck>,
+    ) -> Result<(), WriteError> {
+        if let Some(lock) = lock {
+            Box::pin(lock.check(self.directory, &self.dn_after(effect, made))).await?;
+        }
+        self.check_listed(effect).await
     }
 
     /// Checks that the entry is one of those that the service shows, unless it was disabled.

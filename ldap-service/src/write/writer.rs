@@ -11,6 +11,7 @@ use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
 use singer_common::operations::{file, observe};
 use singer_common::plugin::settings::SettingsError;
+use target_ldap::write::lockout;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use super::attributes::AttributeGuard;
@@ -121,6 +122,14 @@ impl Writer {
     pub(crate) fn placeholder_of(config: &Config, directory: &Directory) -> Option<String> {
         let of_kind = KindConfig::of(config, ResourceKind::Groups).filter(|_| config.write.is_some())?;
         KindRule::new(ResourceKind::Groups, &of_kind, directory, &config.directory).ok()?.placeholder()
+    }
+
+    /// Whether a configuration disables accounts, and on a directory whose password policies must say that locks count.
+    pub(crate) fn needs_lockout(config: &Config, directory: &Directory) -> bool {
+        let of_kind = KindConfig::of(config, ResourceKind::Users).filter(|_| config.write.is_some());
+        let rule = |of_kind| KindRule::new(ResourceKind::Users, &of_kind, directory, &config.directory);
+        lockout::depends_on_policies(directory)
+            && of_kind.and_then(|of_kind| rule(of_kind).ok()).is_some_and(|rule| rule.rule.accounts.is_some())
     }
 
     /// Returns the state, for the writer after a reload.
