@@ -69,6 +69,8 @@ struct Inner {
     undo_dir: Option<PathBuf>,
     guard: DeleteGuard,
     places: Places,
+    /// The entries that `roles` names, with their settings.
+    named: Vec<(String, String)>,
     state: Arc<WriteState>,
     bound: OnceCell<BoundEntry>,
 }
@@ -101,8 +103,9 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        let (places, bound) = (Places::of(config), OnceCell::new());
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, places, state, bound })))
+        let (places, named, bound) = (Places::of(config), Places::named(config), OnceCell::new());
+        let inner = Inner { connection, kinds, undo_dir, guard, places, named, state, bound };
+        Ok(Writer(Arc::new(inner)))
     }
 
     /// Checks the rules against a server.
@@ -177,7 +180,10 @@ impl Writer {
         let bound = self.0.bound.get_or_try_init(find).await?;
         let mut protected: Vec<DnKey> = bases.iter().map(|(_, base)| base.clone()).collect();
         protected.extend(bound.key(directory, &dns).await?);
-        Ok(Arc::new(Territory { attributes, bases, protected }))
+        // A DN that the schema does not know names no entry.
+        let named = self.0.named.iter();
+        let named = named.filter_map(|(dn, setting)| Some((key(dn).ok()?, setting.clone()))).collect();
+        Ok(Arc::new(Territory { attributes, bases, protected, named }))
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked
