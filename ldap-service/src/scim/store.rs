@@ -3,6 +3,7 @@
 mod links;
 mod list;
 mod members;
+mod renames;
 mod state;
 mod write;
 

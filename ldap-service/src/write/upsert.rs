@@ -337,6 +337,14 @@ impl<'a> Job<'a> {
     /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
     async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
         let refused = self.error(error, refused);
+        if refused.kind == WriteErrorKind::Taken {
+            let found = self.found.as_deref();
+            let taken = Box::pin(namesakes::taken_account_name(&self.task, self.directory, found)).await;
+            return match taken {
+                Some(taken) => WriteError { result_code: refused.result_code, ..taken },
+                None => refused,
+            };
+        }
         let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return refused };
         if refused.kind != WriteErrorKind::NotFound {
             return refused;

@@ -317,6 +317,7 @@ impl Store<'_> {
         if record.is_empty() {
             return Ok(());
         }
+        self.follow_name(kind, found, &mut record).await?;
         (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
         options.may_leave = record.get(ACTIVE).is_some_and(|active| *active == false);
         let subject = Subject::Existing(self.entry_ref(kind, found)?);
