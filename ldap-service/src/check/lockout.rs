@@ -15,12 +15,20 @@ use crate::lookup::find;
 use crate::write::Writer;
 
 const NAME: &str = "lockout";
+const SETTING: &str = "write.mapping_rules.users.accounts";
 
 fn warning(dn: &str, why: &str, effect: &str) -> Finding {
     let problem = format!("`active: false` of `{dn}` {effect}: {why}");
     let expected = "a password policy with `pwdLockout: TRUE` that the service's user may read";
-    let fault = SettingsError::value("write.mapping_rules.users.accounts", problem, expected);
+    let fault = SettingsError::value(SETTING, problem, expected);
     Finding::fault(NAME, Grade::Warning, fault)
+}
+
+/// Returns what is known of a directory that does not find users by their policy in time.
+pub(super) fn too_slow() -> Finding {
+    let problem = "the users with a password policy of their own are not found in time";
+    let fault = SettingsError::value(SETTING, problem, "an index of `pwdPolicySubentry`");
+    Finding::fault(NAME, Grade::Unknown, fault)
 }
 
 /// Checks the policies of some users.
