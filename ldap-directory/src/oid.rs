@@ -35,6 +35,8 @@ pub const ASSERTION: &str = "1.3.6.1.1.12";
 pub const RELAX_RULES: &str = "1.3.6.1.4.1.4203.666.5.12";
 /// Password policy (draft-behera-ldap-password-policy-11 section 6), request and response.
 pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+/// Account Usability (Sun's), request and response of a search: whether an account can be used. OpenLDAP's ppolicy has it since 2.5.
+pub const ACCOUNT_USABILITY: &str = "1.3.6.1.4.1.42.2.27.9.5.8";
 /// Password expired (draft-vchu-ldap-pwd-policy-00 section 2), a response control of 389 DS: the password has expired or must be changed.
 pub const PASSWORD_EXPIRED: &str = "2.16.840.1.113730.3.4.4";
 /// Password expiring (draft-vchu-ldap-pwd-policy-00 section 2), a response control of 389 DS: the seconds until the password expires.

@@ -24,10 +24,13 @@ use crate::scim::mapping::{Context, Mapping, NONE, ResourceType};
 use crate::service::Service;
 use crate::write::Writer;
 
+mod lockout;
 mod rights;
 
 /// The longest time of the checks when the directory is opened.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The longest time of searches of all users.
+const SEARCHING: Duration = Duration::from_secs(15);
 /// The users that are looked at.
 const SAMPLE: u32 = 20;
 /// The entries that are looked for at once.
@@ -93,6 +96,20 @@ pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>,
     found.extend(config.write.as_ref().map(|write| undo_dir(&write.undo_dir)));
     entries(config, directory, &mut found).await?;
     found.extend(placeholder(config, directory).await?);
+    Ok(found)
+}
+
+/// Checks the same, and what may take long: searches of all users.
+///
+/// # Errors
+/// The directory cannot be asked.
+pub async fn thorough(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
+    let mut found = all(config, directory).await?;
+    if let Ok(policies) = tokio::time::timeout(SEARCHING, lockout::of(config, directory)).await {
+        found.extend(policies?);
+    } else {
+        found.push(lockout::too_slow());
+    }
     Ok(found)
 }
 
@@ -165,7 +182,7 @@ pub fn log_when_open(service: &Arc<Service>) {
     let (config, opened) = (service.config.clone(), service.directory.opened());
     tokio::spawn(async move {
         let Some(directory) = opened.await else { return };
-        match tokio::time::timeout(LONGEST, all(&config, &directory)).await {
+        match tokio::time::timeout(LONGEST, thorough(&config, &directory)).await {
             Ok(Ok(found)) => found.iter().for_each(Finding::log),
             Ok(Err(error)) => tracing::warn!("the configuration could not be checked: {error}"),
             Err(_) => {

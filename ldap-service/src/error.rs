@@ -44,6 +44,7 @@ pub const CODES: &[&str] = &[
     "method_not_allowed",
     "misconfigured",
     "name_in_groups",
+    "named_in_roles",
     "no_filter",
     "no_storage",
     "no_user",

@@ -29,7 +29,7 @@ mod throttle;
 mod user;
 
 pub use account::Unusable;
-pub(crate) use account::deciding;
+pub(crate) use account::{days, deciding, out_of_days, out_of_days_filter};
 pub use find::{id, login_attributes};
 pub(crate) use roles::{hidden as hidden_of_groups, unsearchable};
 pub use user::User;
@@ -464,6 +464,7 @@ impl From<Unusable> for Refusal {
         match why {
             Unusable::Disabled => Refusal::Disabled,
             Unusable::Expired => Refusal::AccountExpired,
+            Unusable::NotYet => Refusal::LogonHours,
         }
     }
 }

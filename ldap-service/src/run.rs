@@ -303,7 +303,7 @@ async fn diagnosis(config: &Config) -> doctor::Report {
         writes: config.write.is_some(),
     };
     doctor::examine_with(&config.directory, Access::Read, &subject, async |directory, report| {
-        match check::all(config, directory).await {
+        match check::thorough(config, directory).await {
             // The base of the users is among the checks before.
             Ok(found) => {
                 let is_new = |f: &&check::Finding| f.name != "users.base_dn" || f.grade != Grade::Ok;
@@ -330,7 +330,7 @@ async fn health(config: &Config, writer: &mut SingerWriter) -> anyhow::Result<Ex
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
-        let found = check::all(config, &directory).await?;
+        let found = check::thorough(config, &directory).await?;
         checks.extend(found.iter().map(check::Finding::to_json));
         found.iter().filter(|finding| finding.grade != Grade::Failed).for_each(check::Finding::log);
         if let Some(fault) = found.into_iter().find_map(check::Finding::failure) {

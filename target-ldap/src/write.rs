@@ -21,6 +21,7 @@ pub mod guard;
 pub mod inverse;
 pub mod ldap_result;
 mod locate;
+pub mod lockout;
 mod nearest;
 mod outcome;
 mod parents;

@@ -47,6 +47,7 @@ mod shared_connection;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod usability;
 
 pub use crate::protocol::entry::WireEntry;
 pub use authenticate::{Authentication, PasswordState, Refusal};

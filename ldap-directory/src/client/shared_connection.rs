@@ -44,6 +44,8 @@ pub(crate) struct Reply {
     /// The value of an extended response.
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) controls: Vec<Control>,
+    /// The controls of the entries of a search.
+    pub(crate) of_entries: Vec<Control>,
 }
 
 /// The result of an operation.
@@ -329,7 +331,12 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
     let mut value = None;
     let (result, is_its_own) = match answer {
         Answer::Entry(entry) if is_search => {
-            let kept = one.keep(size_of(&entry), |reply| reply.entries.push(entry));
+            let more: usize = controls.iter().filter_map(|c| c.value.as_ref()).map(Vec::len).sum();
+            let octets = size_of(&entry).saturating_add(more);
+            let kept = one.keep(octets, |reply| {
+                reply.entries.push(entry);
+                reply.of_entries.extend(controls);
+            });
             return give_up(waiting, id, kept);
         }
         Answer::Reference(urls) if is_search => {

@@ -24,6 +24,7 @@ fn mapped(resource: ResourceType, given: &[(String, String)], directory: &Direct
     let has_lock = !given.iter().any(|(key, to)| key == "active" && to == NONE);
     if let (Some(Active::Lock(lock)), true) = (mapping.active, has_lock) {
         names.push(lock.attribute().to_owned());
+        names.extend(login::days(lock).iter().map(|name| (*name).to_owned()));
     }
     names
 }

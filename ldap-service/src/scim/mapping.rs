@@ -14,7 +14,7 @@ use target_ldap::rules::accounts::AccountLock;
 
 use super::definitions::{self, GROUP, Type, USER};
 use super::filter::AttrPath;
-use crate::members;
+use crate::{login, members};
 pub use attributes::{Attribute, Mutability, Returned, Source, Sub};
 pub use key::FieldKey;
 
@@ -294,6 +294,7 @@ impl Mapping {
         names.extend(self.stamps);
         if let Some(Active::Lock(lock)) = self.active {
             names.push(lock.attribute());
+            names.extend(login::days(lock));
         }
         match self.resource {
             // Groups may name users by it.

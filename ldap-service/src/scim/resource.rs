@@ -1,5 +1,6 @@
 //! Entries as resources (RFC 7643 section 3), and their versions (RFC 7644 section 3.14).
 
+use chrono::Utc;
 use ldap_directory::dn::first_rdn;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
@@ -11,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::definitions::Type;
 use super::mapping::{Active, Attribute, Field, Mapping, ResourceType, Source};
 use super::values::{field_to_json, to_json};
-use crate::members;
+use crate::{login, members};
 
 /// The stamps of which each change of an entry makes another value. The others have a precision of a second.
 const EXACT_STAMPS: &[&str] = &["entryCSN", "entryusn", "uSNChanged"];
@@ -141,7 +142,9 @@ impl Renderer<'_> {
 
     fn active(&self, entry: &Entry) -> Option<bool> {
         match self.mapping.active? {
-            Active::Lock(lock) => lock.is_enabled(entry),
+            Active::Lock(lock) => {
+                Some(lock.is_enabled(entry)? && login::out_of_days(entry, Utc::now()).is_none())
+            }
             Active::Field(at) => self.first(self.mapping.fields.get(at)?, entry)?.as_bool(),
         }
     }
@@ -252,6 +255,9 @@ impl Renderer<'_> {
             }
             if let Some(Active::Lock(lock)) = self.mapping.active {
                 add(lock.attribute());
+                for name in login::days(lock) {
+                    add(name);
+                }
             }
         }
         let octets = digest.finalize();

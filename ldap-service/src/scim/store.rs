@@ -4,6 +4,8 @@ mod links;
 mod list;
 mod members;
 mod moved;
+mod renames;
+mod state;
 mod write;
 
 use std::sync::Mutex;
@@ -335,6 +337,7 @@ impl<'s> Store<'s> {
             && projection.wants(mapping, core, "active")
         {
             names.push(lock.attribute());
+            names.extend(login::days(lock));
         }
         if mapping.members.is_some() && projection.wants(mapping, core, "members") {
             names.extend(mapping.member_attributes());

@@ -6,6 +6,7 @@
 mod element;
 mod leaf;
 
+use chrono::Utc;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
@@ -18,6 +19,7 @@ use super::filter::{AttrPath, Expr, Operator};
 use super::mapping::{Active, Attribute, Field, Mapping, Source};
 use crate::error::ApiError;
 use crate::filter::SafeFilter;
+use crate::login;
 use crate::members::MEMBER_UID;
 
 /// A filter after what is known without the directory.
@@ -251,7 +253,12 @@ impl Translator<'_> {
             return Err(refused(path, "a boolean has `eq`, `ne` and `pr` only"));
         }
         let disabled = match self.mapping.active {
-            Some(Active::Lock(lock)) => leaf::disabled(lock),
+            Some(Active::Lock(lock)) => {
+                let out_of_days = login::out_of_days_filter(lock, self.schema, Utc::now());
+                out_of_days
+                    .into_iter()
+                    .fold(leaf::disabled(lock), |disabled, other| Filter::Or(vec![disabled, other]))
+            }
             Some(Active::Field(at)) => {
                 let field = self.mapping.fields.get(at).ok_or_else(|| refused(path, "it is not mapped"))?;
                 return self.leaf(path, field, operator, &Value::Bool(wanted));

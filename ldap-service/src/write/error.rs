@@ -23,6 +23,9 @@ pub enum WriteErrorKind {
     NotEmpty,
     /// Groups have the name that an entry would get. 409 `name_in_groups`, with [`WriteError::groups`].
     NameInGroups,
+    /// The setting `roles` names the entry, or one below it, and it would get another name, or none. 409 `named_in_roles`, with
+    /// [`WriteError::setting`].
+    NamedInRoles,
     /// The entry is the last member of a group whose class requires one. 409 `last_member`, with [`WriteError::groups`].
     LastMember,
     /// The condition does not hold. 412 `precondition_failed`.
@@ -68,6 +71,7 @@ impl WriteErrorKind {
             WriteErrorKind::Taken
             | WriteErrorKind::NotEmpty
             | WriteErrorKind::NameInGroups
+            | WriteErrorKind::NamedInRoles
             | WriteErrorKind::LastMember => 409,
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
@@ -87,6 +91,7 @@ impl WriteErrorKind {
             WriteErrorKind::Taken => "taken",
             WriteErrorKind::NotEmpty => "not_empty",
             WriteErrorKind::NameInGroups => "name_in_groups",
+            WriteErrorKind::NamedInRoles => "named_in_roles",
             WriteErrorKind::LastMember => "last_member",
             WriteErrorKind::Precondition => "precondition_failed",
             WriteErrorKind::Protected => "protected",
@@ -131,6 +136,8 @@ pub struct WriteError {
     pub undo_file: Option<String>,
     /// The groups that it is about.
     pub groups: Vec<String>,
+    /// The setting that it is about.
+    pub setting: Option<String>,
 }
 
 impl WriteError {
@@ -145,6 +152,7 @@ impl WriteError {
             retry_after,
             undo_file,
             groups: Vec::new(),
+            setting: None,
         }
     }
 
@@ -177,6 +185,9 @@ impl From<WriteError> for ApiError {
         }
         if !error.groups.is_empty() {
             answer = answer.with("groups", error.groups.into());
+        }
+        if let Some(setting) = error.setting {
+            answer = answer.with("setting", setting.into());
         }
         if let Some(undo_file) = error.undo_file {
             answer = answer.with("undo_file", undo_file.into());

@@ -25,6 +25,8 @@ pub(crate) struct Territory {
     pub(crate) places: Vec<(ResourceKind, DnKey)>,
     /// Naming contexts of the server below a base: other databases, whose names merely end alike (Active Directory's `CN=Configuration`).
     pub(crate) contexts: Vec<DnKey>,
+    /// The entries that `roles` names, with their settings. They keep their names, for others of these names would give the roles.
+    pub(crate) named: Vec<(DnKey, String)>,
 }
 
 impl Territory {
@@ -87,7 +89,20 @@ impl Territory {
             );
             return Err(WriteError::new(WriteErrorKind::Protected, detail));
         }
-        if let Some(new) = change.new_dn() {
+        let new_dn = change.new_dn();
+        let keeps_name = match &new_dn {
+            Some(new) => self.key(new)? == key,
+            None => !matches!(change, Change::Delete { .. }),
+        };
+        if !keeps_name && let Some((_, setting)) = self.named.iter().find(|(named, _)| named.is_within(&key))
+        {
+            let detail = format!(
+                "{setting} names `{dn}`, or an entry below it: nobody would have the role, and whoever gets the name next would give it; change the setting first"
+            );
+            let error = WriteError::new(WriteErrorKind::NamedInRoles, detail);
+            return Err(WriteError { setting: Some(setting.clone()), ..error });
+        }
+        if let Some(new) = new_dn {
             let new_key = self.key(&new)?;
             let above = self.key(&parent(&new))?;
             if self.places.iter().any(|(of, place)| Some(*of) == kind && *place == above) {
@@ -218,7 +233,11 @@ mod tests {
         let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
         let places = vec![(ResourceKind::Users, key("ou=left,dc=x"))];
         let contexts = vec![key("cn=configuration,ou=people,dc=x")];
-        Territory { attributes, bases, protected, places, contexts }
+        let named = vec![
+            (key("cn=admins,ou=teams,ou=groups,ou=people,dc=x"), "roles[0].groups[1]".to_owned()),
+            (key("ou=roles,ou=groups,ou=people,dc=x"), "roles[1].below".to_owned()),
+        ];
+        Territory { attributes, bases, protected, places, contexts, named }
     }
 
     fn modify(dn: &str) -> Change {
@@ -275,6 +294,44 @@ mod tests {
         ] {
             let found = territory.check(&change, kind, &[]).err().map(|e| e.kind);
             assert_eq!(found, expected, "{change:?} as {kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_roles_name_keeps_its_name() {
+        let territory = territory();
+        let named = |change: &Change| match territory.check(change, None, &[]) {
+            Ok(()) => None,
+            Err(error) => {
+                assert_eq!(
+                    (error.kind, error.kind.status()),
+                    (WriteErrorKind::NamedInRoles, 409),
+                    "{change:?}"
+                );
+                error.setting
+            }
+        };
+        let delete = |dn: &str| Change::Delete { dn: dn.into() };
+        let groups = "ou=groups,ou=people,dc=x";
+        let admins = format!("CN=Admins, OU=Teams,{groups}");
+        let (teams, roles) = (format!("ou=teams,{groups}"), format!("ou=roles,{groups}"));
+        let (group, below) = (Some("roles[0].groups[1]".to_owned()), Some("roles[1].below".to_owned()));
+        for (change, expected) in [
+            (delete(&admins), &group),
+            (delete(&teams), &group),
+            (rename(&admins, "cn=bosses", None), &group),
+            (rename(&admins, "cn=admins", Some(groups)), &group),
+            (rename(&teams, "ou=t", None), &group),
+            (delete(&roles), &below),
+            (rename(&roles, "ou=r", None), &below),
+            (modify(&admins), &None),
+            (rename(&admins, "cn=ADMINS", None), &None),
+            (rename(&teams, "ou=Teams", None), &None),
+            (delete(&format!("cn=a,{roles}")), &None),
+            (delete(&format!("cn=x,{admins}")), &None),
+            (delete(&format!("cn=admins,{groups}")), &None),
+        ] {
+            assert_eq!(&named(&change), expected, "{change:?}");
         }
     }
 

@@ -1,11 +1,16 @@
-//! People with the same common name on Active Directory, whose RDN it is: the second one gets the user name into it.
+//! Names on Active Directory. People with the same common name, which is their RDN: the second one gets the user name into it. And account
+//! names, of which the domain has each once.
 
-use ldap_directory::Directory;
+use ldap_directory::dn::DnKey;
+use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, Scope, Vendor};
 use serde_json::{Map, Value};
+use target_ldap::map::Task;
 
 use super::rules::KindRule;
-use super::{WriteError, refusal};
+use super::{WriteError, WriteErrorKind, refusal};
+use crate::lookup;
 
 /// The most characters of a common name (ub-common-name, and Active Directory's rangeUpper).
 const MOST: usize = 64;
@@ -48,6 +53,36 @@ fn with_user(common: &str, user: &str) -> Option<String> {
     let room = MOST.checked_sub(end.chars().count()).filter(|room| *room > 0)?;
     let begin: String = common.chars().take(room).collect();
     Some(format!("{}{end}", begin.trim_end()))
+}
+
+/// The attribute of an account name.
+const ACCOUNT_NAME: &str = "sAMAccountName";
+
+/// Returns the error of a write whose account name another entry of the domain has: users, groups and computers share them. `found`: the
+/// DN of the entry itself.
+pub(super) async fn taken_account_name(
+    task: &Task,
+    directory: &Directory,
+    found: Option<&str>,
+) -> Option<WriteError> {
+    let (Task::Upsert { wanted, .. }, schema) = (task, directory.schema()) else { return None };
+    if directory.root_dse().vendor != Vendor::ActiveDirectory {
+        return None;
+    }
+    let name = wanted.attributes.iter().find(|a| schema.same_description(&a.description, ACCOUNT_NAME))?;
+    let name = name.values.first()?;
+    let domain = directory.root_dse().default_naming_context.as_deref()?;
+    let filter = Filter::equality(ACCOUNT_NAME, name.clone());
+    let holders = lookup::find(directory, domain, Scope::Subtree, filter, &["1.1"], 2).await.ok()?;
+    let key = |dn: &str| DnKey::parse(dn, schema).ok();
+    let own = found.and_then(key);
+    let holder = holders.iter().find(|holder| own.is_none() || key(&holder.dn) != own)?;
+    let detail = format!(
+        "`{}` has the {ACCOUNT_NAME} `{}`, and no other entry of the domain can have it",
+        holder.dn,
+        String::from_utf8_lossy(name)
+    );
+    Some(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(ACCOUNT_NAME))
 }
 
 /// Sets the common name of a record.

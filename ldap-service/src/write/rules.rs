@@ -336,6 +336,23 @@ impl KindRule {
         Mapping::new(&message, &self.target_config(), directory.schema(), takes_unknown, &mut Vec::new())
     }
 
+    /// Returns the attributes of a new entry that are its name, unless the record has them.
+    pub(crate) fn filled<'s>(&'s self, schema: &'s Schema) -> Vec<&'s str> {
+        if !self.completes {
+            return Vec::new();
+        }
+        let classes = self.rule.object_classes.iter().map(String::as_str);
+        let (mut must, _) = schema.must_may(classes);
+        // Of Active Directory's RDN.
+        must.push("cn");
+        must.retain(|attribute| {
+            let is_text = ValueKind::of(schema, attribute) == ValueKind::Text;
+            let is_kept = schema.attribute_type(attribute).is_none_or(|known| known.no_user_modification);
+            is_text && !is_kept && !attribute.eq_ignore_ascii_case("objectClass")
+        });
+        must
+    }
+
     /// Completes a record by what the default object classes require: a text that is missing, or null, is the entry's name.
     pub(crate) fn complete(&self, record: &mut Map<String, Value>, schema: &Schema, is_new: bool) {
         let has_password = record.get(PASSWORD).is_some_and(|password| !password.is_null());
@@ -356,16 +373,7 @@ impl KindRule {
         };
         let name = find(record, &self.naming).and_then(|property| record.get(&property).cloned());
         let name = name.filter(|value| !is_empty(value));
-        let classes = self.rule.object_classes.iter().map(String::as_str);
-        let (mut must, _) = schema.must_may(classes);
-        // Of Active Directory's RDN.
-        must.push("cn");
-        for attribute in must {
-            let is_text = ValueKind::of(schema, attribute) == ValueKind::Text;
-            let is_kept = schema.attribute_type(attribute).is_none_or(|known| known.no_user_modification);
-            if !is_text || is_kept || attribute.eq_ignore_ascii_case("objectClass") {
-                continue;
-            }
+        for attribute in self.filled(schema) {
             let property = find(record, attribute);
             let is_missing = property.as_ref().and_then(|p| record.get(p)).is_none_or(is_empty);
             match (&name, property) {

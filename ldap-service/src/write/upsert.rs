@@ -16,6 +16,7 @@ use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
+use super::disabled::LockCheck;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
 use super::mapped::{below, check_match, upsert_of};
@@ -231,6 +232,7 @@ impl<'a> Job<'a> {
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         let _name = self.lock_name().await?;
         self.check_unique().await?;
+        let lock = Box::pin(LockCheck::of(&self.task, self.directory, self.found.as_deref())).await?;
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = match attempt {
@@ -251,9 +253,12 @@ impl<'a> Job<'a> {
             self.check_gone(effect).await?;
         }
         if self.options.dry_run || plan.changes.is_empty() {
+            if let Some(lock) = lock.filter(|_| !self.options.dry_run) {
+                Box::pin(lock.check(self.directory, &self.dn_after(effect, &[]))).await?;
+            }
             return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
         }
-        self.carry_out(plan, &memberships, &watch).await
+        self.carry_out(plan, &memberships, &watch, lock.as_ref()).await
     }
 
     /// Makes the changes.
@@ -262,6 +267,7 @@ impl<'a> Job<'a> {
         plan: Plan,
         memberships: &Memberships,
         watch: &Watch,
+        lock: Option<&LockCheck>,
     ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
@@ -303,7 +309,7 @@ impl<'a> Job<'a> {
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
         if let Ok((Ok(effect), _)) = &result
-            && let Err(error) = self.check_made(*effect, &fence.changes()).await
+            && let Err(error) = self.check_made(*effect, &fence.changes(), lock).await
         {
             result = Err(error);
         }
@@ -347,6 +353,14 @@ impl<'a> Job<'a> {
     /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
     async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
         let refused = self.error(error, refused);
+        if refused.kind == WriteErrorKind::Taken {
+            let found = self.found.as_deref();
+            let taken = Box::pin(namesakes::taken_account_name(&self.task, self.directory, found)).await;
+            return match taken {
+                Some(taken) => WriteError { result_code: refused.result_code, ..taken },
+                None => refused,
+            };
+        }
         let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return refused };
         if refused.kind != WriteErrorKind::NotFound {
             return refused;
@@ -410,8 +424,16 @@ impl<'a> Job<'a> {
         Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
     }
 
-    /// Checks the entry after a write.
-    async fn check_made(&self, effect: Effect, changes: &[Change]) -> Result<(), WriteError> {
+    /// Checks that what was written is what the answer says.
+    async fn check_made(
+        &self,
+        effect: Effect,
+        made: &[Change],
+        lock: Option<&LockCheck>,
+    ) -> Result<(), WriteError> {
+        if let Some(lock) = lock {
+            Box::pin(lock.check(self.directory, &self.dn_after(effect, made))).await?;
+        }
         self.check_listed(effect).await?;
         let taken_out = &self.options.taken_out;
         if taken_out.is_empty() {
@@ -420,7 +442,7 @@ impl<'a> Job<'a> {
         let (directory, dn) = (self.directory, self.dn_after(effect, &[]));
         let vendor = directory.root_dse().vendor;
         let attributes = members::by_dn(Some(&self.rule.members), vendor, directory.schema());
-        named::check_taken_out(directory, &dn, &attributes, changes, taken_out).await
+        named::check_taken_out(directory, &dn, &attributes, made, taken_out).await
     }
 
     /// Checks that the entry is one of those that the service shows, unless it was disabled.

@@ -11,6 +11,7 @@ use ldap_directory::{Directory, DirectoryConfig};
 use serde_json::{Map, Value};
 use singer_common::operations::{file, observe};
 use singer_common::plugin::settings::SettingsError;
+use target_ldap::write::lockout;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use super::attributes::AttributeGuard;
@@ -68,6 +69,8 @@ struct Inner {
     undo_dir: Option<PathBuf>,
     guard: DeleteGuard,
     places: Places,
+    /// The entries that `roles` names, with their settings.
+    named: Vec<(String, String)>,
     state: Arc<WriteState>,
     bound: OnceCell<BoundEntry>,
 }
@@ -100,8 +103,9 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        let (places, bound) = (Places::of(config), OnceCell::new());
-        Ok(Writer(Arc::new(Inner { connection, kinds, undo_dir, guard, places, state, bound })))
+        let (places, named, bound) = (Places::of(config), Places::named(config), OnceCell::new());
+        let inner = Inner { connection, kinds, undo_dir, guard, places, named, state, bound };
+        Ok(Writer(Arc::new(inner)))
     }
 
     /// Checks the rules against a server.
@@ -121,6 +125,14 @@ impl Writer {
     pub(crate) fn placeholder_of(config: &Config, directory: &Directory) -> Option<String> {
         let of_kind = KindConfig::of(config, ResourceKind::Groups).filter(|_| config.write.is_some())?;
         KindRule::new(ResourceKind::Groups, &of_kind, directory, &config.directory).ok()?.placeholder()
+    }
+
+    /// Whether a configuration disables accounts, and on a directory whose password policies must say that locks count.
+    pub(crate) fn needs_lockout(config: &Config, directory: &Directory) -> bool {
+        let of_kind = KindConfig::of(config, ResourceKind::Users).filter(|_| config.write.is_some());
+        let rule = |of_kind| KindRule::new(ResourceKind::Users, &of_kind, directory, &config.directory);
+        lockout::depends_on_policies(directory)
+            && of_kind.and_then(|of_kind| rule(of_kind).ok()).is_some_and(|rule| rule.rule.accounts.is_some())
     }
 
     /// Returns the state, for the writer after a reload.
@@ -175,7 +187,10 @@ impl Writer {
         let contexts = directory.root_dse().naming_contexts.iter().filter_map(|dn| key(dn).ok());
         let is_below = |context: &DnKey| bases.iter().any(|(_, base)| base.is_ancestor_of(context));
         let contexts = contexts.filter(is_below).collect();
-        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts }))
+        // A DN that the schema does not know names no entry.
+        let named = self.0.named.iter();
+        let named = named.filter_map(|(dn, setting)| Some((key(dn).ok()?, setting.clone()))).collect();
+        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts, named }))
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked

@@ -72,6 +72,7 @@ impl<'a, W: Write> Load<'a, W> {
         let applier = Applier::new(destination.clone(), config.create_parents, EntryClaims::default())
             .asserting(config.assert_unchanged)
             .deleting_by_version(config.process_activate_version)
+            .watching_locks()
             .awaiting_parents(config.rules.values().any(Rule::renames_parents));
         Self {
             config,

@@ -1,5 +1,7 @@
 //! Writes passwords and account states.
 
+use std::sync::atomic::Ordering;
+
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::client::PASSWORD_MODIFY;
 use ldap_directory::entry::{Attribute, Entry};
@@ -8,6 +10,7 @@ use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
 
 use super::Applier;
+use super::lockout::{self, BeforeLock, Lockout};
 use crate::map::wanted::WantedEntry;
 use crate::plan::assertion::unchanged;
 use crate::plan::{StepOnAd, step_on_ad};
@@ -170,6 +173,34 @@ impl Applier {
                 dn,
                 "`{dn}` is enabled by accounts.enabled, and has no password: nobody can log on with it until it gets one (the rule's `password`)"
             );
+        }
+    }
+
+    /// Warns that an account was disabled and can still bind, for OpenLDAP ignores its lock.
+    pub(super) async fn watch_lock(&self, dn: &str) {
+        let Some(told) =
+            self.watches_locks.as_ref().filter(|_| lockout::depends_on_policies(&self.directory))
+        else {
+            return;
+        };
+        let found = async {
+            let before = BeforeLock::of(&self.directory, Some(dn)).await?;
+            before.after(&self.directory, dn).await
+        };
+        match found.await {
+            Ok(Lockout::Effective) => {}
+            Ok(Lockout::Ignored(why)) => {
+                tracing::warn!(dn, "`{dn}` is disabled by accounts.enabled, and can still bind: {why}");
+            }
+            Ok(Lockout::Unknown(why)) => {
+                if !told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        dn,
+                        "`{dn}` is disabled by accounts.enabled, and whether the server heeds that is not known (a policy with `pwdLockout: TRUE`): {why}"
+                    );
+                }
+            }
+            Err(error) => tracing::debug!(dn, "whether the lock of an account counts: {error}"),
         }
     }
 

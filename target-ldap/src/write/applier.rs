@@ -1,6 +1,7 @@
 //! The applier: the state that all tasks of a run share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ldap_directory::dn::DnKey;
 use ldap_directory::{DirectoryError, Found, Scope, SearchRequest};
@@ -35,6 +36,8 @@ pub struct Applier {
     pub(super) claims: EntryClaims,
     /// Whether a modify asserts that the entry is as it was read.
     pub(super) assert_unchanged: bool,
+    /// Whether a lock of an account that the server ignores is logged. The value: whether it was logged that this is not known.
+    pub(super) watches_locks: Option<Arc<AtomicBool>>,
     /// Whether ACTIVATE_VERSION may delete entries.
     pub(super) deletes_by_version: bool,
     /// Records that match several entries. These are read, and so protected, before the first deletion.
@@ -64,6 +67,7 @@ impl Applier {
             digest_caches,
             claims,
             assert_unchanged: false,
+            watches_locks: None,
             deletes_by_version: false,
             unread: Arc::default(),
             match_lock: Arc::default(),
@@ -96,6 +100,12 @@ impl Applier {
     #[must_use]
     pub fn asserting(self, assert_unchanged: bool) -> Self {
         Self { assert_unchanged, ..self }
+    }
+
+    /// Logs disabled accounts whose lock the server ignores.
+    #[must_use]
+    pub fn watching_locks(self) -> Self {
+        Self { watches_locks: Some(Arc::default()), ..self }
     }
 
     /// Whether an entry is known to exist.

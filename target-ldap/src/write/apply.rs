@@ -213,6 +213,9 @@ impl Applier {
         if is_there {
             self.note_present(key);
         }
+        if is_there && attempt.outcome != WriteOutcome::Unchanged && wanted.account.enabled == Some(false) {
+            Box::pin(self.watch_lock(&wanted.dn)).await;
+        }
         // Not if the DN is taken: a displaced entry may have it.
         if self.awaits_parents() && (is_there || attempt.outcome == WriteOutcome::LeftAlone) {
             self.displaced.placed(key);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use target_ldap::rules::template::DnTemplate;
 
 use super::links::Links;
-use super::{Found, Kind, Store, not_found, writer_kind};
+use super::{Found, Kind, Store, not_found, state, writer_kind};
 use crate::error::ApiError;
 use crate::lookup::find;
 use crate::members;
@@ -99,12 +99,14 @@ impl Store<'_> {
         let mut wanted = record::canonical(&kind.mapping, body, &mut ignored)?;
         let found = self.get(resource, id, &Projection::default()).await?;
         let mut options = self.precondition(kind, &found, if_match)?;
-        let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
-        if let (None, Some(active)) = (wanted.get("active"), before.get("active")) {
-            wanted.insert("active".to_owned(), active.clone());
+        let before = state::before(kind, &found)?;
+        let said = wanted.get(ACTIVE).and_then(Value::as_bool);
+        if let (None, Some(active)) = (wanted.get(ACTIVE), before.get(ACTIVE)) {
+            wanted.insert(ACTIVE.to_owned(), active.clone());
         }
         record::check_required(&kind.mapping, &wanted)?;
         let mut changes = self.changes(kind, &before, &wanted).await?;
+        state::say(kind, &found, said, &mut changes.record)?;
         ignored.append(&mut changes.unstored);
         note(resource, &ignored);
         if kind.mapping.members.is_some() {
@@ -301,9 +303,13 @@ impl Store<'_> {
         found: &Found,
         operations: &[Operation],
     ) -> Result<Changes, ApiError> {
-        let before = record::canonical(&kind.mapping, &found.resource, &mut Vec::new())?;
-        let applied = patch::apply(&kind.mapping, &before, operations, self.filter_limits())?;
-        let changes = self.changes(kind, &before, &applied.resource).await?;
+        let before = state::before(kind, found)?;
+        let apply =
+            |before: &Canonical| patch::apply(&kind.mapping, before, operations, self.filter_limits());
+        let applied = apply(&before)?;
+        let mut changes = self.changes(kind, &before, &applied.resource).await?;
+        let said = state::said(&before, |before| apply(before).ok().map(|applied| applied.resource));
+        state::say(kind, found, said, &mut changes.record)?;
         let known = record::unstored(&kind.mapping, &before);
         let mut new = changes.unstored.clone();
         new.retain(|path| !known.contains(path));
@@ -325,6 +331,7 @@ impl Store<'_> {
         if record.is_empty() {
             return Ok(());
         }
+        self.follow_name(kind, found, &mut record).await?;
         (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
         options.may_leave = record.get(ACTIVE).is_some_and(|active| *active == false);
         let subject = Subject::Existing(self.entry_ref(kind, found)?);

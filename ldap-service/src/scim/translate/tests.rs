@@ -136,7 +136,6 @@ fn users_of_active_directory() {
     let users = mapping(ResourceType::User, Vendor::ActiveDirectory, &[]);
     for (filter, expected) in [
         (r#"userName eq "bjensen""#, "(sAMAccountName=bjensen)"),
-        ("active eq false", "(userAccountControl:1.2.840.113556.1.4.803:=2)"),
         (r#"groups.value eq "u1""#, "(memberOf=uid=u1,dc=x)"),
         (
             r#"id eq "03020100-0504-0706-0809-0a0b0c0d0e0f""#,
@@ -146,6 +145,10 @@ fn users_of_active_directory() {
     ] {
         assert_eq!(text(translated(&users, Vendor::ActiveDirectory, filter)), expected, "{filter}");
     }
+    // With the time of now.
+    let disabled = text(translated(&users, Vendor::ActiveDirectory, "active eq false"));
+    let begin = "(|(userAccountControl:1.2.840.113556.1.4.803:=2)(&(accountExpires<=1";
+    assert!(disabled.starts_with(begin) && disabled.ends_with(")(!(accountExpires=0))))"), "{disabled}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
 use target_ldap::rules::names;
 
 use super::MOST_GROUPS;
-use crate::config::{Config, RoleName};
+use crate::config::{Config, RoleName, RoleRule};
 use crate::members::{self, MEMBER_UID, UID};
 
 /// The most names of an import's own groups that are remembered, of 16 octets each.
@@ -35,6 +35,19 @@ impl Places {
             }
         }
         Places { bases, users: config.users.base_dn.clone() }
+    }
+
+    /// Returns the entries that `roles` names, with their settings.
+    pub(crate) fn named(config: &Config) -> Vec<(String, String)> {
+        let rules = config.roles.iter().enumerate();
+        let of_rule = |(n, rule): (usize, &RoleRule)| match &rule.role {
+            RoleName::Below { below, .. } => vec![(below.clone(), format!("roles[{n}].below"))],
+            RoleName::Groups { groups, .. } => {
+                let groups = groups.iter().enumerate();
+                groups.map(|(m, dn)| (dn.clone(), format!("roles[{n}].groups[{m}]"))).collect()
+            }
+        };
+        rules.flat_map(of_rule).collect()
     }
 
     /// Returns the places of which none is within another.

@@ -207,6 +207,36 @@ fn openldap_accounts_are_locked_by_its_password_policy() {
     }
 }
 
+/// slapo-ppolicy(5): a lock "only takes effect when the pwdLockout password policy attribute is set to TRUE".
+#[test]
+fn a_lock_that_openldap_ignores_is_a_warning() {
+    let policy = |lockout: &str| {
+        format!(
+            "dn: cn=policy,dc=example,dc=test\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n\
+             pwdAttribute: userPassword\n{lockout}"
+        )
+    };
+    let dn = format!("uid=off,{USERS}");
+    for (default, lockout, ignored) in [
+        ("ppolicy_default cn=policy,dc=example,dc=test", "pwdLockout: TRUE\n", false),
+        ("ppolicy_default cn=policy,dc=example,dc=test", "pwdLockout: FALSE\n", true),
+        ("", "pwdLockout: TRUE\n", true),
+    ] {
+        let server = Slapd::start(SlapdOptions {
+            database_conf: format!("overlay ppolicy\n{default}"),
+            ..SlapdOptions::default().seed(unit(USERS)).seed(policy(lockout))
+        });
+        let config = person_config(&server, &json!({"enabled": "active"}));
+        let output = run(&config, record("off", &json!({"pw": "first-password", "active": false})));
+        assert_eq!(bind_code(&server, &dn, "first-password") == 0, ignored, "{default} {lockout}");
+        let told = output.stderr.about(&json!({"level": "warning", "dn": dn}));
+        assert_eq!(!told.is_empty(), ignored, "{told:?}");
+        // Not again where nothing is done.
+        let again = run(&config, record("off", &json!({"pw": "first-password", "active": false})));
+        assert!(again.stderr.about(&json!({"level": "warning", "dn": dn})).is_empty());
+    }
+}
+
 #[test]
 fn a_password_does_not_enable_a_disabled_account_whose_state_no_rule_has() {
     let server = Slapd::start(SlapdOptions {
