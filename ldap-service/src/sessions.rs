@@ -405,8 +405,8 @@ mod tests {
         assert_eq!(a.of(&headers, false), None, "another instance knows a logout");
         let ended = format!("{}.ended", file.path().display());
         let text = std::fs::read_to_string(&ended).unwrap();
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None, "a restart knows it");
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, at(false)), None, "a restart knows it");
         // What is over is left out, and another version is not overwritten.
         std::fs::write(&ended, format!("{text}1 over\n")).unwrap();
         assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None);
