@@ -72,3 +72,33 @@ def test_a_list_of_an_earlier_version_is_taken_and_made_whole(keyed):
     assert me(service, session).status_code == 401
     assert [line for line in ended.read_text().splitlines() if line[0].isdigit()] == sessions
     assert ended.stat().st_mode & 0o777 == 0o600
+
+
+# The host of a session
+
+
+def test_a_session_is_for_one_host_over_tls_or_in_clear_text(services, shared_openldap):
+    service = services(shared_openldap, trusted_proxies=["127.0.0.1/32"])
+
+    def at(host, scheme="https"):
+        return {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Host": host, "X-Forwarded-Proto": scheme}
+
+    page = service.client.get("/login", headers=at("a.example"))
+    form = {"username": "ada", "password": people.ADA.password, "form_token": token_of(page)}
+    cookie = page.headers["set-cookie"].split(";")[0]
+    service.client.cookies.clear()
+    answer = service.client.post("/login", headers={**at("a.example"), "Cookie": cookie}, data=form)
+    assert answer.status_code == 303, answer.text
+    sealed = answer.headers["set-cookie"].split(";")[0].partition("=")[2]
+    service.client.cookies.clear()
+
+    def status(host, scheme="https"):
+        name = "__Host-ldap_session" if scheme == "https" else "ldap_session"
+        headers = {**at(host, scheme), "Cookie": f"{name}={sealed}"}
+        return service.client.get("/api/v1/auth/forward", headers=headers).status_code
+
+    assert [status(host) for host in ("a.example", "A.Example:443", "a.example:8443")] == [200] * 3
+    assert (status("b.example"), status("b.example"), status("a.example", "http")) == (401, 401, 401)
+    told = [record for record in service.log(level="warning") if "X-Forwarded-Host" in str(record)]
+    assert len(told) == 1, service.log_text()
+    assert sealed not in service.log_text()
