@@ -24,6 +24,7 @@ mod account;
 mod find;
 mod left_out;
 mod pace;
+mod mark;
 mod roles;
 mod throttle;
 mod user;
@@ -142,7 +143,7 @@ impl Login {
                 named.succeeded();
                 drop(from);
                 let password = outcome.map_err(not_usable)?;
-                account::check(&entry, Utc::now()).map_err(|why| {
+                mark::check(&config.users, directory.schema(), &entry, Utc::now()).map_err(|why| {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
@@ -335,7 +336,8 @@ async fn enabled(
             return Err(ApiError::unauthorized());
         }
     };
-    account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
+    let usable = mark::check(&config.users, handle.get()?.schema(), &entry, Utc::now());
+    usable.map_err(|why| not_usable(why.into()))?;
     describe(config, handle, &entry, name).await
 }
 

@@ -15,6 +15,65 @@ def replace(path, value):
     return {"op": "replace", "path": path, "value": value}
 
 
+# The mark of a disabled account
+
+
+def marked(directory, attribute="employeeType", **more):
+    return {"base_dn": f"ou=people,{directory.suffix}", "login_attributes": ["uid"], "scim": {"active": attribute, "userType": "none"}, **more}
+
+
+def test_a_mapped_mark_of_a_disabled_account_counts_at_logins_and_sessions(directory, writing):
+    service = writing(directory, users=marked(directory))
+    path, password = f"/Users/{user(service, 'eve')}", people.EVE.password
+    session = log_in_by_form(service, "eve", password)
+    assert patch(service, path, replace("active", True)).json()["active"] is True
+    assert (me(service, session).status_code, service.login("eve", password).status_code) == (200, 200)
+    assert patch(service, path, replace("active", False)).json()["active"] is False
+    disabled = (403, "account_disabled")
+    assert code(service.login("eve", password)) == disabled
+    assert code(forward(service, basic("eve", password))) == disabled
+    assert code(browse(service, "GET", "/api/v1/auth/forward", session)) == disabled
+    assert code(me(service, session)) == disabled
+    # Strangers learn nothing.
+    assert code(service.login("eve", "wrong-password"))[0] == 401
+    assert patch(service, path, replace("active", True)).json()["active"] is True
+    assert (me(service, session).status_code, service.login("eve", password).status_code) == (200, 200)
+
+
+def test_a_mapped_mark_that_cannot_be_read_is_not_taken_for_enabled(openldaps, services):
+    access = f'access to attrs=employeeType by dn.exact="{people.service_dn()}" =w by * none\n'
+    directory = openldaps(access=access)
+    service = services(directory, ready=False, users=marked(directory))
+    wait_until(lambda: service.login("eve", people.EVE.password).json().get("code") != "directory_unavailable")
+    assert code(service.login("eve", people.EVE.password)) == (500, "misconfigured")
+
+
+def test_a_user_who_is_disabled_by_the_mapped_mark_may_leave_the_filter(openldap, writing):
+    users = marked(openldap, filter="(&(objectClass=person)(!(employeeType=FALSE)))")
+    service = writing(openldap, users=users)
+    path = f"/Users/{user(service, 'eve')}"
+    assert patch(service, path, replace("active", False)).json()["active"] is False
+    assert code(service.login("eve", people.EVE.password))[0] == 401
+
+
+def test_a_deletion_may_set_the_mapped_mark(openldap, writing):
+    rule = {"on_delete": {"set": {"employeeType": "FALSE"}}}
+    service = writing(openldap, users=marked(openldap), write={"mapping_rules": {"users": rule}})
+    path = f"/scim/v2/Users/{user(service, 'eve')}"
+    assert service.request("DELETE", path).status_code == 204
+    assert code(service.login("eve", people.EVE.password)) == (403, "account_disabled")
+
+
+def test_a_token_of_who_is_disabled_by_the_mapped_mark_is_refused(openldap, services, own):
+    issuer = own()
+    issuer.ask(key="one", alg="ES256")
+    service = services(openldap, users=marked(openldap), jwt=jwt(issuer))
+    token = issuer.token(sign="one", claims=claims(issuer, preferred_username="eve", scope="openid health"))
+    assert ask(service, token).status_code == 200
+    openldap.modify(f"dn: {people.EVE.dn()}\nchangetype: modify\nadd: employeeType\nemployeeType: FALSE\n")
+    assert code(ask(service, token)) == (403, "account_disabled")
+
+
 # Sessions that were logged out
 
 

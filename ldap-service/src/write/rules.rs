@@ -23,7 +23,7 @@ use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
 use target_ldap::rules::rule::{EmptyGroup, OnDelete, Rule};
 
 use super::ResourceKind;
-use crate::config::Config;
+use crate::config::{Config, active_attribute};
 
 /// The value of `scim` that removes a default.
 const NONE: &str = "none";
@@ -69,6 +69,11 @@ impl KindConfig {
     /// Returns the entry below which the rule moves what is deleted.
     pub(super) fn place_of_deleted(&self) -> Option<&str> {
         self.rule.get("on_delete")?.get("move_to")?.as_str()
+    }
+
+    /// Returns the attribute of one's own that marks disabled accounts by FALSE.
+    pub(super) fn own_mark(&self) -> Option<&str> {
+        active_attribute(&self.scim)
     }
 
     fn mapped(&self, name: &str) -> Option<String> {

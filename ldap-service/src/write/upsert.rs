@@ -420,7 +420,8 @@ impl<'a> Job<'a> {
             return Ok(());
         };
         let listed = Filter::And(vec![filter.clone(), identity.clone()]);
-        whole::check_gone(self.directory, self.rule.kind, &self.rule.base_dn, listed).await
+        let (kind, base) = (self.rule.kind, &self.rule.base_dn);
+        whole::check_gone(self.directory, kind, base, listed, self.writer.own_mark(kind)).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -4,6 +4,7 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::{first_rdn, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::truth;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task};
@@ -117,13 +118,17 @@ pub(super) async fn check_gone(
     base: &str,
     listed: Filter,
 ) -> Result<(), WriteError> {
+    own_mark: Option<&str>,
     let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
     let lock = lock.filter(|_| kind == ResourceKind::Users);
-    let names = [lock.map_or("1.1", AccountLock::attribute)];
+    let names: Vec<&str> =
+        lock.map(AccountLock::attribute).into_iter().chain(own_mark).chain(["1.1"]).collect();
     let found = find(directory, base, Scope::Subtree, listed, &names, 1).await;
     let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
     let Some(entry) = found.first() else { return Ok(()) };
-    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) {
+    let is_false = |value: &Vec<u8>| std::str::from_utf8(value).is_ok_and(|text| truth(text) == Some(false));
+    let values = own_mark.map(|name| directory.schema().values_of(entry, name)).unwrap_or_default();
+    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) || values.iter().any(is_false) {
         return Ok(());
     }
     let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
