@@ -262,6 +262,7 @@ impl<'a> Job<'a> {
         watch: &Watch,
     ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
+        let condition = Some(self.conditions()?).filter(|_| directory.takes_assertions()).flatten();
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
         let label = self.rule.kind.stream();
         let change_set = match self.writer.begin(label, directory).await {
@@ -271,7 +272,6 @@ impl<'a> Job<'a> {
                 return Err(error);
             }
         };
-        let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
         let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
         let destination = Destination::new(directory.clone())
@@ -360,12 +360,14 @@ impl<'a> Job<'a> {
         shared_names::lock(self.writer.undo_dir()?, &key).await.map(Some)
     }
 
-    /// Returns what must hold when the first change is made.
-    fn conditions(&self) -> Option<Filter> {
-        match (self.identity.clone(), self.options.condition.clone()) {
+    /// Returns what must hold when the first change of the entry is made.
+    fn conditions(&self) -> Result<Option<(DnKey, Filter)>, WriteError> {
+        let condition = match (self.identity.clone(), self.options.condition.clone()) {
             (Some(identity), Some(condition)) => Some(Filter::And(vec![identity, condition])),
             (identity, condition) => identity.or(condition),
-        }
+        };
+        let key = self.territory.key(self.found.as_deref().unwrap_or(&self.dn))?;
+        Ok(condition.map(|condition| (key, condition)))
     }
 
     async fn apply(&self, destination: &Destination) -> Result<Attempt, DirectoryError> {

@@ -154,7 +154,8 @@ impl ValuesJob<'_> {
             Some(condition) => Filter::And(vec![identity, condition]),
             None => identity,
         };
-        let condition = Some(condition).filter(|_| directory.takes_assertions());
+        let key = self.territory.key(&self.dn)?;
+        let condition = Some((key, condition)).filter(|_| directory.takes_assertions());
         let fence = Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))
