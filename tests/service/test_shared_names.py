@@ -28,6 +28,41 @@ def at_once(*works):
     return results
 
 
+# Writes of one entry at once
+
+
+def test_two_services_do_not_enable_who_is_disabled_at_the_same_time(openldap, writing):
+    services = [writing(openldap, name=f"service{n}", write={"max_deletes": 100}) for n in range(2)]
+    new(services[0], "vera", password="Pw-vera-7Qz!")
+    path = f"/Users/{user(services[0], 'vera')}"
+    for turn in range(30):
+        password = f"Pw-vera-{turn}-7Qz!"
+        services[1].secrets.add(password)
+        off, _ = at_once(
+            lambda: patch(services[0], path, replace("active", False)),
+            lambda password=password: patch(services[1], path, replace("password", password)),
+        )
+        assert off.json()["active"] is False, (turn, off.text)
+        assert openldap.values(dn(openldap, "vera"), "pwdAccountLockedTime"), turn
+        assert openldap.whoami(dn(openldap, "vera"), password) == 49, turn
+        patch(services[0], path, replace("active", True))
+
+
+def test_a_user_who_is_deleted_meanwhile_is_not_found(openldap, writing):
+    service = writing(openldap, write={"max_deletes": 1000})
+    for turn in range(25):
+        path = f"/Users/{new(service, f'gone{turn}').json()['id']}"
+
+        def change_it(n, path=path):
+            body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [replace("title", f"t{n}")]}
+            return scim(service, "PATCH", path, body)
+
+        works = [lambda n=n: change_it(n) for n in range(4)]
+        *answers, gone = at_once(*works, lambda path=path: scim(service, "DELETE", path))
+        assert gone.status_code == 204, gone.text
+        assert {answer.status_code for answer in answers} <= {200, 404}, (turn, [a.text for a in answers])
+
+
 # Deletions with what is below
 
 

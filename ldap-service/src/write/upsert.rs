@@ -239,7 +239,7 @@ impl<'a> Job<'a> {
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
             return Ok(TryEnd::Moved(dn));
         }
-        let effect = refusal::effect(attempt.outcome, &self.dn, self.is_new())?;
+        let effect = self.effect(attempt.outcome).await?;
         let memberships = Memberships::new(self.writer, self.directory, GivenNames::default())?;
         let watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
         let followed = Box::pin(memberships.follow(&watch, &planning.destination)).await?;
@@ -289,7 +289,7 @@ impl<'a> Job<'a> {
         let is_unknown = result.as_ref().is_err_and(DirectoryError::is_outcome_unknown);
         let result = match result {
             Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => Ok(Err(dn)),
-            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()).map(Ok),
+            Ok(attempt) => self.effect(attempt.outcome).await.map(Ok),
             Err(error) => Err(self.failed(&error, fence.refusal()).await),
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
@@ -338,16 +338,28 @@ impl<'a> Job<'a> {
     /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
     async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
         let refused = self.error(error, refused);
-        let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return refused };
-        if refused.kind != WriteErrorKind::NotFound {
-            return refused;
-        }
-        let base = &self.rule.base_dn;
-        let there = lookup::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
-        if there.is_ok_and(|there| there.is_empty()) {
+        if self.found.is_none() || refused.kind != WriteErrorKind::NotFound || self.is_gone().await {
             return refused;
         }
         WriteError { kind: WriteErrorKind::Refused, ..refused }
+    }
+
+    /// Whether the entry that was there does not exist any more.
+    async fn is_gone(&self) -> bool {
+        let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return false };
+        let base = &self.rule.base_dn;
+        let there = lookup::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
+        there.is_ok_and(|there| there.is_empty())
+    }
+
+    /// Returns what an outcome means. An entry that was deleted meanwhile is not added again: that is no lack of permission.
+    async fn effect(&self, outcome: TaskOutcome) -> Result<Effect, WriteError> {
+        if matches!(outcome, TaskOutcome::LeftAlone) && self.is_gone().await {
+            let dn = self.found.as_deref().unwrap_or(&self.dn);
+            let detail = format!("the entry `{dn}` does not exist any more");
+            return Err(WriteError::new(WriteErrorKind::NotFound, detail));
+        }
+        refusal::effect(outcome, &self.dn, self.is_new())
     }
 
     /// Keeps other services with the same folder from writing the name meanwhile.
