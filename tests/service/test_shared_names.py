@@ -28,6 +28,41 @@ def at_once(*works):
     return results
 
 
+# RDNs of several values
+
+
+def values(directory, name, *attributes):
+    return {a.lower(): sorted(v.decode() for v in found) for a, found in directory.values(name, *attributes).items()}
+
+
+
+@pytest.mark.parametrize("second", ["Maximilian", None])
+def test_a_rename_changes_one_value_of_an_rdn(directory, writing, tmp_path, second):
+    base = f"ou=people,{directory.suffix}"
+    names = ["Max M", second] if second else ["Max M"]
+    directory.add(entry(f"cn=Max M+uid=max,{base}", objectClass="inetOrgPerson", uid="max", cn=names, sn="M", title="t"))
+    service = writing(directory)
+    path = f"/Users/{user(service, 'max')}"
+    first = patch(service, path, replace("userName", "max2"))
+    assert values(directory, f"cn=Max M+uid=max2,{base}", "cn", "uid") == {"cn": sorted(names), "uid": ["max2"]}
+    patch(service, path, replace("name.formatted", "Max, N"))
+    found = values(directory, f"cn=Max\\, N+uid=max2,{base}", "cn", "uid", "title")
+    assert found == {"cn": ["Max, N"], "uid": ["max2"], "title": ["t"]}
+    both = patch(service, path, replace("userName", "max3"), replace("name.formatted", "Max O"))
+    assert values(directory, f"cn=Max O+uid=max3,{base}", "cn", "uid") == {"cn": ["Max O"], "uid": ["max3"]}
+    undo(directory, tmp_path / "undo" / both.headers["undo-file"], tmp_path)
+    assert values(directory, f"cn=Max\\, N+uid=max2,{base}", "uid") == {"uid": ["max2"]}
+    assert first.json()["userName"] == "max2"
+
+
+def test_a_value_of_an_rdn_that_no_scim_attribute_has_stays(openldap, writing):
+    service = writing(openldap)
+    path = f"/Users/{user(service, 'plus')}"
+    patch(service, path, replace("name.formatted", "Plus Two"))
+    found = values(openldap, f"cn=Plus Two+employeeNumber=17,ou=people,{openldap.suffix}", "cn", "employeeNumber", "uid")
+    assert found == {"cn": ["Plus Two"], "employeenumber": ["17"], "uid": ["plus"]}
+
+
 # Writes of one entry at once
 
 

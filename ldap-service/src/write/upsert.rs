@@ -18,7 +18,7 @@ use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskO
 
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
-use super::mapped::{below, check_match, upsert_of};
+use super::mapped::{below, check_match, keep_naming_values, upsert_of};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::KindRule;
@@ -99,6 +99,9 @@ pub(super) async fn upsert(
             wanted = upsert_of(&rule, record, directory)?.0;
             below(&mut wanted, place.as_deref());
         }
+    }
+    if let Some(current) = current.as_deref().filter(|_| options.placement != Placement::Same) {
+        keep_naming_values(&mut wanted, current, schema);
     }
     spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
     spelling::keep(&mut wanted, &rule, schema);
