@@ -10,6 +10,7 @@ use ldap_directory::client::{Authentication, PasswordState, Refusal};
 use ldap_directory::dn::{Dn, DnKey, Rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::secret::NonEmptyPassword;
+use ldap_directory::text::printable_line;
 use ldap_directory::{Directory, DirectoryError};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -23,8 +24,8 @@ use crate::write::Writer;
 mod account;
 mod find;
 mod left_out;
-mod pace;
 mod mark;
+mod pace;
 mod roles;
 mod throttle;
 mod user;
@@ -172,9 +173,10 @@ impl Login {
                 return self.bind_in_vain(config, directory, password).await;
             }
             Fitting::Several(dns) => {
+                let names = quoted(&dns);
                 tracing::warn!(
                     ?dns,
-                    "a login name fits more than one entry, and nobody can log in with it: make the values of login_attributes unique"
+                    "a login name fits more than one entry, and nobody can log in with it: {names}; make the values of login_attributes unique"
                 );
                 return self.bind_in_vain(config, directory, password).await;
             }
@@ -332,7 +334,7 @@ async fn enabled(
             return Err(ApiError::unauthorized());
         }
         Fitting::Several(dns) => {
-            tracing::warn!(?dns, "a name fits more than one entry");
+            tracing::warn!(?dns, "a name fits more than one entry: {}", quoted(&dns));
             return Err(ApiError::unauthorized());
         }
     };
@@ -388,7 +390,7 @@ async fn describe(
             Fitting::One(found) => is_same_dn(directory, &found.dn, &entry.dn),
             Fitting::None => false,
             Fitting::Several(dns) => {
-                tracing::warn!(?dns, "the name of a user fits more than one entry");
+                tracing::warn!(?dns, "the name of a user fits more than one entry: {}", quoted(&dns));
                 false
             }
         })
@@ -413,6 +415,11 @@ async fn describe(
 fn is_same_dn(directory: &Directory, a: &str, b: &str) -> bool {
     let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
     a == b || key(a).is_some_and(|of_a| key(b) == Some(of_a))
+}
+
+/// Returns the DNs that a name fits, for the text of a line in the log.
+fn quoted(dns: &[String]) -> String {
+    dns.iter().map(|dn| format!("`{}`", printable_line(dn))).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the refusal of an account without a name of its own.

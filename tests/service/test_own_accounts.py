@@ -161,3 +161,14 @@ def test_a_session_is_for_one_host_over_tls_or_in_clear_text(services, shared_op
     told = [record for record in service.log(level="warning") if "X-Forwarded-Host" in str(record)]
     assert len(told) == 1, service.log_text()
     assert sealed not in service.log_text()
+
+
+# A name of two
+
+
+def test_the_log_names_the_entries_that_a_login_name_fits(openldap, services):
+    openldap.modify(f"dn: {people.EVE.dn()}\nchangetype: modify\nadd: uid\nuid: ada\n")
+    service = services(openldap)
+    assert service.login("ada", people.ADA.password).status_code == 401
+    told = [record["message"] for record in service.log(level="warning") if "dns" in record]
+    assert told and all(dn in told[0] for dn in (people.ADA.dn(), people.EVE.dn())), told

@@ -63,6 +63,93 @@ def test_a_value_of_an_rdn_that_no_scim_attribute_has_stays(openldap, writing):
     assert found == {"cn": ["Plus Two"], "employeenumber": ["17"], "uid": ["plus"]}
 
 
+# Login names
+
+
+def taken(answer, attribute, other):
+    body = answer.json()
+    assert (answer.status_code, body["scimType"]) == (409, "uniqueness"), answer.text
+    assert body["detail"].startswith(f"{attribute}: ") and other.lower() in body["detail"].lower(), answer.text
+
+
+def by_mail(directory):
+    return {"base_dn": f"ou=people,{directory.suffix}", "login_attributes": ["uid", "mail"]}
+
+
+def test_a_login_name_of_another_user_is_not_given(directory, writing):
+    service = writing(directory, users=by_mail(directory))
+    bob, ada = f"/Users/{user(service, 'bob')}", dn(directory, "ada")
+    work = 'emails[type eq "work"].value'
+    taken(patch(service, bob, replace(work, people.ADA.mail), status=409), "emails.value", ada)
+    taken(patch(service, bob, replace(work, people.ADA.mail.upper()), status=409), "emails.value", ada)
+    taken(patch(service, bob, replace(work, "ADA"), status=409), "emails.value", ada)
+    taken(patch(service, bob, replace("userName", people.ADA.mail), status=409), "userName", ada)
+    taken(new(service, people.ADA.mail, status=409), "userName", ada)
+    taken(new(service, "vera", status=409, emails=[{"value": "ada", "type": "work"}]), "emails.value", ada)
+    params = {"uid": "vera", "cn": "v", "sn": "v", "mail": "ada"}
+    answer = service.request("POST", "/api/v1/plugin/execute", json={"operation": "create_user", "params": params})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (409, "taken") and ada in error["message"], answer.text
+    for name in ("ada", people.ADA.mail):
+        assert service.login(name, people.ADA.password).status_code == 200, name
+    # One's own names, and those that nobody has.
+    patch(service, bob, replace(work, "bob"))
+    patch(service, bob, replace(work, people.BOB.mail), replace("title", "x"))
+    new(service, "vera", emails=[{"value": "vera@example.com", "type": "work"}])
+    # What is there already does not keep the entry from being changed.
+    directory.modify(f"dn:: {base64.b64encode(people.BOB.dn(directory.suffix).encode()).decode()}\nchangetype: modify\nadd: mail\nmail: ada\n")
+    patch(service, bob, replace("title", "y"))
+    patch(service, bob, {"op": "add", "path": "emails", "value": [{"value": "b2@example.com", "type": "work"}]})
+
+
+def rejects(done):
+    return [(reject["code"], reject.get("attribute")) for reject in done["rejects"]]
+
+
+def test_an_import_gives_no_login_name_of_another_user(directory, writing):
+    service = writing(directory, users=by_mail(directory))
+    base, ada, eve = f"ou=people,{directory.suffix}", dn(directory, "ada"), dn(directory, "eve")
+    person = {"objectClass": "inetOrgPerson", "cn": "zz", "sn": "z"}
+    for text in (
+        change(eve, "changetype: modify", "add: uid", "uid: ada", "-"),
+        change(eve, "changetype: modify", "replace: mail", f"mail: {people.ADA.mail}", "-"),
+        entry(f"cn=zz,{base}", **person, uid="ada"),
+        entry(f"cn=zz,{base}", **person, mail="ada").replace("\n", "\nchangetype: add\n", 1),
+        entry(f"uid=ADA+cn=zz,{base}", **person, uid="ADA"),
+        change(eve, "changetype: modrdn", "newrdn: uid=ada+cn=e", "deleteoldrdn: 1"),
+    ):
+        for dry_run in (True, False):
+            done = report(send(service, text, dry_run=dry_run, accept="application/json"))
+            assert (done["rejected"], rejects(done)[0][0]) == (1, "taken"), (text, done)
+            assert rejects(done)[0][1] in ("uid", "mail") and done["rejects"][0]["entry"].lower() == ada.lower(), done
+    assert service.login("ada", people.ADA.password).status_code == 200
+    # The same name twice in one file: the first one has it.
+    twins = "".join(entry(f"cn=t{n},{base}", **{**person, "cn": f"t{n}"}, mail="twin@example.com") for n in range(2))
+    done = report(send(service, twins))
+    assert (done["added"], rejects(done)) == (1, [("taken", "mail")]), done
+    # A name that its owner loses is free, wherever in the file that stands.
+    take = change(eve, "changetype: modify", "replace: mail", f"mail: {people.ADA.mail}", "-")
+    give = change(ada, "changetype: modify", "replace: mail", "mail: other@example.com", "-")
+    assert numbers(report(send(service, take + give)))["modified"] == 2
+    # Who is no user logs in by no name.
+    group = entry(f"cn=list,ou=groups,{directory.suffix}", objectClass=["groupOfNames", "extensibleObject"], cn="list", member=ada, mail="ada")
+    device = entry(f"cn=phone,{base}", objectClass=["device", "extensibleObject"], cn="phone", mail="ada")
+    assert numbers(report(send(service, group + device)))["added"] == 2
+
+
+def test_two_services_do_not_give_one_login_name_twice(openldap, writing):
+    services = [writing(openldap, name=f"service{n}", users=by_mail(openldap)) for n in range(2)]
+    paths = [f"/Users/{user(services[0], name)}" for name in ("ada", "eve")]
+    for turn in range(8):
+        work = replace('emails[type eq "work"].value', f"same{turn}@example.com")
+
+        def give(n, work=work):
+            body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [work]}
+            return scim(services[n], "PATCH", paths[n], body).status_code
+
+        assert sorted(at_once(lambda: give(0), lambda: give(1))) == [200, 409], turn
+
+
 # Writes of one entry at once
 
 

@@ -131,6 +131,8 @@ pub struct WriteError {
     pub undo_file: Option<String>,
     /// The groups that it is about.
     pub groups: Vec<String>,
+    /// The DN of the other entry that has the value.
+    pub entry: Option<String>,
 }
 
 impl WriteError {
@@ -145,6 +147,7 @@ impl WriteError {
             retry_after,
             undo_file,
             groups: Vec::new(),
+            entry: None,
         }
     }
 
@@ -177,6 +180,9 @@ impl From<WriteError> for ApiError {
         }
         if !error.groups.is_empty() {
             answer = answer.with("groups", error.groups.into());
+        }
+        if let Some(entry) = error.entry {
+            answer = answer.with("entry", entry.into());
         }
         if let Some(undo_file) = error.undo_file {
             answer = answer.with("undo_file", undo_file.into());

@@ -36,6 +36,7 @@ pub mod error;
 mod fence;
 mod guard;
 mod locks;
+mod logins;
 mod mapped;
 mod memberships;
 mod namesakes;
@@ -62,6 +63,7 @@ pub(crate) use self::{
     change_set::ChangeSet,
     fence::{Fence, Territory},
     locks::of_dn,
+    logins::{GivenLogins, LoginNames},
     memberships::{Gift, GivenNames, Memberships},
     refusal::of_directory,
 };

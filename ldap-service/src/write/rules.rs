@@ -80,13 +80,18 @@ impl KindConfig {
         self.scim.iter().find(|(path, _)| path == name).map(|(_, attribute)| attribute.clone())
     }
 
+    /// Returns the attributes that login names are compared with.
+    pub(super) fn login_attributes(&self, vendor: Vendor) -> Vec<String> {
+        let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
+        if self.logins.is_empty() { vec![usual.to_owned()] } else { self.logins.clone() }
+    }
+
     /// Returns the attribute that names an entry of the kind for people.
     fn naming(&self, kind: ResourceKind, vendor: Vendor) -> String {
         match kind {
             ResourceKind::Users => {
-                let login = self.mapped("userName").or_else(|| self.logins.first().cloned());
-                let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
-                login.unwrap_or_else(|| usual.to_owned())
+                let login = || self.login_attributes(vendor).into_iter().next().unwrap_or_default();
+                self.mapped("userName").unwrap_or_else(login)
             }
             ResourceKind::Groups => self.mapped("displayName").unwrap_or_else(|| "cn".to_owned()),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, Scope};
+use ldap_directory::{Directory, DirectoryError};
 use serde_json::{Map, Value};
 use target_ldap::map::wanted::Wanted;
 use target_ldap::map::{DeleteAction, Task, WritePolicy};
@@ -18,6 +18,7 @@ use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskO
 
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
+use super::logins::{GivenLogins, LoginNames};
 use super::mapped::{below, check_match, keep_naming_values, upsert_of};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
@@ -25,9 +26,10 @@ use super::rules::KindRule;
 use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, namesakes, refusal, shared_names, spelling,
+    WriteOutcome, Writer, entries, namesakes, refusal, spelling,
 };
-use crate::lookup;
+
+mod checks;
 
 /// How often a write begins again because its entry got another DN meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -47,6 +49,10 @@ struct Job<'a> {
     /// A value that no other entry may have, with its attribute.
     unique: Option<(String, Vec<u8>)>,
     locks: BTreeSet<LockKey>,
+    /// Those of `locks` that are names.
+    names: BTreeSet<LockKey>,
+    /// The login names that the entry gets.
+    logins: Option<(LoginNames, GivenLogins)>,
     /// The identifier of the existing entry, as a filter.
     identity: Option<Filter>,
     options: WriteOptions,
@@ -176,15 +182,23 @@ impl<'a> Job<'a> {
         let dn = task.dn().unwrap_or_default().to_owned();
         let key = territory.key(&dn)?;
         let mut locks = BTreeSet::from([locks::of_dn(&key)]);
-        let mut unique = None;
+        let (mut unique, mut logins, mut names) = (None, None, BTreeSet::new());
         if let Task::Upsert { wanted, .. } = &task {
+            if rule.kind == ResourceKind::Users {
+                logins = LoginNames::of(writer, directory).map(|of| {
+                    let given = of.of_wanted(wanted, schema);
+                    (of, given)
+                });
+            }
             let is_naming = |a: &&Wanted| schema.same_description(&a.description, &rule.naming);
             let value = wanted.attributes.iter().find(is_naming);
             unique = value.and_then(|a| Some((a.description.clone(), a.values.first()?.clone())));
         }
         if let Some((name, value)) = &unique {
-            locks.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
+            names.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
         }
+        names.extend(logins.iter().flat_map(|(of, given)| of.locks(given, schema)));
+        locks.extend(names.iter().cloned());
         let (mut found, mut identity) = (None, None);
         if let Some(EntryRef { dn, id }) = existing {
             locks.insert(locks::of_dn(&territory.key(&dn)?));
@@ -192,7 +206,22 @@ impl<'a> Job<'a> {
             identity = Some(id.filter());
             found = Some(dn);
         }
-        Ok(Job { writer, directory, rule, territory, task, dn, key, found, unique, locks, identity, options })
+        Ok(Job {
+            writer,
+            directory,
+            rule,
+            territory,
+            task,
+            dn,
+            key,
+            found,
+            unique,
+            locks,
+            names,
+            logins,
+            identity,
+            options,
+        })
     }
 
     async fn run(mut self) -> Result<WriteOutcome, WriteError> {
@@ -229,10 +258,17 @@ impl<'a> Job<'a> {
 
     async fn try_once(&self) -> Result<TryEnd, WriteError> {
         let _held = self.writer.state().locks.lock(&self.locks).await;
+        let _shared = if self.options.dry_run {
+            None
+        } else {
+            Some(self.writer.lock_shared(&self.locks, &self.names).await?)
+        };
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
-        let _name = self.lock_name().await?;
         self.check_unique().await?;
+        if let Some((of, given)) = &self.logins {
+            of.check(self.directory, current, given).await?;
+        }
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = match attempt {
@@ -338,43 +374,6 @@ impl<'a> Job<'a> {
         Ok(TryEnd::Done(outcome))
     }
 
-    /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
-    async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
-        let refused = self.error(error, refused);
-        if self.found.is_none() || refused.kind != WriteErrorKind::NotFound || self.is_gone().await {
-            return refused;
-        }
-        WriteError { kind: WriteErrorKind::Refused, ..refused }
-    }
-
-    /// Whether the entry that was there does not exist any more.
-    async fn is_gone(&self) -> bool {
-        let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return false };
-        let base = &self.rule.base_dn;
-        let there = lookup::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
-        there.is_ok_and(|there| there.is_empty())
-    }
-
-    /// Returns what an outcome means. An entry that was deleted meanwhile is not added again: that is no lack of permission.
-    async fn effect(&self, outcome: TaskOutcome) -> Result<Effect, WriteError> {
-        if matches!(outcome, TaskOutcome::LeftAlone) && self.is_gone().await {
-            let dn = self.found.as_deref().unwrap_or(&self.dn);
-            let detail = format!("the entry `{dn}` does not exist any more");
-            return Err(WriteError::new(WriteErrorKind::NotFound, detail));
-        }
-        refusal::effect(outcome, &self.dn, self.is_new())
-    }
-
-    /// Keeps other services with the same folder from writing the name meanwhile.
-    async fn lock_name(&self) -> Result<Option<shared_names::SharedName>, WriteError> {
-        let Some((name, value)) = self.unique.as_ref().filter(|_| !self.options.dry_run) else {
-            return Ok(None);
-        };
-        let schema = self.directory.schema();
-        let key = locks::of_value(name, &schema.equality(name).normalize(value, schema));
-        shared_names::lock(self.writer.undo_dir()?, &key).await.map(Some)
-    }
-
     /// Returns what must hold when the first change of the entry is made.
     fn conditions(&self) -> Result<Option<(DnKey, Filter)>, WriteError> {
         let condition = match (self.identity.clone(), self.options.condition.clone()) {
@@ -391,54 +390,6 @@ impl<'a> Job<'a> {
         let context =
             AttemptContext { found: self.found.clone(), is_last_try: true, ..AttemptContext::default() };
         Box::pin(applier.apply(None, &self.task, &self.key, &context)).await
-    }
-
-    /// Checks that no other entry of the kind has the name.
-    async fn check_unique(&self) -> Result<(), WriteError> {
-        let Some((name, value)) = &self.unique else { return Ok(()) };
-        let filter = Filter::equality(name.clone(), value.clone());
-        let Some(other) = self.find_other(filter.clone()).await? else { return Ok(()) };
-        let mut detail = format!("another entry has this value of `{name}`");
-        if let Some(of_kind) = self.writer.filter(self.rule.kind)
-            && self.find_other(Filter::And(vec![of_kind.clone(), filter])).await?.is_none()
-        {
-            let setting = format!("{}.filter", self.rule.kind.stream());
-            detail = format!("{detail}, and {setting} leaves it out: it is in no list");
-            tracing::warn!(setting, dn = other, "{detail}");
-        }
-        Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
-    }
-
-    /// Returns the DN of another entry below the base that matches a filter.
-    async fn find_other(&self, filter: Filter) -> Result<Option<String>, WriteError> {
-        let found =
-            lookup::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
-        let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
-        let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
-        Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
-    }
-
-    /// Checks that the entry is one of those that the service shows, unless it was disabled.
-    async fn check_listed(&self, effect: Effect) -> Result<(), WriteError> {
-        if matches!(self.task, Task::Delete { .. }) {
-            return self.check_gone(effect).await;
-        }
-        let (kind, dn) = (self.rule.kind, self.dn_after(effect, &[]));
-        if let Some(filter) = self.writer.filter(kind).filter(|_| !self.options.may_leave) {
-            whole::check_listed(self.directory, kind, &dn, filter).await?;
-        }
-        whole::check_readable(self.directory, &dn, &self.options.must_show).await
-    }
-
-    /// Checks that a deletion that keeps the entry leaves none that the service shows, or one that cannot log in.
-    async fn check_gone(&self, effect: Effect) -> Result<(), WriteError> {
-        let (Task::Delete { .. }, Some(identity)) = (&self.task, &self.identity) else { return Ok(()) };
-        let Some(filter) = self.writer.filter(self.rule.kind).filter(|_| effect != Effect::Deleted) else {
-            return Ok(());
-        };
-        let listed = Filter::And(vec![filter.clone(), identity.clone()]);
-        let (kind, base) = (self.rule.kind, &self.rule.base_dn);
-        whole::check_gone(self.directory, kind, base, listed, self.writer.own_mark(kind)).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -59,6 +59,8 @@ pub(super) async fn apply(
     keys.insert(locks::of_dn(&territory.key(&dn)?));
     let state = writer.state();
     let _held = state.locks.lock(&keys).await;
+    let _shared =
+        if options.dry_run { None } else { Some(writer.lock_shared(&keys, &BTreeSet::new()).await?) };
     // A write before this one may have renamed it; the lock of its identifier covers its new name, too.
     dn = entries::locate(directory, &rule.base_dn, entry).await?;
     entries::check_condition(directory, &dn, options.condition.as_ref()).await?;

@@ -448,9 +448,17 @@ impl Runner {
             self.fail(of_directory(&e, self.directory.schema()));
         }
         self.destination.show_outcome(number, RecordOutcome::Rejected);
-        let WriteError { kind, detail, attribute, result_code, .. } = error;
+        let WriteError { kind, detail, attribute, entry, result_code, .. } = error;
         let dn = Some(dn).filter(|dn| !dn.is_empty());
-        self.report.reject(Reject { line, dn, code: kind.code(), attribute, result_code, reason: detail });
+        self.report.reject(Reject {
+            line,
+            dn,
+            code: kind.code(),
+            attribute,
+            entry,
+            result_code,
+            reason: detail,
+        });
     }
 }
 
