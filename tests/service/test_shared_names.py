@@ -3,10 +3,11 @@
 import base64
 import threading
 
+import directories
 import people
 import pytest
 from people import entry
-from test_memberships import dn
+from test_memberships import add_group, dn, members, same
 from writing import change, new, numbers, ok, patch, report, scim, send, undo, user
 
 
@@ -205,3 +206,27 @@ def test_a_deletion_of_a_user_with_entries_below(directory, writing, tmp_path):
     ok(scim(service, "GET", path), 404)
     undo(directory, tmp_path / "undo" / answer.headers["undo-file"], tmp_path, code=None)
     assert values(directory, below[1], "cn") == {"cn": ["sim"]}
+
+
+# Groups that a deletion empties
+
+
+@pytest.mark.parametrize("dangling", ["error", "drop"])
+def test_a_deletion_is_refused_before_it_if_a_group_cannot_be_emptied(openldaps, writing, monkeypatch, dangling):
+    text = directories.OVERLAYS.replace("memberof-group-oc", f"memberof-dangling {dangling}\nmemberof-group-oc")
+    monkeypatch.setattr(directories, "OVERLAYS", text)
+    directory = openldaps()
+    service = writing(directory)
+    vera = dn(directory, "vera")
+    new(service, "vera"), new(service, "dora")
+    for n in range(4):
+        add_group(directory, f"g{n}", vera, *([dn(directory, "dora")] if n % 2 else []))
+    before = same(directory)
+    path = f"/Users/{user(service, 'vera')}"
+    answer = ok(scim(service, "DELETE", path), 409)
+    assert "cn=g" in answer.json()["detail"] and "empty_group" in answer.json()["detail"], answer.text
+    assert "undo-file" not in answer.headers and same(directory) == before
+    for n in (0, 2):
+        directory.modify(change(people.group_dn(f"g{n}", directory.suffix), "changetype: delete"))
+    ok(scim(service, "DELETE", path), 204)
+    assert [members(directory, f"g{n}") for n in (1, 3)] == [{dn(directory, "dora")}] * 2

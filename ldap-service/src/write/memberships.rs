@@ -61,6 +61,13 @@ pub(crate) struct Watch {
     placeholder: Option<String>,
 }
 
+impl Watch {
+    /// Returns what a group gets that loses its last member.
+    pub(crate) fn placeholder(&self) -> Option<&str> {
+        self.placeholder.as_deref()
+    }
+}
+
 /// Notes the changes of groups.
 #[derive(Debug, Default)]
 struct Notes(Mutex<Vec<Change>>);

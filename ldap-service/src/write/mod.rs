@@ -31,6 +31,7 @@ use ldap_directory::filter::Filter;
 mod attributes;
 mod bound;
 mod change_set;
+mod emptied;
 mod entries;
 pub mod error;
 mod fence;

@@ -26,7 +26,7 @@ use super::rules::KindRule;
 use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, namesakes, refusal, spelling,
+    WriteOutcome, Writer, emptied, entries, namesakes, refusal, spelling,
 };
 
 mod checks;
@@ -283,6 +283,9 @@ impl<'a> Job<'a> {
         let watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
         let followed = Box::pin(memberships.follow(&watch, &planning.destination)).await?;
         let mut plan = planning.end().await?;
+        if plan.deletes > 0 {
+            plan.first = emptied::of(&followed, watch.placeholder());
+        }
         plan.changes.extend(followed);
         if plan.changes.is_empty() {
             self.check_gone(effect).await?;
@@ -317,6 +320,13 @@ impl<'a> Job<'a> {
             .with_undo(Some(change_set.undo()))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
+        if let Err(error) = emptied::change_first(&plan.first, &destination).await {
+            let left = Box::pin(whole::take_back(&change_set, directory, &[], false)).await;
+            self.writer.guard().release(reservation, plan.deletes).await;
+            let undo_file = change_set.finish(directory).await;
+            let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
+            return Err(WriteError { undo_file, ..error });
+        }
         let mut result = self.apply(&destination).await;
         let mut followed = Ok(Vec::new());
         if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
@@ -361,7 +371,7 @@ impl<'a> Job<'a> {
             Effect::Deleted | Effect::Moved => None,
             _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
         };
-        let changes = [fence.changes(), followed].concat();
+        let changes = [plan.first, fence.changes(), followed].concat();
         let outcome = self.outcome(effect, &changes, plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),
