@@ -21,8 +21,8 @@ pub use algorithm::Algorithm;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
-pub(crate) use people::is_default_filter;
 pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
+pub(crate) use people::{active_attribute, is_default_filter};
 
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use ldap_directory::client::{Authentication, PasswordState, Refusal};
 use ldap_directory::dn::{Dn, DnKey, Rdn};
 use ldap_directory::entry::Entry;
 use ldap_directory::secret::NonEmptyPassword;
+use ldap_directory::text::printable_line;
 use ldap_directory::{Directory, DirectoryError};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use crate::write::Writer;
 mod account;
 mod find;
 mod left_out;
+mod mark;
 mod pace;
 mod roles;
 mod throttle;
@@ -142,7 +144,7 @@ impl Login {
                 named.succeeded();
                 drop(from);
                 let password = outcome.map_err(not_usable)?;
-                account::check(&entry, Utc::now()).map_err(|why| {
+                mark::check(&config.users, directory.schema(), &entry, Utc::now()).map_err(|why| {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
@@ -171,9 +173,10 @@ impl Login {
                 return self.bind_in_vain(config, directory, password).await;
             }
             Fitting::Several(dns) => {
+                let names = quoted(&dns);
                 tracing::warn!(
                     ?dns,
-                    "a login name fits more than one entry, and nobody can log in with it: make the values of login_attributes unique"
+                    "a login name fits more than one entry, and nobody can log in with it: {names}; make the values of login_attributes unique"
                 );
                 return self.bind_in_vain(config, directory, password).await;
             }
@@ -331,11 +334,12 @@ async fn enabled(
             return Err(ApiError::unauthorized());
         }
         Fitting::Several(dns) => {
-            tracing::warn!(?dns, "a name fits more than one entry");
+            tracing::warn!(?dns, "a name fits more than one entry: {}", quoted(&dns));
             return Err(ApiError::unauthorized());
         }
     };
-    account::check(&entry, Utc::now()).map_err(|why| not_usable(why.into()))?;
+    let usable = mark::check(&config.users, handle.get()?.schema(), &entry, Utc::now());
+    usable.map_err(|why| not_usable(why.into()))?;
     describe(config, handle, &entry, name).await
 }
 
@@ -386,7 +390,7 @@ async fn describe(
             Fitting::One(found) => is_same_dn(directory, &found.dn, &entry.dn),
             Fitting::None => false,
             Fitting::Several(dns) => {
-                tracing::warn!(?dns, "the name of a user fits more than one entry");
+                tracing::warn!(?dns, "the name of a user fits more than one entry: {}", quoted(&dns));
                 false
             }
         })
@@ -411,6 +415,11 @@ async fn describe(
 fn is_same_dn(directory: &Directory, a: &str, b: &str) -> bool {
     let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
     a == b || key(a).is_some_and(|of_a| key(b) == Some(of_a))
+}
+
+/// Returns the DNs that a name fits, for the text of a line in the log.
+fn quoted(dns: &[String]) -> String {
+    dns.iter().map(|dn| format!("`{}`", printable_line(dn))).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the refusal of an account without a name of its own.

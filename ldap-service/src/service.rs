@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::search::cursors::Cursors;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Site};
 use crate::tokens::Tokens;
 use crate::write::Writer;
 
@@ -170,6 +170,13 @@ pub struct Client {
     pub request_id: Arc<str>,
     /// The host that the client asked for: of the `Host` header, or of a trusted proxy's `X-Forwarded-Host`.
     pub host: Option<Arc<str>>,
+}
+
+impl Client {
+    /// Returns what the client's browser asks.
+    pub fn site(&self) -> Site<'_> {
+        Site { host: self.host.as_deref(), is_secure: self.is_secure }
+    }
 }
 
 /// A client's certificate.

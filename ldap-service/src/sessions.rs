@@ -6,6 +6,7 @@
 mod ended;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use chrono::Utc;
 use cookie::{Cookie, SameSite};
 use hmac::{Hmac, Mac as _};
 use http::{HeaderMap, header};
+use ldap_directory::text::printable_line;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use singer_common::plugin::settings::SettingsError;
@@ -90,9 +92,45 @@ pub struct Session {
     /// Its number.
     #[serde(rename = "n")]
     number: String,
+    /// Identifies the host and the scheme that it is for. Sessions of earlier versions have none.
+    #[serde(rename = "h", default, skip_serializing_if = "String::is_empty")]
+    site: String,
+}
+
+/// What a browser asks: sessions are for one host, over TLS or in clear text.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// The host, as it was asked for.
+    pub host: Option<&'a str>,
+    /// Whether the browser speaks TLS.
+    pub is_secure: bool,
+}
+
+impl Site<'_> {
+    /// Returns what identifies it. Ports do not count, as they do not for cookies (RFC 6265 section 8.5).
+    fn mark(self) -> String {
+        let host = self.host.unwrap_or_default().trim().to_ascii_lowercase();
+        let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
+        let host = host.get(..end.unwrap_or(host.len())).unwrap_or_default().trim_end_matches('.');
+        let scheme = if self.is_secure { "https" } else { "http" };
+        BASE64.encode(&Sha256::digest(format!("{scheme}://{host}"))[..9])
+    }
 }
 
 impl Session {
+    /// Whether it is for a site.
+    fn is_for(&self, site: Site<'_>) -> bool {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        let is_it = self.site.is_empty() || self.site == site.mark();
+        if !is_it && !TOLD.swap(true, Ordering::Relaxed) {
+            let host = printable_line(site.host.unwrap_or_default());
+            tracing::warn!(
+                "a session of another host came with a request for `{host}`, and does not count there; if this was one host, the proxy must pass it on with each request, and the scheme (X-Forwarded-Host, X-Forwarded-Proto); further ones are not told"
+            );
+        }
+        is_it
+    }
+
     /// Whether a user still has the password that the session began with, as far as the directory shows it.
     pub fn is_of(&self, user: &User) -> bool {
         self.password == password_mark(user)
@@ -174,15 +212,16 @@ impl Sessions {
     ///
     /// # Errors
     /// There are no random numbers.
-    pub fn begin(&self, user: &User, is_secure: bool) -> Result<Cookie<'static>, ApiError> {
+    pub fn begin(&self, user: &User, site: Site<'_>) -> Result<Cookie<'static>, ApiError> {
         let seconds = i64::try_from(self.time.as_secs()).unwrap_or(i64::MAX);
         let session = Session {
             id: user.id.clone(),
             password: password_mark(user),
             end: Utc::now().timestamp().saturating_add(seconds),
             number: random()?,
+            site: site.mark(),
         };
-        let mut cookie = cookie(SESSION, self.seal(&session), is_secure);
+        let mut cookie = cookie(SESSION, self.seal(&session), site.is_secure);
         cookie.set_max_age(cookie::time::Duration::seconds(seconds));
         Ok(cookie)
     }
@@ -193,13 +232,13 @@ impl Sessions {
         format!("{content}.{mac}")
     }
 
-    /// Returns the session of a request; `None` without one that is signed by this key, in time, and not logged out.
-    pub fn of(&self, headers: &HeaderMap, is_secure: bool) -> Option<Session> {
+    /// Returns the session of a request; `None` without one that is signed by this key for this site, in time, and not logged out.
+    pub fn of(&self, headers: &HeaderMap, site: Site<'_>) -> Option<Session> {
         let now = Utc::now().timestamp();
         // Another path, or a page of the same site, may have set a cookie of the same name.
-        values(headers, SESSION, is_secure)
+        values(headers, SESSION, site.is_secure)
             .filter_map(|sealed| self.open(&sealed))
-            .find(|session| session.end > now && !self.ended.contains(session))
+            .find(|session| session.end > now && session.is_for(site) && !self.ended.contains(session))
     }
 
     fn open(&self, sealed: &str) -> Option<Session> {
@@ -305,6 +344,10 @@ mod tests {
         Sessions::new(&config, None).unwrap()
     }
 
+    fn at(is_secure: bool) -> Site<'static> {
+        Site { host: Some("app.example"), is_secure }
+    }
+
     fn headers(cookie: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, format!("other=1; {cookie}").parse().unwrap());
@@ -319,26 +362,60 @@ mod tests {
     fn a_session_is_read_back_until_it_ends() {
         let sessions = sessions(480);
         for is_secure in [false, true] {
-            let cookie = sessions.begin(&user(None), is_secure).unwrap();
+            let cookie = sessions.begin(&user(None), at(is_secure)).unwrap();
             assert_eq!(cookie.name().starts_with("__Host-"), is_secure);
             assert!(cookie.http_only() == Some(true) && cookie.same_site() == Some(SameSite::Lax));
             assert_eq!((cookie.secure(), cookie.path()), (Some(is_secure), Some("/")));
             let headers = headers(&pair(&cookie));
-            let session = sessions.of(&headers, is_secure).unwrap();
+            let session = sessions.of(&headers, at(is_secure)).unwrap();
             assert_eq!(session.id, user(None).id);
-            assert_eq!(sessions.of(&headers, !is_secure), None, "a cookie of clear text is none over TLS");
+            assert_eq!(
+                sessions.of(&headers, at(!is_secure)),
+                None,
+                "a cookie of clear text is none over TLS"
+            );
             sessions.end(&session);
-            assert_eq!(sessions.of(&headers, is_secure), None);
+            assert_eq!(sessions.of(&headers, at(is_secure)), None);
         }
         let over = super::tests::sessions(0);
-        let cookie = over.begin(&user(None), false).unwrap();
-        assert_eq!(over.of(&headers(&pair(&cookie)), false), None);
+        let cookie = over.begin(&user(None), at(false)).unwrap();
+        assert_eq!(over.of(&headers(&pair(&cookie)), at(false)), None);
+    }
+
+    #[test]
+    fn a_session_is_for_one_host_over_tls_or_in_clear_text() {
+        let sessions = sessions(480);
+        let cookie = sessions.begin(&user(None), at(true)).unwrap();
+        let is_in = |host: Option<&str>, is_secure: bool| {
+            let name = if is_secure { "__Host-ldap_session" } else { "ldap_session" };
+            let headers = headers(&format!("{name}={}", cookie.value()));
+            sessions.of(&headers, Site { host, is_secure }).is_some()
+        };
+        for host in ["app.example", "APP.example", "app.example:8443", "app.example."] {
+            assert!(is_in(Some(host), true), "{host}");
+        }
+        for host in ["other.example", "app.example.com", "", "[::1]:443"] {
+            assert!(!is_in(Some(host), true), "{host}");
+        }
+        assert!(!is_in(None, true) && !is_in(Some("app.example"), false));
+        let six = |host| Site { host: Some(host), is_secure: true }.mark();
+        assert!(six("[::1]:443") == six("[::1]") && six("[::1]") != six("[::2]"));
+    }
+
+    #[test]
+    fn a_session_of_an_earlier_version_counts_until_it_ends() {
+        let sessions = sessions(480);
+        let session = sessions.open(sessions.begin(&user(None), at(false)).unwrap().value()).unwrap();
+        let earlier = sessions.seal(&Session { site: String::new(), ..session });
+        let content = BASE64.decode(earlier.split_once('.').unwrap().0).unwrap();
+        assert!(!String::from_utf8(content).unwrap().contains("\"h\""));
+        assert!(sessions.of(&headers(&format!("ldap_session={earlier}")), at(false)).is_some());
     }
 
     #[test]
     fn a_cookie_that_was_changed_or_has_another_key_is_none() {
         let sessions = sessions(480);
-        let cookie = sessions.begin(&user(None), false).unwrap();
+        let cookie = sessions.begin(&user(None), at(false)).unwrap();
         let (content, mac) = cookie.value().split_once('.').unwrap();
         let forged = Session { id: "another".into(), ..sessions.open(cookie.value()).unwrap() };
         let forged = BASE64.encode(serde_json::to_vec(&forged).unwrap());
@@ -352,15 +429,15 @@ mod tests {
             // A token of a form has another purpose.
             format!("{content}.{}", sessions.form_token(content)),
         ] {
-            assert_eq!(sessions.of(&headers(&format!("ldap_session={value}")), false), None, "{value}");
+            assert_eq!(sessions.of(&headers(&format!("ldap_session={value}")), at(false)), None, "{value}");
         }
     }
 
     #[test]
     fn trap_18_a_session_ends_with_its_password() {
         let sessions = sessions(480);
-        let cookie = sessions.begin(&user(Some("20260101000000Z")), false).unwrap();
-        let session = sessions.of(&headers(&pair(&cookie)), false).unwrap();
+        let cookie = sessions.begin(&user(Some("20260101000000Z")), at(false)).unwrap();
+        let session = sessions.of(&headers(&pair(&cookie)), at(false)).unwrap();
         assert!(session.is_of(&user(Some("20260101000000Z"))));
         assert!(!session.is_of(&user(Some("20260201000000Z"))) && !session.is_of(&user(None)));
     }
@@ -398,18 +475,18 @@ mod tests {
             assert_eq!(Sessions::new(&config, None).is_ok(), is_key, "{text}");
         }
         let (a, b) = (Sessions::new(&config, None).unwrap(), Sessions::new(&config, None).unwrap());
-        let cookie = a.begin(&user(None), false).unwrap();
+        let cookie = a.begin(&user(None), at(false)).unwrap();
         let headers = headers(&pair(&cookie));
-        let session = b.of(&headers, false).expect("a restart keeps sessions");
+        let session = b.of(&headers, at(false)).expect("a restart keeps sessions");
         b.end(&session);
-        assert_eq!(a.of(&headers, false), None, "another instance knows a logout");
+        assert_eq!(a.of(&headers, at(false)), None, "another instance knows a logout");
         let ended = format!("{}.ended", file.path().display());
         let text = std::fs::read_to_string(&ended).unwrap();
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None, "a restart knows it");
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, at(false)), None, "a restart knows it");
         // What is over is left out, and another version is not overwritten.
         std::fs::write(&ended, format!("{text}1 over\n")).unwrap();
-        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, false), None);
+        assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, at(false)), None);
         assert_eq!(std::fs::read_to_string(&ended).unwrap(), text);
         std::fs::write(&ended, text.replace(" 1\n", " 2\n")).unwrap();
         assert!(Sessions::new(&config, None).is_err());

@@ -286,7 +286,7 @@ def test_a_logout_is_known_after_a_restart_and_to_another_instance(services, sha
     first.start()
     assert is_in(first, cookies) == 401
     ended = tmp_path / "session.key.ended"
-    assert len(ended.read_text().splitlines()) == 2 and ended.stat().st_mode & 0o777 == 0o600
+    assert len(ended.read_text().splitlines()) == 4 and ended.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_logout_that_cannot_be_kept_is_warned_of(services, shared_openldap, tmp_path):

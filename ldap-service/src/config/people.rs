@@ -214,7 +214,20 @@ fn scim(path: &str, map: Map<String, Value>) -> Result<Vec<(String, String)>, Se
     map.into_iter().map(pair).collect()
 }
 
+/// Returns the attribute of one's own in which a `scim` part keeps `active`: TRUE, or FALSE for a disabled account.
+pub(crate) fn active_attribute(scim: &[(String, String)]) -> Option<&str> {
+    let is_active =
+        |key: &str| key.rsplit(':').next().is_some_and(|name| name.eq_ignore_ascii_case("active"));
+    let (_, attribute) = scim.iter().rev().find(|(key, _)| is_active(key))?;
+    Some(attribute.as_str()).filter(|attribute| *attribute != "none")
+}
+
 impl UsersConfig {
+    /// Returns the attribute of one's own that marks disabled accounts by FALSE, beside the server's own mark.
+    pub fn active_attribute(&self) -> Option<&str> {
+        active_attribute(&self.scim)
+    }
+
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Self, SettingsError> {
         let known = ["base_dn", "filter", "login_attributes", "scim"];
         let Some(raw) = parts::object::<RawUsers>(values, "users", &known)? else {

@@ -62,6 +62,7 @@ pub(crate) fn deciding(config: &Config, directory: &Directory) -> Vec<String> {
     let vendor = directory.root_dse().vendor;
     let mut names: Vec<String> = attributes(vendor).iter().map(|name| (*name).to_owned()).collect();
     names.extend(find::login_attributes(&config.users, vendor).into_iter().next());
+    names.extend(config.users.active_attribute().map(str::to_owned));
     if config.groups.is_some() && members::has_user_names(vendor, directory.schema()) {
         names.push(members::UID.to_owned());
     }

@@ -100,6 +100,7 @@ async fn search(
     attributes.extend(["uid", "cn", "displayName", "mail"]);
     attributes.extend(vendor.immutable_ids());
     attributes.extend(account::attributes(vendor));
+    attributes.extend(users.active_attribute());
     attributes.sort_unstable_by_key(|name| name.to_ascii_lowercase());
     attributes.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
     let mut request = SearchRequest::new(&users.base_dn, Scope::Subtree, filter, &attributes).repeating();

@@ -228,7 +228,7 @@ async fn user_of_session(
     client: &Client,
     headers: &HeaderMap,
 ) -> Option<Result<User, ApiError>> {
-    let session = service.sessions.of(headers, client.is_secure)?;
+    let session = service.sessions.of(headers, client.site())?;
     Some(match Login::user_of_id(&service.config, &service.directory, &session.id).await {
         Ok(user) if !session.is_of(&user) => Err(ApiError::unauthorized()),
         found => found,

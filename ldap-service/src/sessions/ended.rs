@@ -1,11 +1,12 @@
 //! Sessions that were logged out: in memory, and with `login.session_key_file` in a file beside the key, so that a restart and other instances
 //! with the same key know them, too.
 //!
-//! The file has a line with its version, then a line for each session: its end in seconds since 1970, and its number. Lines are only
-//! appended, under a lock; sessions that are over are left out when the file is made anew.
+//! The file has a line with its version, [`WHOLE`], a line for each session (its end in seconds since 1970, and its number), and a last line
+//! with how many there are. So a file that was cut off is known by it: the sessions that it lost would be valid again. Each logout replaces
+//! the whole file, under a lock, and leaves out what is over. Earlier versions append lines, and pass over those with `#`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,18 +14,23 @@ use std::time::{Duration, SystemTime};
 use chrono::Utc;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use singer_common::operations::file;
 use singer_common::plugin::settings::SettingsError;
 
 use super::Session;
 
 /// The most sessions that are remembered as logged out.
 const MOST: usize = 100_000;
-/// The octets from which the file is made anew.
-const LONG: u64 = 8 * 1024 * 1024;
+/// The most octets of the file.
+const LONGEST: u64 = 32 * 1024 * 1024;
 /// The first line of the file.
 const HEAD: &str = "ldap-service ended sessions 1\n";
+/// The second line of a file whose last line has the number of sessions.
+const WHOLE: &str = "# the last line has the number of sessions";
+/// The beginning of the last line.
+const END: &str = "# end: ";
 /// How often a file is opened that another process replaces meanwhile.
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: u32 = 256;
 const SETTING: &str = "login.session_key_file";
 
 /// The sessions that were logged out. Cheap to clone.
@@ -43,9 +49,10 @@ struct Inner {
 struct Shared {
     path: PathBuf,
     read: Mutex<Seen>,
+    write: Mutex<()>,
 }
 
-/// How much of which file was read.
+/// Which file was read, and how long it was.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 struct Seen {
     made: Option<SystemTime>,
@@ -70,7 +77,7 @@ impl Ended {
     /// Returns those of a key file, as long as sessions last (`time`). `earlier` ones go on.
     ///
     /// # Errors
-    /// The file is there, and not of this form. One that cannot be written is a warning.
+    /// The file is there, and not of this form, or not whole. One that cannot be written is a warning.
     pub(super) fn new(
         key_file: Option<&Path>,
         time: Duration,
@@ -84,6 +91,9 @@ impl Ended {
         if let Some(earlier) = earlier {
             let same_file = earlier.0.file.as_ref().map(|file| &file.path) == path.as_ref();
             if same_file && earlier.0.time == time {
+                if let Some(file) = &earlier.0.file {
+                    file.check().map_err(|problem| file.refused(&problem))?;
+                }
                 return Ok(earlier.clone());
             }
         }
@@ -96,15 +106,12 @@ impl Ended {
         if let Some(earlier) = earlier {
             earlier.0.numbers.iter().for_each(|(number, ())| numbers.insert((*number).clone(), ()));
         }
-        let file = path.map(|path| Shared { path, read: Mutex::default() });
+        let file = path.map(|path| Shared { path, read: Mutex::default(), write: Mutex::default() });
         let this = Self(Arc::new(Inner { numbers, time, file }));
         if let Some(file) = &this.0.file {
-            match file.renew(false).and_then(|()| this.refresh(file)) {
+            file.check().map_err(|problem| file.refused(&problem))?;
+            match file.renew(None).and_then(|()| this.refresh(file)) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                    let problem = format!("{}: {e}", file.path.display());
-                    return Err(SettingsError::value(SETTING, problem, "a file of this version, or none"));
-                }
                 Err(e) => tracing::warn!(
                     setting = SETTING,
                     "logouts are forgotten at a restart, and other instances do not know them: `{}`: {e}; put the key into a folder that the service may write to",
@@ -122,7 +129,11 @@ impl Ended {
         }
         let Some(file) = &self.0.file else { return false };
         if let Err(e) = self.refresh(file) {
-            tracing::debug!("`{}`: {e}", file.path.display());
+            tracing::error!(
+                setting = SETTING,
+                "logouts of other instances are not known any more: `{}`: {e}",
+                file.path.display()
+            );
         }
         self.0.numbers.contains_key(&session.number)
     }
@@ -131,8 +142,7 @@ impl Ended {
     pub(super) fn add(&self, session: &Session) {
         self.0.numbers.insert(session.number.clone(), ());
         let Some(file) = &self.0.file else { return };
-        let added = file.append(&format!("{} {}\n", session.end, session.number));
-        if let Err(e) = added {
+        if let Err(e) = file.renew(Some((session.end, &session.number))) {
             tracing::error!(
                 setting = SETTING,
                 "a logout is forgotten at a restart, and other instances do not know it: `{}`: {e}",
@@ -141,50 +151,101 @@ impl Ended {
         }
     }
 
-    /// Reads what was appended since the last time.
+    /// Reads the file, if it is another one than the last time. One that is not whole is told once.
     fn refresh(&self, shared: &Shared) -> io::Result<()> {
-        let about = std::fs::metadata(&shared.path)?;
+        let Ok(about) = std::fs::metadata(&shared.path) else { return Ok(()) };
+        let now = Seen { made: about.modified().ok(), identity: identity(&about), length: about.len() };
         let mut seen = shared.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let (made, identity) = (about.created().ok(), identity(&about));
-        let is_same = seen.made == made && seen.identity == identity && seen.length <= about.len();
-        if is_same && seen.length == about.len() {
+        if *seen == now {
             return Ok(());
         }
-        let mut file = File::open(&shared.path)?;
-        let from = if is_same { seen.length } else { 0 };
-        file.seek(SeekFrom::Start(from))?;
-        let mut text = String::new();
-        file.take(4 * LONG).read_to_string(&mut text)?;
-        // A line may be written right now.
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let text = text(File::open(&shared.path)?)?;
+        *seen = now;
+        let sessions = sessions(&text)?;
         let now = Utc::now().timestamp();
-        for (end, number) in text.get(..whole).unwrap_or_default().lines().filter_map(line) {
-            if end > now {
-                self.0.numbers.insert(number.to_owned(), ());
-            }
+        for (_, number) in sessions.into_iter().filter(|(end, _)| *end > now) {
+            self.0.numbers.insert(number.to_owned(), ());
         }
-        *seen = Seen { made, identity, length: from + u64::try_from(whole).unwrap_or(0) };
         Ok(())
     }
 }
 
+fn text(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn damaged(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem.to_owned())
+}
+
 fn line(line: &str) -> Option<(i64, &str)> {
     let (end, number) = line.split_once(' ')?;
-    Some((end.parse().ok()?, number))
+    Some((end.parse().ok()?, number)).filter(|(_, number)| !number.is_empty())
+}
+
+/// Returns the sessions of the text of a file.
+///
+/// # Errors
+/// It is not of this form, or was cut off.
+fn sessions(text: &str) -> io::Result<Vec<(i64, &str)>> {
+    if text.is_empty() {
+        return Err(damaged("it is empty, and never was: it was cut off"));
+    }
+    let lines = text.strip_prefix(HEAD).ok_or_else(|| damaged("not a list of ended sessions, version 1"))?;
+    if !text.ends_with('\n') {
+        return Err(damaged("its last line does not end: it was cut off"));
+    }
+    let mut sessions = Vec::new();
+    let (mut has_end, mut counted) = (false, None);
+    for text in lines.lines() {
+        if let Some(count) = text.strip_prefix(END) {
+            counted = Some(count == sessions.len().to_string());
+        } else if text.starts_with('#') {
+            has_end |= text == WHOLE;
+        } else {
+            sessions.push(line(text).ok_or_else(|| damaged("a line is no session"))?);
+        }
+    }
+    match counted {
+        Some(false) => Err(damaged("it has another number of sessions than its last line says")),
+        None if has_end => Err(damaged("its last line is missing: it was cut off")),
+        _ => Ok(sessions),
+    }
 }
 
 impl Shared {
+    /// Checks that the file, if it is there, is of this form, and whole.
+    fn check(&self) -> io::Result<()> {
+        let is_file = std::fs::metadata(&self.path).is_ok_and(|about| about.is_file());
+        let Some(file) = File::open(&self.path).ok().filter(|_| is_file) else { return Ok(()) };
+        let text = text(file)?;
+        sessions(&text).map(drop)
+    }
+
+    fn refused(&self, problem: &io::Error) -> SettingsError {
+        let problem = format!("{}: {problem}", self.path.display());
+        let expected = "the whole file, or none: without it, all sessions that were logged out are valid until they end (a new key ends them)";
+        SettingsError::value(SETTING, problem, expected)
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
+    }
+
     /// Opens the file with its lock; it is made if it is not there.
     fn locked(&self) -> io::Result<File> {
         for _ in 0..ATTEMPTS {
-            let mut options = OpenOptions::new();
-            options.read(true).append(true).create(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let file = options.open(&self.path)?;
-            if !file.metadata()?.is_file() {
-                return Err(io::Error::other("not a regular file"));
+            match std::fs::metadata(&self.path) {
+                Ok(about) if !about.is_file() => return Err(io::Error::other("not a regular file")),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.replace(&[], false)?,
+                about => {
+                    about?;
+                }
             }
+            let file = File::open(&self.path)?;
             file.lock()?;
             // It may have been replaced before it was locked.
             if std::fs::metadata(&self.path)
@@ -196,45 +257,89 @@ impl Shared {
         Err(io::Error::other("it is replaced all the time"))
     }
 
-    fn append(&self, line: &str) -> io::Result<()> {
-        let mut file = self.locked()?;
-        let text = if file.metadata()?.len() == 0 { format!("{HEAD}{line}") } else { line.to_owned() };
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        let is_long = file.metadata()?.len() > LONG;
-        drop(file);
-        if is_long { self.renew(true) } else { Ok(()) }
+    /// Makes the file anew: with one more session, and without those that are over.
+    fn renew(&self, more: Option<(i64, &str)>) -> io::Result<()> {
+        let _one_at_a_time = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.locked()?;
+        let text = text(file.try_clone()?)?;
+        let all = sessions(&text)?;
+        let now = Utc::now().timestamp();
+        let mut kept: Vec<(i64, &str)> = all.iter().copied().filter(|(end, _)| *end > now).collect();
+        if kept.len() == all.len() && more.is_none() && text.contains(WHOLE) {
+            // Whether it can be replaced later.
+            return tempfile::tempfile_in(self.folder()).map(drop);
+        }
+        kept.extend(more);
+        // The latest ones.
+        let first = kept.len().saturating_sub(MOST);
+        self.replace(kept.get(first..).unwrap_or_default(), true)
     }
 
-    /// Makes the file if it is not there, and leaves out what is over if it is long, or at a start.
-    fn renew(&self, is_long: bool) -> io::Result<()> {
-        let mut file = self.locked()?;
-        let mut text = String::new();
-        (&mut file).take(4 * LONG).read_to_string(&mut text)?;
-        if text.is_empty() {
-            return file.write_all(HEAD.as_bytes());
+    /// Puts a whole file in the place of the present one, or of none.
+    fn replace(&self, sessions: &[(i64, &str)], is_there: bool) -> io::Result<()> {
+        let mut text = format!("{HEAD}{WHOLE}\n").into_bytes();
+        for (end, number) in sessions {
+            writeln!(text, "{end} {number}")?;
         }
-        if !text.starts_with(HEAD) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "not a list of ended sessions, version 1",
-            ));
+        writeln!(text, "{END}{}", sessions.len())?;
+        let folder = self.folder();
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(&text)?;
+        new.as_file().sync_all()?;
+        if is_there {
+            new.persist(&self.path)?;
+        } else if let Err(e) = new.persist_noclobber(&self.path)
+            && e.error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(e.error);
         }
-        let now = Utc::now().timestamp();
-        let lines: Vec<(i64, &str)> = text.lines().filter_map(line).collect();
-        let mut kept: Vec<&(i64, &str)> = lines.iter().filter(|(end, _)| *end > now).collect();
-        if kept.len() == lines.len() && !is_long {
-            return Ok(());
+        file::sync_folder(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_cut_off_anywhere_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        let path = folder.path().join("key.ended");
+        let ended = Ended::new(Some(&key), Duration::from_secs(60), None).unwrap();
+        let end = Utc::now().timestamp() + 60;
+        for number in ["a", "b"] {
+            ended.0.file.as_ref().unwrap().renew(Some((end, number))).unwrap();
         }
-        // The latest ones, half of the room at most: not each logout makes the file anew.
-        let first = kept.len().saturating_sub(MOST / 2);
-        kept.drain(..first);
-        let text = kept.iter().fold(HEAD.to_owned(), |text, (end, number)| format!("{text}{end} {number}\n"));
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut new = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_data()?;
-        new.persist(&self.path)?;
-        Ok(())
+        let whole = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(sessions(&whole).unwrap(), [(end, "a"), (end, "b")]);
+        for length in (0..whole.len()).filter(|length| *length != HEAD.len()) {
+            std::fs::write(&path, whole.get(..length).unwrap()).unwrap();
+            assert!(Ended::new(Some(&key), Duration::from_secs(60), None).is_err(), "{length}");
+            assert!(Ended::new(Some(&key), Duration::from_secs(60), Some(&ended)).is_err(), "{length}");
+        }
+        let without = whole.replace(&format!("{end} a\n"), "");
+        for text in [without.as_str(), "rubbish\n", "\u{1}", "ldap-service ended sessions 2\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Ended::new(Some(&key), Duration::from_secs(60), None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read_and_made_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, path) = (folder.path().join("key"), folder.path().join("key.ended"));
+        let end = Utc::now().timestamp() + 60;
+        std::fs::write(&path, format!("{HEAD}{end} a\n7 over\n")).unwrap();
+        let ended = Ended::new(Some(&key), Duration::from_secs(60), None).unwrap();
+        assert!(ended.0.numbers.contains_key("a") && !ended.0.numbers.contains_key("over"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{HEAD}{WHOLE}\n{end} a\n{END}1\n"));
+        // An instance of such a version appends to it.
+        std::fs::write(&path, format!("{text}{end} b\n")).unwrap();
+        assert_eq!(sessions(&std::fs::read_to_string(&path).unwrap()).unwrap().len(), 2);
+        ended.0.file.as_ref().unwrap().renew(None).unwrap();
+        ended.0.file.as_ref().unwrap().renew(Some((end, "c"))).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with(&format!("{END}3\n")));
     }
 }

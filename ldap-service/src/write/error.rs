@@ -138,6 +138,8 @@ pub struct WriteError {
     pub groups: Vec<String>,
     /// The setting that it is about.
     pub setting: Option<String>,
+    /// The DN of the other entry that has the value.
+    pub entry: Option<String>,
 }
 
 impl WriteError {
@@ -153,6 +155,7 @@ impl WriteError {
             undo_file,
             groups: Vec::new(),
             setting: None,
+            entry: None,
         }
     }
 
@@ -188,6 +191,9 @@ impl From<WriteError> for ApiError {
         }
         if let Some(setting) = error.setting {
             answer = answer.with("setting", setting.into());
+        }
+        if let Some(entry) = error.entry {
+            answer = answer.with("entry", entry.into());
         }
         if let Some(undo_file) = error.undo_file {
             answer = answer.with("undo_file", undo_file.into());

@@ -127,8 +127,8 @@ pub(crate) struct Fence {
     kind: Option<ResourceKind>,
     /// Protected attributes that the service's rule writes: passwords, locks.
     own: Vec<String>,
-    /// The condition of the first change.
-    condition: Mutex<Option<Filter>>,
+    /// The condition of the first change of an entry. Changes of others, such as those below it, have none.
+    condition: Mutex<Option<(DnKey, Filter)>>,
     state: Mutex<FenceState>,
     /// Whether changes are kept.
     keeps_changes: bool,
@@ -146,9 +146,13 @@ impl Fence {
         Fence { territory, kind, own: Vec::new(), condition, state, keeps_changes: true }
     }
 
-    /// Sets the condition of the first change. Later changes have none: the first one changes what it is about.
-    pub(crate) fn with_condition(self, condition: Option<Filter>) -> Fence {
+    /// Sets the condition of the first change of an entry. Later changes have none: the first one changes what it is about.
+    pub(crate) fn with_condition(self, condition: Option<(DnKey, Filter)>) -> Fence {
         Fence { condition: Mutex::new(condition), ..self }
+    }
+
+    fn is_of(&self, key: &DnKey, change: &Change) -> bool {
+        self.territory.key(change.dn()).is_ok_and(|of_change| of_change == *key)
     }
 
     /// Sets the protected attributes that the service's rule writes.
@@ -194,14 +198,19 @@ impl ChangeGate for Fence {
                 text,
             });
         }
-        Ok(self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        let condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        let condition = condition.as_ref().filter(|(key, _)| self.is_of(key, change));
+        Ok(condition.map(|(_, filter)| filter.clone()))
     }
 
     fn made(&self, change: &Change, result: &Result<(), DirectoryError>) {
         if result.as_ref().is_err_and(|e| !e.is_outcome_unknown()) {
             return;
         }
-        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|(key, _)| self.is_of(key, change));
         if self.keeps_changes {
             self.state().made.push(change.clone());
         }
@@ -436,8 +445,12 @@ mod tests {
     fn the_condition_is_that_of_the_first_change_that_was_made() {
         let condition = Filter::equality("entryCSN", "1");
         let fence = Fence::new(Arc::new(territory()), Some(ResourceKind::Users));
-        let fence = fence.with_condition(Some(condition.clone()));
+        let key = fence.territory.key("UID=Ada, ou=people,dc=x").unwrap();
+        let fence = fence.with_condition(Some((key, condition.clone())));
         let change = modify("uid=ada,ou=people,dc=x");
+        let below = Change::Delete { dn: "cn=phone,uid=ada,ou=people,dc=x".into() };
+        assert_eq!(fence.admit(&below).unwrap(), None, "the condition is not about it");
+        fence.made(&below, &Ok(()));
         assert_eq!(fence.admit(&change).unwrap(), Some(condition.clone()));
         let refused = fence.territory.check(&modify("dc=x"), None, &[]);
         assert!(refused.is_err() && fence.admit(&modify("dc=x")).is_err());
@@ -453,6 +466,6 @@ mod tests {
         assert_eq!(fence.admit(&change).unwrap(), Some(condition), "it was not made");
         fence.made(&change, &Ok(()));
         assert_eq!(fence.admit(&change).unwrap(), None);
-        assert_eq!(fence.changes(), [change]);
+        assert_eq!(fence.changes(), [below, change]);
     }
 }

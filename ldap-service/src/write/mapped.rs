@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use ldap_directory::dn::{join, split_first};
+use ldap_directory::dn::{Ava, Rdn, first_rdn, join, split_first};
 use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, Scope};
 use serde_json::{Map, Value};
 use target_ldap::map::wanted::WantedEntry;
@@ -18,6 +19,32 @@ use crate::lookup;
 pub(super) fn below(wanted: &mut WantedEntry, place: Option<&str>) {
     if let (Some(above), Ok((rdn, _))) = (place, split_first(&wanted.dn)) {
         wanted.dn = join(rdn, above);
+    }
+}
+
+/// Keeps the other values of an RDN of several: in it, only what the record changes is changed. Without them, the server would take these
+/// values from the entry.
+pub(super) fn keep_naming_values(wanted: &mut WantedEntry, current: &str, schema: &Schema) {
+    let avas = |dn: &str| first_rdn(dn).ok().flatten().map(|rdn| rdn.avas).unwrap_or_default();
+    let (there, ruled) = (avas(current), avas(&wanted.dn));
+    if there.len() < 2 {
+        return;
+    }
+    let is_of = |ava: &Ava, name: &str| schema.same_description(&ava.attribute, name);
+    let kept = there.into_iter().filter_map(|ava| {
+        if let Some(new) = ruled.iter().find(|new| is_of(&ava, &new.attribute)) {
+            return Some(Ava { value: new.value.clone(), ..ava });
+        }
+        let Some(new) = wanted.attributes.iter().find(|new| is_of(&ava, &new.description)) else {
+            return Some(ava);
+        };
+        let is_same = |value: &&Vec<u8>| schema.values_match(&ava.attribute, value, &ava.value);
+        let value = new.values.iter().find(is_same).or(new.values.first())?.clone();
+        Some(Ava { value, ..ava })
+    });
+    let avas: Vec<Ava> = kept.collect();
+    if let (false, Ok((_, above))) = (avas.is_empty(), split_first(&wanted.dn)) {
+        wanted.dn = join(&Rdn { avas }.to_string(), &above);
     }
 }
 
@@ -94,5 +121,40 @@ pub(super) async fn check_match(directory: &Directory, base: &str, filter: &str)
             let detail = format!("`{}` is the entry of this record (match)", entry.dn);
             Err(WriteError::new(WriteErrorKind::Taken, detail))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use target_ldap::map::wanted::{Wanted, WantedAccount};
+
+    use super::*;
+
+    #[test]
+    fn of_an_rdn_of_several_values_only_what_changes_is_changed() {
+        let schema = Schema::standard();
+        let of = |current: &str, dn: &str, values: &[(&str, &[&str])]| {
+            let attribute = |(name, values): &(&str, &[&str])| Wanted {
+                values: values.iter().map(|v| v.as_bytes().to_vec()).collect(),
+                ..Wanted::merged((*name).to_owned(), Vec::new())
+            };
+            let attributes = values.iter().map(attribute).collect();
+            let mut wanted = WantedEntry { dn: dn.into(), attributes, account: WantedAccount::default() };
+            keep_naming_values(&mut wanted, current, schema);
+            wanted.dn
+        };
+        let max = "cn=Max M+uid=max,ou=p";
+        let uid: (&str, &[&str]) = ("uid", &["max2"]);
+        assert_eq!(of(max, "uid=max2,ou=p", &[uid]), "cn=Max M+uid=max2,ou=p");
+        assert_eq!(
+            of(max, "uid=max2,ou=q", &[uid, ("commonName", &["X", "max m"])]),
+            "cn=max m+uid=max2,ou=q"
+        );
+        assert_eq!(of(max, "uid=max2,ou=p", &[uid, ("cn", &["X, Y"])]), "cn=X\\, Y+uid=max2,ou=p");
+        assert_eq!(of(max, "uid=max2,ou=p", &[uid, ("cn", &[])]), "uid=max2,ou=p");
+        // The rule names entries otherwise.
+        let numbered = "cn=Max M+employeeNumber=17,ou=p";
+        assert_eq!(of(numbered, "uid=max,ou=p", &[("cn", &["X"])]), "cn=X+employeeNumber=17,ou=p");
+        assert_eq!(of("cn=Max M,ou=p", "uid=max,ou=p", &[("cn", &["X"])]), "uid=max,ou=p");
     }
 }

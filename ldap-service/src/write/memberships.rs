@@ -62,6 +62,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Returns what a group gets that loses its last member.
+    pub(crate) fn placeholder(&self) -> Option<&str> {
+        self.placeholder.as_deref()
+    }
+
     /// Notes the changes of groups that a plan has found.
     pub(crate) fn planned(&mut self, changes: &[Change]) {
         self.planned = changes.iter().map(|change| change.dn().to_owned()).collect();

@@ -32,11 +32,13 @@ mod attributes;
 mod bound;
 mod change_set;
 mod disabled;
+mod emptied;
 mod entries;
 pub mod error;
 mod fence;
 mod guard;
 mod locks;
+mod logins;
 mod mapped;
 mod memberships;
 mod named;
@@ -64,6 +66,7 @@ pub(crate) use self::{
     change_set::ChangeSet,
     fence::{Fence, Territory},
     locks::of_dn,
+    logins::{GivenLogins, LoginNames},
     memberships::{Gift, GivenNames, Memberships},
     refusal::of_directory,
 };

@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) text: String,
     /// The entries that would be removed.
     pub(crate) deletes: u64,
+    /// Those of the changes that are made first.
+    pub(crate) first: Vec<Change>,
 }
 
 impl Planning {
@@ -77,7 +79,7 @@ impl Planning {
         let deletes = deletes(&self.tally, &self.destination).await?;
         let text = std::mem::take(&mut *self.text.0.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8_lossy(&text).into_owned();
-        Ok(Plan { changes: self.fence.changes(), text, deletes })
+        Ok(Plan { changes: self.fence.changes(), text, deletes, first: Vec::new() })
     }
 }
 

@@ -23,7 +23,7 @@ use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
 use target_ldap::rules::rule::{EmptyGroup, OnDelete, Rule};
 
 use super::ResourceKind;
-use crate::config::Config;
+use crate::config::{Config, active_attribute};
 
 /// The value of `scim` that removes a default.
 const NONE: &str = "none";
@@ -71,17 +71,27 @@ impl KindConfig {
         self.rule.get("on_delete")?.get("move_to")?.as_str()
     }
 
+    /// Returns the attribute of one's own that marks disabled accounts by FALSE.
+    pub(super) fn own_mark(&self) -> Option<&str> {
+        active_attribute(&self.scim)
+    }
+
     fn mapped(&self, name: &str) -> Option<String> {
         self.scim.iter().find(|(path, _)| path == name).map(|(_, attribute)| attribute.clone())
+    }
+
+    /// Returns the attributes that login names are compared with.
+    pub(super) fn login_attributes(&self, vendor: Vendor) -> Vec<String> {
+        let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
+        if self.logins.is_empty() { vec![usual.to_owned()] } else { self.logins.clone() }
     }
 
     /// Returns the attribute that names an entry of the kind for people.
     fn naming(&self, kind: ResourceKind, vendor: Vendor) -> String {
         match kind {
             ResourceKind::Users => {
-                let login = self.mapped("userName").or_else(|| self.logins.first().cloned());
-                let usual = if vendor == Vendor::ActiveDirectory { "sAMAccountName" } else { "uid" };
-                login.unwrap_or_else(|| usual.to_owned())
+                let login = || self.login_attributes(vendor).into_iter().next().unwrap_or_default();
+                self.mapped("userName").unwrap_or_else(login)
             }
             ResourceKind::Groups => self.mapped("displayName").unwrap_or_else(|| "cn".to_owned()),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, Scope};
+use ldap_directory::{Directory, DirectoryError};
 use serde_json::{Map, Value};
 use target_ldap::map::wanted::Wanted;
 use target_ldap::map::{DeleteAction, Task, WritePolicy};
@@ -19,17 +19,18 @@ use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskO
 use super::disabled::LockCheck;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
-use super::mapped::{below, check_match, upsert_of};
+use super::logins::{GivenLogins, LoginNames};
+use super::mapped::{below, check_match, keep_naming_values, upsert_of};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::KindRule;
 use super::whole::{self, check_operations, check_place};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, entries, named, namesakes, refusal, shared_names, spelling,
+    WriteOutcome, Writer, emptied, entries, namesakes, refusal, spelling,
 };
-use crate::lookup;
-use crate::members;
+
+mod checks;
 
 /// How often a write begins again because its entry got another DN meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -49,6 +50,10 @@ struct Job<'a> {
     /// A value that no other entry may have, with its attribute.
     unique: Option<(String, Vec<u8>)>,
     locks: BTreeSet<LockKey>,
+    /// Those of `locks` that are names.
+    names: BTreeSet<LockKey>,
+    /// The login names that the entry gets.
+    logins: Option<(LoginNames, GivenLogins)>,
     /// The identifier of the existing entry, as a filter.
     identity: Option<Filter>,
     options: WriteOptions,
@@ -101,6 +106,9 @@ pub(super) async fn upsert(
             wanted = upsert_of(&rule, record, directory)?.0;
             below(&mut wanted, place.as_deref());
         }
+    }
+    if let Some(current) = current.as_deref().filter(|_| options.placement != Placement::Same) {
+        keep_naming_values(&mut wanted, current, schema);
     }
     spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
     spelling::keep(&mut wanted, &rule, schema);
@@ -175,15 +183,23 @@ impl<'a> Job<'a> {
         let dn = task.dn().unwrap_or_default().to_owned();
         let key = territory.key(&dn)?;
         let mut locks = BTreeSet::from([locks::of_dn(&key)]);
-        let mut unique = None;
+        let (mut unique, mut logins, mut names) = (None, None, BTreeSet::new());
         if let Task::Upsert { wanted, .. } = &task {
+            if rule.kind == ResourceKind::Users {
+                logins = LoginNames::of(writer, directory).map(|of| {
+                    let given = of.of_wanted(wanted, schema);
+                    (of, given)
+                });
+            }
             let is_naming = |a: &&Wanted| schema.same_description(&a.description, &rule.naming);
             let value = wanted.attributes.iter().find(is_naming);
             unique = value.and_then(|a| Some((a.description.clone(), a.values.first()?.clone())));
         }
         if let Some((name, value)) = &unique {
-            locks.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
+            names.insert(locks::of_value(name, &schema.equality(name).normalize(value, schema)));
         }
+        names.extend(logins.iter().flat_map(|(of, given)| of.locks(given, schema)));
+        locks.extend(names.iter().cloned());
         let (mut found, mut identity) = (None, None);
         if let Some(EntryRef { dn, id }) = existing {
             locks.insert(locks::of_dn(&territory.key(&dn)?));
@@ -191,7 +207,22 @@ impl<'a> Job<'a> {
             identity = Some(id.filter());
             found = Some(dn);
         }
-        Ok(Job { writer, directory, rule, territory, task, dn, key, found, unique, locks, identity, options })
+        Ok(Job {
+            writer,
+            directory,
+            rule,
+            territory,
+            task,
+            dn,
+            key,
+            found,
+            unique,
+            locks,
+            names,
+            logins,
+            identity,
+            options,
+        })
     }
 
     async fn run(mut self) -> Result<WriteOutcome, WriteError> {
@@ -228,11 +259,18 @@ impl<'a> Job<'a> {
 
     async fn try_once(&self) -> Result<TryEnd, WriteError> {
         let _held = self.writer.state().locks.lock(&self.locks).await;
+        let _shared = if self.options.dry_run {
+            None
+        } else {
+            Some(self.writer.lock_shared(&self.locks, &self.names).await?)
+        };
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
-        let _name = self.lock_name().await?;
         self.check_unique().await?;
         let lock = Box::pin(LockCheck::of(&self.task, self.directory, self.found.as_deref())).await?;
+        if let Some((of, given)) = &self.logins {
+            of.check(self.directory, current, given).await?;
+        }
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;
         let attempt = match attempt {
@@ -242,12 +280,15 @@ impl<'a> Job<'a> {
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
             return Ok(TryEnd::Moved(dn));
         }
-        let effect = refusal::effect(attempt.outcome, &self.dn, self.is_new())?;
+        let effect = self.effect(attempt.outcome).await?;
         let memberships = Memberships::new(self.writer, self.directory, GivenNames::default())?;
         let mut watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
         let followed = Box::pin(memberships.follow(&watch, &planning.destination, false)).await?;
         let mut plan = planning.end().await?;
         watch.planned(&followed);
+        if plan.deletes > 0 {
+            plan.first = emptied::of(&followed, watch.placeholder());
+        }
         plan.changes.extend(followed);
         if plan.changes.is_empty() {
             self.check_gone(effect).await?;
@@ -270,6 +311,7 @@ impl<'a> Job<'a> {
         lock: Option<&LockCheck>,
     ) -> Result<TryEnd, WriteError> {
         let directory = self.directory;
+        let condition = Some(self.conditions()?).filter(|_| directory.takes_assertions()).flatten();
         let reservation = self.writer.guard().reserve(plan.deletes).await?;
         let label = self.rule.kind.stream();
         let change_set = match self.writer.begin(label, directory).await {
@@ -279,13 +321,19 @@ impl<'a> Job<'a> {
                 return Err(error);
             }
         };
-        let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
         let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
+        if let Err(error) = emptied::change_first(&plan.first, &destination).await {
+            let left = Box::pin(whole::take_back(&change_set, directory, &[], false)).await;
+            self.writer.guard().release(reservation, plan.deletes).await;
+            let undo_file = change_set.finish(directory).await;
+            let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
+            return Err(WriteError { undo_file, ..error });
+        }
         let mut result = self.apply(&destination).await;
         let mut followed = Ok(Vec::new());
         if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
@@ -304,7 +352,7 @@ impl<'a> Job<'a> {
         let is_unknown = result.as_ref().is_err_and(DirectoryError::is_outcome_unknown);
         let result = match result {
             Ok(Attempt { outcome: TaskOutcome::NotLocked(dn), .. }) => Ok(Err(dn)),
-            Ok(attempt) => refusal::effect(attempt.outcome, &self.dn, self.is_new()).map(Ok),
+            Ok(attempt) => self.effect(attempt.outcome).await.map(Ok),
             Err(error) => Err(self.failed(&error, fence.refusal()).await),
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
@@ -337,7 +385,7 @@ impl<'a> Job<'a> {
             Effect::Deleted | Effect::Moved => None,
             _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
         };
-        let changes = [fence.changes(), followed].concat();
+        let changes = [plan.first, fence.changes(), followed].concat();
         let outcome = self.outcome(effect, &changes, plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),
@@ -350,45 +398,14 @@ impl<'a> Job<'a> {
         Ok(TryEnd::Done(outcome))
     }
 
-    /// Returns the error of a failure. Not found is the entry itself alone, not another one that the change needs.
-    async fn failed(&self, error: &DirectoryError, refused: Option<WriteError>) -> WriteError {
-        let refused = self.error(error, refused);
-        if refused.kind == WriteErrorKind::Taken {
-            let found = self.found.as_deref();
-            let taken = Box::pin(namesakes::taken_account_name(&self.task, self.directory, found)).await;
-            return match taken {
-                Some(taken) => WriteError { result_code: refused.result_code, ..taken },
-                None => refused,
-            };
-        }
-        let (Some(_), Some(identity)) = (&self.found, &self.identity) else { return refused };
-        if refused.kind != WriteErrorKind::NotFound {
-            return refused;
-        }
-        let base = &self.rule.base_dn;
-        let there = lookup::find(self.directory, base, Scope::Subtree, identity.clone(), &["1.1"], 1).await;
-        if there.is_ok_and(|there| there.is_empty()) {
-            return refused;
-        }
-        WriteError { kind: WriteErrorKind::Refused, ..refused }
-    }
-
-    /// Keeps other services with the same folder from writing the name meanwhile.
-    async fn lock_name(&self) -> Result<Option<shared_names::SharedName>, WriteError> {
-        let Some((name, value)) = self.unique.as_ref().filter(|_| !self.options.dry_run) else {
-            return Ok(None);
-        };
-        let schema = self.directory.schema();
-        let key = locks::of_value(name, &schema.equality(name).normalize(value, schema));
-        shared_names::lock(self.writer.undo_dir()?, &key).await.map(Some)
-    }
-
-    /// Returns what must hold when the first change is made.
-    fn conditions(&self) -> Option<Filter> {
-        match (self.identity.clone(), self.options.condition.clone()) {
+    /// Returns what must hold when the first change of the entry is made.
+    fn conditions(&self) -> Result<Option<(DnKey, Filter)>, WriteError> {
+        let condition = match (self.identity.clone(), self.options.condition.clone()) {
             (Some(identity), Some(condition)) => Some(Filter::And(vec![identity, condition])),
             (identity, condition) => identity.or(condition),
-        }
+        };
+        let key = self.territory.key(self.found.as_deref().unwrap_or(&self.dn))?;
+        Ok(condition.map(|condition| (key, condition)))
     }
 
     async fn apply(&self, destination: &Destination) -> Result<Attempt, DirectoryError> {
@@ -397,74 +414,6 @@ impl<'a> Job<'a> {
         let context =
             AttemptContext { found: self.found.clone(), is_last_try: true, ..AttemptContext::default() };
         Box::pin(applier.apply(None, &self.task, &self.key, &context)).await
-    }
-
-    /// Checks that no other entry of the kind has the name.
-    async fn check_unique(&self) -> Result<(), WriteError> {
-        let Some((name, value)) = &self.unique else { return Ok(()) };
-        let filter = Filter::equality(name.clone(), value.clone());
-        let Some(other) = self.find_other(filter.clone()).await? else { return Ok(()) };
-        let mut detail = format!("another entry has this value of `{name}`");
-        if let Some(of_kind) = self.writer.filter(self.rule.kind)
-            && self.find_other(Filter::And(vec![of_kind.clone(), filter])).await?.is_none()
-        {
-            let setting = format!("{}.filter", self.rule.kind.stream());
-            detail = format!("{detail}, and {setting} leaves it out: it is in no list");
-            tracing::warn!(setting, dn = other, "{detail}");
-        }
-        Err(WriteError::new(WriteErrorKind::Taken, detail).of_attribute(name.clone()))
-    }
-
-    /// Returns the DN of another entry below the base that matches a filter.
-    async fn find_other(&self, filter: Filter) -> Result<Option<String>, WriteError> {
-        let found =
-            lookup::find(self.directory, &self.rule.base_dn, Scope::Subtree, filter, &["1.1"], 2).await;
-        let found = found.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
-        let own = self.found.as_deref().and_then(|dn| self.territory.key(dn).ok());
-        Ok(found.into_iter().map(|entry| entry.dn).find(|dn| self.territory.key(dn).ok() != own))
-    }
-
-    /// Checks that what was written is what the answer says.
-    async fn check_made(
-        &self,
-        effect: Effect,
-        made: &[Change],
-        lock: Option<&LockCheck>,
-    ) -> Result<(), WriteError> {
-        if let Some(lock) = lock {
-            Box::pin(lock.check(self.directory, &self.dn_after(effect, made))).await?;
-        }
-        self.check_listed(effect).await?;
-        let taken_out = &self.options.taken_out;
-        if taken_out.is_empty() {
-            return Ok(());
-        }
-        let (directory, dn) = (self.directory, self.dn_after(effect, &[]));
-        let vendor = directory.root_dse().vendor;
-        let attributes = members::by_dn(Some(&self.rule.members), vendor, directory.schema());
-        named::check_taken_out(directory, &dn, &attributes, made, taken_out).await
-    }
-
-    /// Checks that the entry is one of those that the service shows, unless it was disabled.
-    async fn check_listed(&self, effect: Effect) -> Result<(), WriteError> {
-        if matches!(self.task, Task::Delete { .. }) {
-            return self.check_gone(effect).await;
-        }
-        let (kind, dn) = (self.rule.kind, self.dn_after(effect, &[]));
-        if let Some(filter) = self.writer.filter(kind).filter(|_| !self.options.may_leave) {
-            whole::check_listed(self.directory, kind, &dn, filter).await?;
-        }
-        whole::check_readable(self.directory, &dn, &self.options.must_show).await
-    }
-
-    /// Checks that a deletion that keeps the entry leaves none that the service shows, or one that cannot log in.
-    async fn check_gone(&self, effect: Effect) -> Result<(), WriteError> {
-        let (Task::Delete { .. }, Some(identity)) = (&self.task, &self.identity) else { return Ok(()) };
-        let Some(filter) = self.writer.filter(self.rule.kind).filter(|_| effect != Effect::Deleted) else {
-            return Ok(());
-        };
-        let listed = Filter::And(vec![filter.clone(), identity.clone()]);
-        whole::check_gone(self.directory, self.rule.kind, &self.rule.base_dn, listed).await
     }
 
     fn dn_after(&self, effect: Effect, changes: &[Change]) -> String {

@@ -62,6 +62,8 @@ pub(super) async fn apply(
     keys.insert(locks::of_dn(&territory.key(&dn)?));
     let state = writer.state();
     let _held = state.locks.lock(&keys).await;
+    let _shared =
+        if options.dry_run { None } else { Some(writer.lock_shared(&keys, &BTreeSet::new()).await?) };
     // A write before this one may have renamed it; the lock of its identifier covers its new name, too.
     dn = entries::locate(directory, &rule.base_dn, entry).await?;
     entries::check_condition(directory, &dn, options.condition.as_ref()).await?;
@@ -150,7 +152,8 @@ impl ValuesJob<'_> {
             Some(condition) => Filter::And(vec![identity, condition]),
             None => identity,
         };
-        let condition = Some(condition).filter(|_| directory.takes_assertions());
+        let key = self.territory.key(&self.dn)?;
+        let condition = Some((key, condition)).filter(|_| directory.takes_assertions());
         let fence = Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
         let destination = Destination::new(directory.clone())
             .with_undo(Some(change_set.undo()))

@@ -4,14 +4,16 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::{first_rdn, split_first};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::truth;
 use ldap_directory::{Directory, DirectoryError, Scope};
 use target_ldap::map::wanted::WantedEntry;
 use target_ldap::map::{DeleteAction, Task};
-use target_ldap::rules::accounts::AccountLock;
+use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
 use target_ldap::rules::policy::Policy;
 use target_ldap::rules::rule::Operations;
 
 use super::change_set::ChangeSet;
+use super::rules::ACTIVE;
 use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
 use crate::lookup::find;
 use crate::unseen;
@@ -116,14 +118,18 @@ pub(super) async fn check_gone(
     kind: ResourceKind,
     base: &str,
     listed: Filter,
+    own_mark: Option<&str>,
 ) -> Result<(), WriteError> {
     let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
     let lock = lock.filter(|_| kind == ResourceKind::Users);
-    let names = [lock.map_or("1.1", AccountLock::attribute)];
+    let names: Vec<&str> =
+        lock.map(AccountLock::attribute).into_iter().chain(own_mark).chain(["1.1"]).collect();
     let found = find(directory, base, Scope::Subtree, listed, &names, 1).await;
     let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
     let Some(entry) = found.first() else { return Ok(()) };
-    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) {
+    let is_false = |value: &Vec<u8>| std::str::from_utf8(value).is_ok_and(|text| truth(text) == Some(false));
+    let values = own_mark.map(|name| directory.schema().values_of(entry, name)).unwrap_or_default();
+    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) || values.iter().any(is_false) {
         return Ok(());
     }
     let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
@@ -134,6 +140,34 @@ pub(super) async fn check_gone(
     );
     tracing::error!(setting, dn = entry.dn, "{detail}");
     Err(WriteError::new(WriteErrorKind::Misconfigured, detail))
+}
+
+/// Checks that an account is disabled or enabled, as a record asked: another client may have changed it at the same time, or the server.
+/// Active Directory does not enable one without a password.
+///
+/// # Errors
+/// It is not.
+pub(super) async fn check_active(
+    directory: &Directory,
+    dn: &str,
+    is_asked_for: bool,
+) -> Result<(), WriteError> {
+    let Some(lock) = AccountLock::of(directory.root_dse().vendor, directory.schema()) else { return Ok(()) };
+    let entry = directory.read(dn, &[lock.attribute(), PWD_LAST_SET]).await;
+    let Some(entry) = entry.map_err(|e| refusal::of_directory(&e, directory.schema()))? else {
+        return Ok(());
+    };
+    let is_enabled = lock.is_enabled(&entry);
+    if is_enabled == Some(is_asked_for) || is_asked_for && lock.lacks_password(&entry) {
+        return Ok(());
+    }
+    let (asked, shown) = if is_asked_for { ("enabled", "disabled") } else { ("disabled", "enabled") };
+    let detail = format!(
+        "the account was to be {asked}, and the directory shows it as {shown}: another client or the server itself has changed `{}`",
+        lock.attribute()
+    );
+    tracing::warn!(dn, "a write is taken back: {detail}");
+    Err(WriteError::new(WriteErrorKind::Refused, detail).of_attribute(ACTIVE))
 }
 
 /// Checks that the service's user may read these attributes of an entry that was written.

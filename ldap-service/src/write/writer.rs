@@ -153,7 +153,17 @@ impl Writer {
 
     /// Returns the filter of a kind's entries: others are in no list.
     pub(crate) fn filter(&self, kind: ResourceKind) -> Option<&Filter> {
-        self.0.kinds.iter().find(|(known, _)| *known == kind).map(|(_, config)| &config.filter)
+        self.config(kind).map(|config| &config.filter)
+    }
+
+    /// Returns the configuration of a kind.
+    pub(super) fn config(&self, kind: ResourceKind) -> Option<&KindConfig> {
+        self.0.kinds.iter().find(|(known, _)| *known == kind).map(|(_, config)| config)
+    }
+
+    /// Returns the attribute of one's own that marks disabled accounts by FALSE.
+    pub(crate) fn own_mark(&self, kind: ResourceKind) -> Option<&str> {
+        self.config(kind).filter(|_| kind == ResourceKind::Users)?.own_mark()
     }
 
     pub(crate) fn places(&self) -> &Places {
@@ -213,8 +223,7 @@ impl Writer {
     /// # Errors
     /// The kind is not configured, or its rule does not fit the server.
     pub(crate) fn rule(&self, kind: ResourceKind, directory: &Directory) -> Result<KindRule, WriteError> {
-        let config = self.0.kinds.iter().find(|(known, _)| *known == kind).map(|(_, config)| config);
-        let config = config.ok_or_else(|| {
+        let config = self.config(kind).ok_or_else(|| {
             let detail = format!("the service has no setting `{}`", kind.stream());
             WriteError::new(WriteErrorKind::Disabled, detail)
         })?;

@@ -19,7 +19,8 @@ use super::records::{Action, Prepared};
 use super::run::gift_of_change;
 use crate::members::UID;
 use crate::write::{
-    EntryId, Fence, Gift, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory, of_dn,
+    EntryId, Fence, Gift, GivenLogins, LoginNames, Memberships, Territory, WriteError, WriteErrorKind,
+    Writer, of_directory, of_dn,
 };
 
 pub(super) fn internal(what: &str) -> WriteError {
@@ -79,8 +80,17 @@ impl Attempt {
     pub(super) async fn run(self, prepared: Prepared) -> Outcome {
         let Prepared { action, keys, .. } = prepared;
         let state = self.writer.state();
-        let locked: BTreeSet<_> = keys.iter().filter(|_| !self.is_plan).map(of_dn).collect();
+        let logins = LoginNames::of(&self.writer, &self.directory);
+        let given = logins.as_ref().map(|of| self.logins(of, &action)).unwrap_or_default();
+        let names: BTreeSet<_> =
+            logins.iter().flat_map(|of| of.locks(&given, self.directory.schema())).collect();
+        let locked: BTreeSet<_> = keys.iter().map(of_dn).chain(names.iter().cloned()).collect();
+        let locked = if self.is_plan { BTreeSet::new() } else { locked };
         let _held = state.locks.lock(&locked).await;
+        let _shared = match self.writer.lock_shared(&locked, &names).await {
+            Ok(shared) => shared,
+            Err(error) => return Outcome::Failed(error),
+        };
         let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
         let destination = self.destination.clone().with_gate(Some(fence.clone()));
         let watch = match Box::pin(self.memberships.watch(
@@ -94,6 +104,18 @@ impl Attempt {
             Err(error) if !self.is_last && self.may_be_given(&error) => return Outcome::Again(None),
             Err(error) => return ended(error),
         };
+        let is_free = match &logins {
+            Some(of) => self.check_logins(of, &destination, &action, &given).await,
+            None => Ok(()),
+        };
+        match is_free {
+            Ok(()) => {}
+            // A record that comes later may take the name from the other user.
+            Err(error) if !self.is_last && error.kind == WriteErrorKind::Taken => {
+                return Outcome::Again(None);
+            }
+            Err(error) => return ended(error),
+        }
         let gift = self.gift(&action);
         let result = match self.check_protected(&action).await {
             Ok(None) => self.apply(&destination, action, keys).await,
@@ -128,6 +150,38 @@ impl Attempt {
             refused = WriteError { kind: WriteErrorKind::Invalid, detail: error.to_string(), ..refused };
         }
         Outcome::Rejected(refused)
+    }
+
+    /// Returns the login names that an action gives.
+    fn logins(&self, of: &LoginNames, action: &Action) -> GivenLogins {
+        let schema = self.directory.schema();
+        match action {
+            Action::Change(change) => of.of_change(change, schema),
+            Action::Task(Task::Upsert { wanted, .. }) => of.of_wanted(wanted, schema),
+            Action::Task(_) | Action::Delete(_) => GivenLogins::new(),
+        }
+    }
+
+    /// Checks that the login names that an action gives are no other user's.
+    async fn check_logins(
+        &self,
+        of: &LoginNames,
+        directory: &Directory,
+        action: &Action,
+        given: &GivenLogins,
+    ) -> Result<(), WriteError> {
+        let (dn, added) = match action {
+            Action::Change(change) => (change.dn(), None),
+            Action::Task(Task::Upsert { wanted, .. }) => (wanted.dn.as_str(), Some(wanted.to_entry())),
+            Action::Task(_) | Action::Delete(_) => return Ok(()),
+        };
+        match of.check(directory, dn, given).await {
+            Err(error) if error.kind == WriteErrorKind::Taken => {
+                let is_no_user = of.is_no_user(directory, dn, added.as_ref()).await?;
+                if is_no_user { Ok(()) } else { Err(error) }
+            }
+            checked => checked,
+        }
     }
 
     /// Whether the groups that have a name are in the file: their records, which may come later, may give it to them.

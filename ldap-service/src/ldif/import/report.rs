@@ -20,6 +20,9 @@ pub struct Reject {
     /// The attribute that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
+    /// The DN of the other entry that has the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// The server's result code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_code: Option<u32>,
@@ -81,12 +84,13 @@ mod tests {
     fn the_first_rejects_are_listed_by_line() {
         let mut report = Report::default();
         for line in (1..=1_500).rev() {
-            let (dn, attribute, result_code) = (None, None, None);
+            let (dn, attribute, entry, result_code) = (None, None, None, None);
             report.reject(Reject {
                 line,
                 dn,
                 code: "x",
                 attribute,
+                entry,
                 result_code,
                 reason: String::new(),
                 groups: Vec::new(),

@@ -448,10 +448,10 @@ impl Runner {
             self.fail(of_directory(&e, self.directory.schema()));
         }
         self.destination.show_outcome(number, RecordOutcome::Rejected);
-        let WriteError { kind, detail, attribute, result_code, groups, .. } = error;
+        let WriteError { kind, detail, attribute, entry, result_code, groups, .. } = error;
         let dn = Some(dn).filter(|dn| !dn.is_empty());
         let (code, reason) = (kind.code(), detail);
-        self.report.reject(Reject { line, dn, code, attribute, result_code, reason, groups });
+        self.report.reject(Reject { line, dn, code, attribute, entry, result_code, reason, groups });
     }
 }
 

@@ -289,7 +289,7 @@ pub(in crate::routes) async fn post(
         Ok(logged_in) => logged_in,
         Err(error) => return visit.problem_page(&error, &form),
     };
-    let cookie = service.sessions.begin(&logged_in.user, client.is_secure)?;
+    let cookie = service.sessions.begin(&logged_in.user, client.site())?;
     let target = visit.checked_return_to(&form.return_to).unwrap_or_else(|| "/login".to_owned());
     Ok(redirect(&target, &cookie))
 }
@@ -316,7 +316,7 @@ pub(in crate::routes) async fn logout(
         return visit.problem_page(&not_own_form(), &form);
     }
     let is_secure = visit.client.is_secure;
-    if let Some(session) = visit.service.sessions.of(&visit.headers, is_secure) {
+    if let Some(session) = visit.service.sessions.of(&visit.headers, visit.client.site()) {
         visit.service.sessions.end(&session);
     }
     let target = visit.checked_return_to(&form.return_to).unwrap_or_else(|| "/login".to_owned());

@@ -333,7 +333,11 @@ impl Store<'_> {
         }
         self.follow_name(kind, found, &mut record).await?;
         (options.placement, options.for_name_only) = self.placement(kind, found, &mut record)?;
-        options.may_leave = record.get(ACTIVE).is_some_and(|active| *active == false);
+        // Also by an attribute of one's own, of booleans or of texts.
+        let mark = self.service.config.users.active_attribute();
+        let mark = mark.filter(|_| kind.mapping.resource == ResourceType::User);
+        let is_off = |name: &str| record.get(name).is_some_and(|value| *value == false || *value == "FALSE");
+        options.may_leave = is_off(ACTIVE) || mark.is_some_and(is_off);
         let subject = Subject::Existing(self.entry_ref(kind, found)?);
         let resource = writer_kind(kind.mapping.resource);
         let written = self.service.writer.upsert(&self.directory, resource, record, subject, options).await;

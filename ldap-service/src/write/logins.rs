@@ -1,0 +1,168 @@
+//! Login names: no value of `users.login_attributes` is that of two users, in whichever of them. A login would refuse both.
+
+use ldap_directory::change::{Change, ModificationKind};
+use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::text::printable_line;
+use ldap_directory::{Directory, DirectoryError, Scope};
+use target_ldap::map::wanted::WantedEntry;
+
+use super::locks::{self, LockKey};
+use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
+use crate::lookup;
+
+/// The attributes that login names are compared with, and the users who have them.
+#[derive(Debug, Clone)]
+pub(crate) struct LoginNames {
+    attributes: Vec<String>,
+    base: String,
+    filter: Filter,
+}
+
+/// Values that an entry gets, with their attributes.
+pub(crate) type GivenLogins = Vec<(String, Vec<u8>)>;
+
+impl LoginNames {
+    /// Returns those of a configuration.
+    pub(crate) fn of(writer: &Writer, directory: &Directory) -> Option<LoginNames> {
+        let config = writer.config(ResourceKind::Users)?;
+        let attributes = config.login_attributes(directory.root_dse().vendor);
+        Some(LoginNames { attributes, base: config.base_dn.clone(), filter: config.filter.clone() })
+    }
+
+    fn given<'v>(
+        &self,
+        values: impl Iterator<Item = (&'v str, &'v [Vec<u8>])>,
+        schema: &Schema,
+    ) -> GivenLogins {
+        let is_login = |name: &str| self.attributes.iter().any(|known| schema.same_description(known, name));
+        let logins = values.filter(|(name, _)| is_login(name));
+        logins
+            .flat_map(|(name, values)| values.iter().map(|value| (name.to_owned(), value.clone())))
+            .collect()
+    }
+
+    /// Returns the login names that a record gives.
+    pub(crate) fn of_wanted(&self, wanted: &WantedEntry, schema: &Schema) -> GivenLogins {
+        self.given(wanted.attributes.iter().map(|a| (a.description.as_str(), a.values.as_slice())), schema)
+    }
+
+    /// Returns the login names that a change gives.
+    pub(crate) fn of_change(&self, change: &Change, schema: &Schema) -> GivenLogins {
+        match change {
+            Change::Add(entry) => {
+                self.given(entry.attributes.iter().map(|a| (&*a.description, &*a.values)), schema)
+            }
+            Change::Modify { changes, .. } => {
+                let steps = changes.iter().filter(|step| step.kind != ModificationKind::Delete);
+                self.given(steps.map(|step| (step.description.as_str(), step.values.as_slice())), schema)
+            }
+            Change::Rename { new_rdn, .. } => {
+                let avas = first_rdn(new_rdn).ok().flatten().map(|rdn| rdn.avas).unwrap_or_default();
+                let values: Vec<_> = avas.into_iter().map(|ava| (ava.attribute, vec![ava.value])).collect();
+                self.given(values.iter().map(|(name, values)| (name.as_str(), values.as_slice())), schema)
+            }
+            Change::Delete { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns the locks of login names: one for all spellings that are equal by the rules of the attributes.
+    pub(crate) fn locks(&self, given: &GivenLogins, schema: &Schema) -> impl Iterator<Item = LockKey> {
+        given.iter().map(|(_, value)| {
+            let normal = self.attributes.iter().fold(value.clone(), |value, attribute| {
+                schema.equality(attribute).normalize(&value, schema).into_owned()
+            });
+            locks::of_value("login name", &normal)
+        })
+    }
+
+    /// Checks that no other user has one of the login names that an entry gets. What it has already stays.
+    ///
+    /// # Errors
+    /// One has: [`WriteErrorKind::Taken`] with the attribute and [`WriteError::entry`].
+    pub(crate) async fn check(
+        &self,
+        directory: &Directory,
+        dn: &str,
+        given: &GivenLogins,
+    ) -> Result<(), WriteError> {
+        if given.is_empty() || self.other(directory, dn, given).await?.is_none() {
+            return Ok(());
+        }
+        let schema = directory.schema();
+        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let own = directory.read(dn, &names).await.map_err(|e| refusal::of_directory(&e, schema))?;
+        let has = |(name, value): &&(String, Vec<u8>)| {
+            let values = own.as_ref().map(|own| schema.values_of(own, name)).unwrap_or_default();
+            values.iter().any(|known| schema.values_match(name, known, value))
+        };
+        let fresh: GivenLogins = given.iter().filter(|one| !has(one)).cloned().collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let Some(other) = self.other(directory, dn, &fresh).await? else { return Ok(()) };
+        let is_others = |(_, value): &&(String, Vec<u8>)| {
+            let matches = |name: &&str| {
+                schema.values_of(&other, name).iter().any(|known| schema.values_match(name, known, value))
+            };
+            names.iter().any(matches)
+        };
+        let attribute = fresh.iter().find(is_others).or(fresh.first()).map(|(name, _)| name.clone());
+        let detail = format!(
+            "`{}` has this login name (users.login_attributes): nobody could log in with it",
+            printable_line(&other.dn)
+        );
+        let error = WriteError::new(WriteErrorKind::Taken, detail);
+        Err(WriteError { attribute, entry: Some(other.dn), ..error })
+    }
+
+    /// Returns another user than an entry who has one of these login names, in any attribute.
+    async fn other(
+        &self,
+        directory: &Directory,
+        dn: &str,
+        given: &GivenLogins,
+    ) -> Result<Option<Entry>, WriteError> {
+        let schema = directory.schema();
+        let of = |value: &Vec<u8>| {
+            let value = value.clone();
+            self.attributes.iter().map(move |name| Filter::equality(name.as_str(), value.clone()))
+        };
+        let any = given.iter().flat_map(|(_, value)| of(value)).collect();
+        let filter = Filter::And(vec![self.filter.clone(), Filter::Or(any)]);
+        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        // One of two is another one.
+        let found = lookup::find(directory, &self.base, Scope::Subtree, filter, &names, 2).await;
+        let found = found.map_err(|e: DirectoryError| refusal::of_directory(&e, schema))?;
+        let own = DnKey::parse(dn, schema).ok();
+        Ok(found.into_iter().find(|entry| DnKey::parse(&entry.dn, schema).ok() != own))
+    }
+
+    /// Whether an entry is no user, and nobody logs in as it. `added`: as it would be, if it is not there.
+    ///
+    /// # Errors
+    /// The search fails.
+    pub(crate) async fn is_no_user(
+        &self,
+        directory: &Directory,
+        dn: &str,
+        added: Option<&Entry>,
+    ) -> Result<bool, WriteError> {
+        let schema = directory.schema();
+        let base = DnKey::parse(&self.base, schema).ok();
+        let own = DnKey::parse(dn, schema).ok();
+        if let (Some(own), Some(base)) = (own, base)
+            && !own.is_within(&base)
+        {
+            return Ok(true);
+        }
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
+        if added.is_some() && directory.read(dn, &["1.1"]).await.map_err(failed)?.is_none() {
+            return Ok(added.and_then(|entry| self.filter.matches(entry, schema)) == Some(false));
+        }
+        let found = lookup::find(directory, dn, Scope::Base, self.filter.clone(), &["1.1"], 1).await;
+        Ok(found.map_err(failed)?.is_empty())
+    }
+}
