@@ -3,7 +3,7 @@
 //! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
 //! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
-//! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
+//! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this crate as a library.
 
 mod account;
 mod applier;
