@@ -302,6 +302,10 @@ pub struct DirectoryConfig {
     /// ([`PoolExhausted`](crate::DirectoryError::PoolExhausted)). So a task that begins a search while it keeps another one open needs
     /// more than one connection, as with a pool of database connections. Default: 4.
     pub pool_size: usize,
+    /// The maximum number of connections for changes, at least 1, all to the same server; the first is the one that all other operations
+    /// share. Further ones are opened while several changes are in progress, and are not counted in `pool_size`. A server that publishes
+    /// nothing to be recognized by, or another one behind the same address, gets changes over one connection: the log says so. Default: 1.
+    pub write_connections: usize,
     /// The maximum number of connections for binds of users ([`authenticate`](crate::client::LdapDirectory::authenticate)), which are used
     /// for nothing else; at least 1. They are not counted in `pool_size`. Default: 32.
     pub bind_connections: usize,
@@ -328,6 +332,7 @@ impl DirectoryConfig {
             referrals: Referrals::Ignore,
             referral_hosts: Vec::new(),
             pool_size: 4,
+            write_connections: 1,
             bind_connections: 32,
             bind_idle_limit: Duration::from_secs(10),
             secret_attributes: Vec::new(),
@@ -383,6 +388,12 @@ impl DirectoryConfig {
         Self { pool_size, ..self }
     }
 
+    /// Sets the maximum number of connections for changes.
+    #[must_use]
+    pub fn write_connections(self, write_connections: usize) -> Self {
+        Self { write_connections, ..self }
+    }
+
     /// Sets the maximum number of connections for binds of users, and how long one is kept without a bind.
     #[must_use]
     pub fn user_binds(self, connections: usize, idle_limit: Duration) -> Self {
@@ -413,6 +424,13 @@ impl DirectoryConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_have_one_connection_unless_more_are_wanted() {
+        let config = DirectoryConfig::new([]);
+        assert_eq!(config.write_connections, 1, "a program that writes for each request opens no others");
+        assert_eq!(config.write_connections(4).write_connections, 4);
+    }
 
     #[test]
     fn urls_are_read_and_written() {

@@ -136,6 +136,13 @@ const OWN: &[Setting] = &[
         .of(Group::Throughput)
         .or("32"),
     Setting::new(
+        "write_connections",
+        Kind::Integer { min: 1, max: 16 },
+        "The most connections over which writes are sent, all to the same server. Further ones are opened while several writes are in flight; they are not counted in `connection_pool_size`. One is used, and the log says so, if the server publishes nothing to be recognized by, or if another server answers behind the same address, as behind a load balancer.",
+    )
+    .of(Group::Throughput)
+    .or("4"),
+    Setting::new(
         "dry_run",
         Kind::Boolean,
         "Write nothing: read the directory and print the plan on stdout, as `--dry-run` does. No STATE is printed.",

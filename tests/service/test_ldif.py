@@ -11,6 +11,7 @@ import pytest
 from conftest import LONG
 from service import bearer
 from test_configuration import about
+from wire import Wire
 from writing import IMPORT, change, content, empty, numbers, person, report, send, undo, undo_path
 
 EXPORT = "/api/v1/ldap/export"
@@ -472,3 +473,18 @@ def test_many_entries_in_bounded_memory(openldap, writing):
     planned = send(service, text, dry_run=True)
     assert planned.text.endswith(f"# end: 0 to add, {count} to modify, 0 to rename, 0 to delete, 0 unchanged, 0 refused\n")
     print(f"plan: {time.monotonic() - began:.1f} s, {service.rss() - before} KiB more")
+
+
+# Connections
+
+
+def test_an_import_sends_all_its_changes_over_one_connection(openldap, writing):
+    """`target-ldap` may use several; a service that opened some for each request would take a directory's all."""
+    relay = Wire(openldap.url)
+    service = writing(openldap, server_url=relay.url)
+    relay.delay = 0.005
+    result = report(send(service, "".join(person(n, openldap.suffix) for n in range(80))))
+    assert result["added"] == 80
+    changes = {0x66, 0x68, 0x4A, 0x6C}
+    assert len({number for number, tag, _ in relay.requests if tag in changes}) == 1
+    relay.stop()

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod apacheds;
+pub mod balancer;
 pub mod bind;
 pub mod browser;
 pub mod certificates;

@@ -14,6 +14,7 @@ use self::pool::Pool;
 use self::probe::Step;
 use self::search::KnownLimits;
 use self::shared_connection::SharedConnection;
+use self::write_connections::WriteConnections;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
 use crate::directory::{Access, Scope, SearchFilter, SearchItem, SearchRequest};
@@ -48,6 +49,7 @@ mod shared_connection;
 mod tests;
 pub mod tls;
 mod usability;
+mod write_connections;
 
 pub use crate::protocol::entry::WireEntry;
 pub use authenticate::{Authentication, PasswordState, Refusal};
@@ -101,6 +103,8 @@ struct Shared {
     link: RwLock<Arc<ActiveServer>>,
     /// Connections for streaming searches.
     pool: Pool,
+    /// Further connections for changes.
+    writes: WriteConnections,
     /// Connections for binds of users.
     binds: Arc<BindConnections>,
     config: DirectoryConfig,
@@ -196,6 +200,7 @@ impl LdapDirectory {
             shared: Arc::new(Shared {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
+                writes: WriteConnections::default(),
                 binds: BindConnections::new(config),
                 config: config.clone(),
                 access,
@@ -472,6 +477,7 @@ impl LdapDirectory {
     /// Unbinds and closes all connections.
     pub async fn close(self) {
         self.pool().close().await;
+        self.shared.writes.close().await;
         self.shared.binds.close().await;
         self.session().close().await;
     }

@@ -151,6 +151,11 @@ impl SharedConnection {
         Self { requests, timeout, observer, url, end, tickets: Arc::default() }
     }
 
+    /// Returns whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     /// Sends a request and waits for its complete answer. `operation` and `dn` are for messages.
     pub(crate) async fn ask(
         &self,

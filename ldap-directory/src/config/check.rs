@@ -34,6 +34,8 @@ impl DirectoryConfig {
             "a file is a directory by itself, and not one of several servers"
         } else if self.pool_size == 0 {
             "`pool_size` is 0: there is at least one connection"
+        } else if self.write_connections == 0 {
+            "`write_connections` is 0: there is at least one connection"
         } else if self.bind_connections == 0 {
             "`bind_connections` is 0: there is at least one connection"
         } else if self.connect_timeout.is_zero() {
@@ -68,6 +70,7 @@ mod tests {
             DirectoryConfig::new([server("ldif:a"), server("ldap://h")]),
             DirectoryConfig::new([server("ldap://h"), server("ldif:a")]),
             config().pool_size(0),
+            config().write_connections(0),
             config().user_binds(0, Duration::from_secs(10)),
             config().connect_timeout(Duration::ZERO),
             config().operation_timeout(Duration::ZERO),

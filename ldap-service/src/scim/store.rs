@@ -351,7 +351,7 @@ impl<'s> Store<'s> {
         names
     }
 
-    /// Whether an answer shows other entries than its own: the version does not change with them.
+    /// Whether an answer shows other things than its own entry: the version does not change with them.
     pub fn shows_others(&self, resource: ResourceType, projection: &Projection) -> Result<bool, ApiError> {
         let mapping = &self.kind(resource)?.mapping;
         let core = mapping.resource.schema();
@@ -360,6 +360,8 @@ impl<'s> Store<'s> {
             || resource == ResourceType::User
                 && self.groups.is_some()
                 && projection.wants(mapping, core, "groups")
+            // The days of an account begin and end without a change of it.
+            || matches!(mapping.active, Some(Active::Lock(_))) && projection.wants(mapping, core, "active")
             || mapping.members.is_some() && projection.wants(mapping, core, "members"))
     }
 

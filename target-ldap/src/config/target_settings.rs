@@ -39,6 +39,7 @@ struct TargetSettings {
     process_activate_version: bool,
     activate_when_quiet_seconds: Option<u64>,
     max_in_flight: usize,
+    write_connections: usize,
     ldif_format: LdifFormat,
     ldif_export_path: Option<PathBuf>,
     enable_metrics: bool,
@@ -84,6 +85,7 @@ impl TargetConfig {
             let text = "ldif_export_path is not used: a server is given";
             warnings.push(Warning::of_setting("ldif_export_path", text));
         }
+        let directory = directory.write_connections(raw.write_connections);
         let dn_rewrite = raw.dn_rewrite()?;
         raw.check_default_base()?;
         let default_timezone = raw.default_timezone()?;

@@ -14,6 +14,9 @@ use crate::protocol::result_code;
 pub(crate) mod reconnect;
 mod verify;
 
+pub(crate) use reconnect::refusal;
+pub(crate) use verify::ChangeState;
+
 /// The first pause between two attempts; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 

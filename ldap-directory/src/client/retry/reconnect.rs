@@ -16,6 +16,7 @@ use crate::client::LdapDirectory;
 use crate::client::connect::{self, ActiveServer, Candidate, Failure};
 use crate::client::connection::Connection;
 use crate::client::shared_connection::Reply;
+use crate::client::write_connections::Lane;
 use crate::config::{DirectoryConfig, ServerUrl};
 use crate::directory::{Access, Scope};
 use crate::entry::Entry;
@@ -88,8 +89,10 @@ impl LdapDirectory {
         } else {
             tracing::warn!("{now} is used in place of {before} from here on");
         }
+        let number = link.number;
         *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(link);
         self.pool().clear();
+        self.shared.writes.follow(number);
         Ok(())
     }
 
@@ -250,14 +253,7 @@ impl LdapDirectory {
             if !in_doubt && self.is_known_as_too_large(octets) {
                 return Err(self.too_large(operation, change, octets));
             }
-            let alone = self.change_alone(operation, dn, &asked, controls).await;
-            let is_alone = alone.is_some();
-            let result = match alone {
-                Some(result) => result,
-                None => {
-                    link.session.ask(operation, dn, asked, controls.to_vec()).await.map(|reply| reply.result)
-                }
-            };
+            let (result, way) = self.send(&link, change, asked, controls).await;
             let error = match result {
                 Ok(result) if result_code::may_be_retried(result.code, &result.text) => {
                     refusal(operation, dn, result)
@@ -285,14 +281,16 @@ impl LdapDirectory {
                 let reason = "with the answer, and reading the entry does not tell";
                 DirectoryError::lost(operation, dn, reason).of_sent_change(operation, dn)
             };
-            if is_alone {
+            match way {
                 // The shared connection is not affected.
-                self.pool().clear();
-                if !attempts.wait(&error).await {
-                    return Err(error);
+                Way::Alone => {
+                    self.pool().clear();
+                    if !attempts.wait(&error).await {
+                        return Err(error);
+                    }
                 }
-            } else {
-                self.cure(&link, error, &mut attempts).await?;
+                Way::Lane(lane) if lane.is_further() => lane.recover(self, error, &mut attempts).await?,
+                Way::Lane(_) => self.cure(&link, error, &mut attempts).await?,
             }
             if !was_sent {
                 continue;
@@ -308,6 +306,29 @@ impl LdapDirectory {
                 ChangeState::Unknown => return Err(unknown()),
             }
         }
+    }
+
+    /// Sends a change once: over a connection of its own if it is large, else over one of the connections for changes.
+    async fn send(
+        &self,
+        link: &Arc<ActiveServer>,
+        change: &Change,
+        request: Vec<u8>,
+        controls: &[Control],
+    ) -> (Result<LdapResult, DirectoryError>, Way) {
+        let (operation, dn) = (change.operation(), change.dn());
+        if let Some(result) = self.change_alone(operation, dn, &request, controls).await {
+            return (result, Way::Alone);
+        }
+        let lane = self.lane(link);
+        let asked = lane.session().ask(operation, dn, request, controls.to_vec()).await;
+        let mut result = asked.map(|reply| reply.result);
+        if result.as_ref().is_ok_and(|result| result.code == result_code::SUCCESS)
+            && let Err(error) = self.settle(&lane, change).await
+        {
+            result = Err(error);
+        }
+        (result, Way::Lane(lane))
     }
 
     /// Sends a request that must not be repeated, except if the server refused it temporarily.
@@ -329,6 +350,13 @@ impl LdapDirectory {
     }
 }
 
+/// The way of a change.
+enum Way {
+    /// A connection of its own.
+    Alone,
+    Lane(Lane),
+}
+
 /// Returns a search that costs a server nothing.
 fn probe() -> Vec<u8> {
     let filter = Filter::Present("objectClass".to_owned());
@@ -341,7 +369,8 @@ fn is_complete(code: u32, found: &Entry) -> bool {
     code == result_code::SUCCESS || code == result_code::SIZE_LIMIT_EXCEEDED && !found.attributes.is_empty()
 }
 
-fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryError {
+/// Returns the error of a result code.
+pub(crate) fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryError {
     let LdapResult { code, matched, text, .. } = result;
     DirectoryError::Operation { operation, dn: dn.to_owned(), code, matched, text }
 }

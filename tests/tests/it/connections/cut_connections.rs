@@ -274,10 +274,10 @@ fn records(rng: &mut Rng, count: usize) -> Vec<Value> {
 fn a_load_is_whole_wherever_it_is_cut() {
     let rng = &mut Rng::new(seed(703));
     let records = records(rng, 600);
-    let load = |slapd: &Slapd, uri: &str| {
+    let load = |slapd: &Slapd, uri: &str, connections: usize| {
         let config = with(
             &target_config(slapd),
-            &json!({"server_url": uri, "retry_attempts": 5,
+            &json!({"server_url": uri, "retry_attempts": 5, "write_connections": connections,
             "retry_max_wait_seconds": 1, "operation_timeout_seconds": 20}),
         );
         Run::target(&config).messages(&records).run()
@@ -289,15 +289,16 @@ fn a_load_is_whole_wherever_it_is_cut() {
     let mut wanted = None;
     for way in [Way::ToServer, Way::ToClient] {
         let whole = Cutter::start(undisturbed.ldap_port(), way, &[]);
-        load(&undisturbed, &whole.uri()).succeeds();
+        load(&undisturbed, &whole.uri(), 1).succeeds();
         let wanted = wanted.get_or_insert_with(|| undisturbed.dump());
         for round in 0..6 {
             let slapd = fresh();
             let cuts: Vec<usize> = (0..=(round % 3)).map(|_| 1 + rng.below(whole.passed())).collect();
             let cutter = Cutter::start(slapd.ldap_port(), way, &cuts);
-            let output = load(&slapd, &cutter.uri());
+            let connections = if round < 3 { 4 } else { 1 };
+            let output = load(&slapd, &cutter.uri(), connections);
             no_panic(&output);
-            let what = format!("{way:?} cut at {cuts:?}");
+            let what = format!("{connections} connections, {way:?} cut at {cuts:?}");
             let output = output.exits(0);
             assert_eq!(states(&output).last(), Some(&json!({"position": 600})), "{what}");
             made += cutter.cuts();

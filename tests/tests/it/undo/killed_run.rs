@@ -59,7 +59,8 @@ fn what_a_killed_run_leaves_takes_back_what_it_made_and_nothing_else() {
         let config = with(
             &target_config(&slapd),
             &json!({"undo_file": dir.path().join("undo.ldif"), "on_error": "skip",
-                "reject_file": dir.path().join("rejects.jsonl"), "max_in_flight": 1 + rng.below(16)}),
+                "reject_file": dir.path().join("rejects.jsonl"), "max_in_flight": 1 + rng.below(16),
+                "write_connections": if kill % 2 == 0 { 4 } else { 1 }}),
         );
         // Sometimes the next run is killed, too.
         let runs = if rng.chance(30) { 2 } else { 1 };

@@ -143,7 +143,11 @@ fn goes_on(runs: u64, by: (Signal, i32), default_seed: u64) {
     let trees = (0..=runs).map(|run| there(&place(run))).collect::<String>();
     let slapd = Slapd::start(SlapdOptions::default().seed(trees));
     let config = with(&target_config(&slapd), &json!({"validate_records": false}));
-    let run = |n: u64| Run::target(&with(&config, &json!({"dn_rewrite": [{"from": PLACE, "to": place(n)}]})));
+    let run = |n: u64| {
+        let connections = if n.is_multiple_of(2) { 4 } else { 1 };
+        let rewrite = json!([{"from": PLACE, "to": place(n)}]);
+        Run::target(&with(&config, &json!({"dn_rewrite": rewrite, "write_connections": connections})))
+    };
 
     let undisturbed = run(runs).stdin(input(&records, 0)).run().succeeds();
     assert_eq!(states(&undisturbed).last(), Some(&json!({"records": RECORDS})));
