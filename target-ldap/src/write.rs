@@ -2,7 +2,7 @@
 //!
 //! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
 //! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
-//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
+//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits, and [`removal`] while it writes. [`displaced`] follows
 //! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
 
 mod account;
@@ -26,6 +26,7 @@ mod outcome;
 mod parents;
 pub mod plan_output;
 mod references;
+pub mod removal;
 mod rename;
 pub mod undo;
 mod unmatched;
