@@ -269,6 +269,60 @@ fn an_entry_that_left_the_scope_stays_on_active_directory_too() {
 }
 
 #[test]
+fn a_place_where_all_entries_are_is_2() {
+    let (slapd, relay) = behind(MODIFY, |_| {});
+    let at = format!("uid={{uid}},{USERS}");
+    for (rule, more) in [
+        (json!({"on_delete": {"move_to": USERS}}), json!({})),
+        (json!({"on_delete": {"move_to": USERS.to_uppercase()}}), json!({})),
+        (json!({"on_delete": {"move_to": BASE}}), json!({})),
+        (
+            json!({"dn_template": "uid={uid},ou={name},ou=users,dc=example,dc=test", "on_delete": {"move_to": USERS}}),
+            json!({}),
+        ),
+        (
+            json!({"dn_template": "uid={uid}", "on_delete": {"move_to": USERS}}),
+            json!({"default_base_dn": USERS}),
+        ),
+        (json!({"dn_template": null, "on_delete": {"move_to": USERS}}), json!({"default_base_dn": USERS})),
+        (
+            json!({"dn_template": "uid={uid},ou=a,dc=source", "on_delete": {"move_to": USERS}}),
+            json!({"dn_rewrite": [{"from": "ou=a,dc=source", "to": USERS}]}),
+        ),
+        (
+            json!({"dn_template": at, "scope_base": GONE, "match": "(uid={id})", "on_delete": {"move_to": GONE}}),
+            json!({}),
+        ),
+        (json!({"on_delete": {"move_to": "ou={name},dc=example,dc=test"}}), json!({})),
+    ] {
+        let output = run(&config(&slapd, &relay.uri(), &rule, &more), &[schema(), deletion("u2"), state()]);
+        output.exits(2).reports_setting("mapping_rules.users.on_delete");
+    }
+    for (rule, setting) in [
+        (
+            json!({"on_delete": {"set": {"description": "{login}"}}}),
+            "mapping_rules.users.on_delete.set.description",
+        ),
+        (
+            json!({"on_delete": {"set": {"description": ["x", "was {id|upper}"]}}}),
+            "mapping_rules.users.on_delete.set.description",
+        ),
+        (json!({"defaults": {"description": "of {name}"}}), "mapping_rules.users.defaults.description"),
+    ] {
+        run(&config(&slapd, &relay.uri(), &rule, &json!({})), &[schema()]).exits(2).reports_setting(setting);
+    }
+    assert_eq!(below(&slapd, USERS), 2);
+    // These are values.
+    let braces = json!({"on_delete": {"set": {"description": ["{}", "{\"a\": 1}", "{31B2F340-016D-11D2-945F-00C04FB984F9}"]}}});
+    done(run(&config(&slapd, &relay.uri(), &braces, &json!({})), &[schema(), deletion("u2"), state()]))
+        .counts(&[("modified", 1)]);
+    // One unit has its place there, the others have not.
+    let elsewhere =
+        json!({"dn_template": "uid={uid},ou={name},dc=example,dc=test", "on_delete": {"move_to": GONE}});
+    done(run(&config(&slapd, &relay.uri(), &elsewhere, &json!({})), &[schema(), state()]));
+}
+
+#[test]
 fn a_deletion_whose_entry_never_leaves_is_said() {
     let (slapd, relay) = behind(MODIFY, |_| {});
     slapd.ldapadd(persons(1, GONE));

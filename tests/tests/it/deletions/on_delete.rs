@@ -339,6 +339,7 @@ fn faults_in_on_delete_are_2_and_named() {
         (json!({"set": {}}), "set"),
         (json!({"set": {"no name": "x"}}), "on_delete.set.no name"),
         (json!({"set": {"testFlag": "maybe"}}), "on_delete.set.testFlag"),
+        (json!({"set": {"description": "{login}"}}), "{login}"),
         (json!({"set": {"userPassword": "bG9ja2Vk"}}), "on_delete.set.userPassword"),
     ] {
         let output = Run::target(&config(&slapd, &form)).messages(&[schema()]).run().exits(2);
