@@ -4,6 +4,8 @@
 //! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
 //! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this crate as a library.
+//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits, and [`removal`] while it writes. [`displaced`] follows
+//! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
 
 mod account;
 mod applier;
@@ -27,6 +29,7 @@ mod outcome;
 mod parents;
 pub mod plan_output;
 mod references;
+pub mod removal;
 mod rename;
 pub mod undo;
 mod unmatched;

@@ -181,7 +181,9 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         }
         TaskOutcome::NameTaken(_) => taken(),
         TaskOutcome::Several(names) => error(WriteErrorKind::Taken, several(&names.names)),
-        TaskOutcome::Refused(reason) | TaskOutcome::Kept(reason) => error(WriteErrorKind::Invalid, reason),
+        TaskOutcome::Refused(reason) | TaskOutcome::Kept(reason) | TaskOutcome::NotMoved(reason) => {
+            error(WriteErrorKind::Invalid, reason)
+        }
         TaskOutcome::NeedsEntries(_) => {
             error(WriteErrorKind::Invalid, "an entry that a value names does not exist".to_owned())
         }
@@ -190,6 +192,7 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         | TaskOutcome::GaveUp { .. }
         | TaskOutcome::NotGivenUp
         | TaskOutcome::TookBack(_)
+        | TaskOutcome::LimitReached(_)
         | TaskOutcome::Found(_) => {
             error(WriteErrorKind::Internal, "internal error: an open outcome".to_owned())
         }

@@ -21,6 +21,7 @@ use super::{OnError, TargetConfig};
 use crate::rules::keys::check_parts;
 use crate::rules::rule::Rule;
 use crate::rules::rule_settings;
+use crate::rules::template::DnTemplate;
 
 /// The target's own settings as they are written. The settings of both executables are read by `singer-common`.
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
@@ -103,6 +104,7 @@ impl TargetConfig {
         }
         warnings.extend(unused_scope(&rules, raw.process_activate_version));
         check_scopes(&rules)?;
+        check_places(&rules, &dn_rewrite)?;
         Ok(TargetConfig {
             maps: Maps::from_settings(values)?,
             directory,
@@ -191,6 +193,23 @@ fn unused_scope(rules: &BTreeMap<String, Rule>, process_activate_version: bool) 
         "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"
     );
     Some(Warning::of_setting(format!("mapping_rules.{stream}"), text))
+}
+
+/// Checks that no rule moves its leavers to where its entries are.
+fn check_places(rules: &BTreeMap<String, Rule>, rewrites: &[SuffixRewrite]) -> Result<(), SettingsError> {
+    // As for scopes.
+    let schema = Schema::standard();
+    for (stream, rule) in rules {
+        let path = format!("mapping_rules.{stream}");
+        if let Some(dn) = rule.dn_template.as_ref().and_then(DnTemplate::common_suffix) {
+            let dn = rewrites.iter().find_map(|rewrite| rewrite.apply(&dn, schema)).unwrap_or(dn);
+            rule.check_move_to(&path, "dn_template", &dn, schema)?;
+        }
+        if let Some(base) = &rule.scope_base {
+            rule.check_move_to(&path, "scope_base", base, schema)?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks that no two streams have the same scope: each would delete the entries of the other.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::filter::Filter;
 use ldap_directory::nearest::nearest;
 use serde_json::Value;
 use singer_common::operations::signals::Signal;
@@ -46,6 +47,8 @@ pub(super) struct AbsentEntry {
     dn: String,
     key: DnKey,
     activation: Arc<Activation>,
+    /// The filter of the scope, which it must still match when it is deleted.
+    condition: Option<Arc<Filter>>,
 }
 
 /// The announced versions.
@@ -362,8 +365,23 @@ impl<W: Write> Load<'_, W> {
                 gone.len()
             );
         }
+        // Each is counted again when it is deleted. Of the others some may be moved or set already.
+        let all = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        let deletes = matches!(**action, DeleteAction::Delete | DeleteAction::Tree);
+        if deletes
+            && activation.extent.write_policy.operations.delete
+            && let Err(error) = self.applier.check_list(base, all)
+        {
+            self.fail(u64::MAX - 1, LoadError::limit(activation.line, stream, error));
+            return None;
+        }
+        // It was valid for the search.
+        let condition = Filter::parse(filter).ok().map(Arc::new);
         let activation = Arc::new(activation);
-        let gone = gone.into_iter().map(|(key, dn)| AbsentEntry { dn, key, activation: activation.clone() });
+        let gone = gone.into_iter().map(|(key, dn)| {
+            let (activation, condition) = (activation.clone(), condition.clone());
+            AbsentEntry { dn, key, activation, condition }
+        });
         self.activations.absent.extend(gone);
         None
     }
@@ -410,12 +428,13 @@ impl<W: Write> Load<'_, W> {
             self.activations.absent.clear();
         }
         while !self.has_enough() {
-            let Some(AbsentEntry { dn, key, activation }) = self.activations.absent.pop_front() else {
+            let Some(AbsentEntry { dn, key, activation, condition }) = self.activations.absent.pop_front()
+            else {
                 return;
             };
             let Activation { stream, line, extent, reject_schema, .. } = activation.as_ref();
             let (action, write_policy) = (extent.action.clone(), extent.write_policy.clone());
-            let task = Task::Delete { dn: Some(dn), filter: None, action, write_policy };
+            let task = Task::Delete { dn: Some(dn), filter: None, action, condition, write_policy };
             let number = self.committer.ack.begin();
             let record = Arc::new(Value::Null);
             let kept = self

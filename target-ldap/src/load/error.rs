@@ -12,6 +12,7 @@ use super::in_file::InFile;
 use crate::load::rejects::RejectFileError;
 use crate::rules::error::MappingError;
 use crate::write::ldap_result::is_records_fault;
+use crate::write::removal::LimitReached;
 
 /// A failure that ends a run.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,19 @@ pub enum LoadError {
         hint: String,
         /// As of a record.
         nearest: Option<String>,
+    },
+    /// A removal that would exceed a limit of the run.
+    #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
+    Limit {
+        /// Counted from 1.
+        line: u64,
+        /// The record's stream.
+        stream: String,
+        /// The record's key, for messages: `id=7`. Empty if unknown.
+        key: String,
+        /// The limit, and the entry.
+        #[source]
+        error: LimitReached,
     },
     /// A batch that cannot be read.
     #[error("line {line}, stream `{stream}`: {error}")]
@@ -174,6 +188,9 @@ impl LoadError {
             LoadError::Write { line, stream, key, error, nearest, .. } => {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)).or(error.facts()) }
             }
+            LoadError::Limit { line, stream, key, error } => {
+                of(line, Some(stream), Some(key)).or(error.facts())
+            }
             LoadError::StreamMap { line, key, error } => of(line, None, Some(key)).or(error.facts()),
             LoadError::Settings { line, error } => of(line, None, None).or(error.facts()),
             LoadError::Batch { line, stream, .. } => of(line, Some(stream), None),
@@ -195,11 +212,17 @@ impl LoadError {
         LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason, nearest: None }
     }
 
+    /// Returns the end of a run at one of its limits.
+    pub(super) fn limit(line: u64, stream: &str, error: LimitReached) -> LoadError {
+        LoadError::Limit { line, stream: stream.to_owned(), key: String::new(), error }
+    }
+
     /// Sets the key of the record.
     pub(super) fn of_key(mut self, about: &str) -> LoadError {
         if let LoadError::Record { key, .. }
         | LoadError::Map { key, .. }
         | LoadError::StreamMap { key, .. }
+        | LoadError::Limit { key, .. }
         | LoadError::Write { key, .. } = &mut self
         {
             about.clone_into(key);

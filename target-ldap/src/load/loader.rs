@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ldap_directory::Directory;
@@ -31,6 +32,7 @@ use crate::write::Applier;
 use crate::write::claims::EntryClaims;
 use crate::write::counts::{Counts, LoadSummary};
 use crate::write::destination::Destination;
+use crate::write::removal::RunLimits;
 
 /// The most records that may wait, for a parent to be added or for children to be deleted. With more the run fails.
 pub(super) const MAX_WAITING: usize = 100_000;
@@ -98,6 +100,13 @@ impl<'a, W: Write> Load<'a, W> {
     #[must_use]
     pub fn with_progress(self, progress: LoadProgress) -> Self {
         Self { progress, ..self }
+    }
+
+    /// The same, with the removals held to limits.
+    #[must_use]
+    pub fn held_to(mut self, limits: Option<Arc<RunLimits>>) -> Self {
+        self.applier = self.applier.held_to(limits);
+        self
     }
 
     /// Reads the input to its end (or to a failure, or a signal), and leaves every record that was accepted written or refused.

@@ -26,7 +26,7 @@ impl<W: Write> Load<'_, W> {
         if is_renamed && result.is_err() {
             self.note_rename(&mut work);
         }
-        let Attempt { outcome, deferred } = match result {
+        let Attempt { outcome, deferred, below } = match result {
             Ok(attempt) => attempt,
             // The value references an entry that does not exist (yet): the record has no other fault left to find.
             Err(error)
@@ -44,7 +44,11 @@ impl<W: Write> Load<'_, W> {
             }
         };
         work.waits_for_value = false;
-        let is_kept = matches!(outcome, WriteOutcome::Kept(_));
+        let is_kept = matches!(outcome, WriteOutcome::Kept(_) | WriteOutcome::NotMoved(_));
+        if below > 0 {
+            let moved = outcome == WriteOutcome::Moved;
+            self.counters.by_stream.entry(work.stream.clone()).or_default().count_below(below, moved);
+        }
         let ControlFlow::Continue((mut work, recorded)) = self.final_outcome(work, outcome) else { return };
         let found = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         let was = found.unwrap_or_else(|| work.key.clone());
@@ -94,12 +98,22 @@ impl<W: Write> Load<'_, W> {
             WriteOutcome::Kept(reason) => {
                 tracing::warn!(
                     stream = &*work.stream,
+                    dn = work.dn(),
                     "line {}, stream `{}`: {reason}",
                     work.line,
                     work.stream
                 );
                 self.counters.by_stream.entry(work.stream.clone()).or_default().kept += 1;
                 RecordOutcome::Unchanged
+            }
+            WriteOutcome::NotMoved(reason) => {
+                self.warn_of_unmoved(&work, &reason);
+                RecordOutcome::Unchanged
+            }
+            WriteOutcome::LimitReached(error) => {
+                let error = LoadError::limit(work.line, &work.stream, *error).of_key(&work.about);
+                self.refuse_task(&work, error);
+                return ControlFlow::Break(());
             }
             WriteOutcome::TooEarly(answer) => {
                 work.answer = Some(answer);
@@ -159,6 +173,23 @@ impl<W: Write> Load<'_, W> {
             }
         };
         ControlFlow::Continue((work, recorded))
+    }
+
+    /// Warns of an entry that is where its deletion would move it, though no earlier deletion did.
+    fn warn_of_unmoved(&mut self, work: &Work, reason: &str) {
+        let rule = if self.config.rules.contains_key(&*work.stream) { &*work.stream } else { "*" };
+        let record = (!work.about.is_empty()).then_some(&*work.about);
+        tracing::warn!(
+            setting = format!("mapping_rules.{rule}.on_delete"),
+            stream = &*work.stream,
+            line = work.line,
+            record,
+            dn = work.dn(),
+            "line {}, stream `{}`: {reason}",
+            work.line,
+            work.stream
+        );
+        self.counters.by_stream.entry(work.stream.clone()).or_default().kept += 1;
     }
 
     /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.

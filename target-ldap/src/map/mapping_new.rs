@@ -15,9 +15,11 @@ use singer_common::singer::message::SchemaMessage;
 
 use super::ENTRY_UUID;
 use super::account::AccountMapping;
-use super::column::{Column, Target, is_password, pass_through, set_on_delete, target, unknown_to_schema};
+use super::column::{
+    Column, Target, is_password, pass_through, rewritten, set_on_delete, target, unknown_to_schema,
+};
 use super::mapping::Mapping;
-use super::naming::naming;
+use super::naming::{Naming, naming};
 use super::shape::Shapes;
 use super::task::{DeleteAction, Extent, WritePolicy};
 use super::template_names;
@@ -96,6 +98,11 @@ impl Mapping {
         template_names::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
         warn_of_unused_policies(stream, &rule, &columns, &values, schema, warnings);
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
+        if let Naming::Key { base, .. } = &naming {
+            let path = format!("mapping_rules.{stream}");
+            let base = rewritten(base, &config.dn_rewrite, schema).unwrap_or_else(|| base.clone());
+            rule.check_move_to(&path, "default_base_dn", &base, schema)?;
+        }
         let defaults = defaults(stream, &rule, schema, config.default_timezone)?;
         let made = values.iter().map(|(_, target)| target);
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());

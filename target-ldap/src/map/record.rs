@@ -142,7 +142,8 @@ impl Mapping {
 
     /// Returns the task that does to an entry what `on_delete` says. `dn`: its DN; `filter` locates it, if it is not found by its DN.
     pub fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
-        Task::Delete { dn, filter, action: self.action.clone(), write_policy: self.write_policy.clone() }
+        let (action, write_policy) = (self.action.clone(), self.write_policy.clone());
+        Task::Delete { dn, filter, action, condition: None, write_policy }
     }
 
     /// Returns the record's values by attribute, as text for templates.

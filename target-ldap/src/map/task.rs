@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::filter::Filter;
 
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::rule::{EmptyGroup, Operations};
@@ -27,6 +28,8 @@ pub enum Task {
         filter: Option<String>,
         /// What the deletion does.
         action: Arc<DeleteAction>,
+        /// The filter that the entry must still match, if it comes from a list; `None`: it was just located.
+        condition: Option<Arc<Filter>>,
         /// How the entry is located, and what is allowed.
         write_policy: Arc<WritePolicy>,
     },

@@ -1,6 +1,8 @@
 //! A mapping rule: how the records of a stream are written.
 
+use ldap_directory::dn::DnKey;
 use ldap_directory::filter;
+use ldap_directory::schema::Schema;
 use serde::Deserialize;
 use serde_json::Value;
 use singer_common::operations::secret::is_secret_attribute;
@@ -142,6 +144,35 @@ impl Rule {
         self.matching.is_some()
             && self.operations.rename
             && names.into_iter().any(|name| CONTAINERS.iter().any(|c| name.eq_ignore_ascii_case(c)))
+    }
+
+    /// Checks that the entries are not where `on_delete` would move them: a deletion would change nothing. `dn`: the entry that they are
+    /// below, by what `part` of the rule says. `path` is the name of the rule's setting in messages.
+    ///
+    /// # Errors
+    /// They are.
+    pub fn check_move_to(
+        &self,
+        path: &str,
+        part: &str,
+        dn: &str,
+        schema: &Schema,
+    ) -> Result<(), SettingsError> {
+        let OnDelete::MoveTo(place) = &self.on_delete else { return Ok(()) };
+        let (Ok(entries), Ok(to)) = (DnKey::parse(dn, schema), DnKey::parse(place, schema)) else {
+            return Ok(());
+        };
+        if !self.operations.delete || !entries.is_within(&to) {
+            return Ok(());
+        }
+        let problem = format!(
+            "move_to is `{place}`, and all entries of the rule are there already ({part}: `{dn}`): a deletion would change nothing"
+        );
+        Err(SettingsError::value(
+            format!("{path}.on_delete"),
+            problem,
+            format!("a place that is not `{dn}` and not above it, for example ou=gone,{place}"),
+        ))
     }
 
     /// Whether the rule may set a password or another secret attribute.

@@ -5,6 +5,7 @@ use ldap_directory::filter::Filter;
 use ldap_directory::nearest::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use singer_common::operations::secret::is_secret_attribute;
 use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
 use super::accounts::AccountsRule;
@@ -79,8 +80,10 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
     let matching = raw.matching.map(|text| match_filter(path, &text)).transpose()?;
     let attribute_mapping = raw.attribute_mapping.map(|m| attribute_mapping(path, m)).transpose()?;
     let values = raw.values.into_iter().map(|value| value_template(path, value)).collect::<Result<_, _>>()?;
-    for attribute in raw.defaults.keys() {
-        check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
+    for (attribute, value) in &raw.defaults {
+        let at = format!("{path}.defaults.{attribute}");
+        check_attribute(&at, attribute)?;
+        check_fixed(&at, attribute, value)?;
     }
     check_scope(path, raw.scope_base.as_deref(), raw.scope_filter.as_deref())?;
     let rule = Rule {
@@ -284,13 +287,20 @@ fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
     let mut forms = object.into_iter();
     match (forms.next(), forms.next()) {
         (Some((name, Value::String(dn))), None) if name == "move_to" => match Dn::parse(&dn) {
-            Ok(name) if !name.is_empty() => Ok(OnDelete::MoveTo(dn)),
+            Ok(name) if !name.is_empty() => match placeholder(&dn) {
+                None => Ok(OnDelete::MoveTo(dn)),
+                Some(found) => {
+                    Err(wrong(format!("move_to: nothing fills `{found}`: all entries move to one place")))
+                }
+            },
             Ok(_) => Err(wrong("move_to is empty".into())),
             Err(e) => Err(wrong(format!("move_to: {e}"))),
         },
         (Some((name, Value::Object(values))), None) if name == "set" && !values.is_empty() => {
-            for attribute in values.keys() {
-                check_attribute(&format!("{at}.set.{attribute}"), attribute)?;
+            for (attribute, value) in &values {
+                let at = format!("{at}.set.{attribute}");
+                check_attribute(&at, attribute)?;
+                check_fixed(&at, attribute, value)?;
             }
             Ok(OnDelete::Set(values.into_iter().collect()))
         }
@@ -320,6 +330,39 @@ fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnT
         Some(base) if relative => parse(&format!("{text},{}", base.replace('{', "{{").replace('}', "}}"))),
         _ => Ok(template),
     }
+}
+
+/// Returns the first placeholder in a text, as a template has them. An identifier in braces (`{31b2f340-016d-11d2-945f-00c04fb984f9}`) is
+/// none.
+fn placeholder(text: &str) -> Option<&str> {
+    let is_id = |name: &str| name.len() == 36 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '$'))
+    };
+    text.match_indices('{').find_map(|(start, _)| {
+        let rest = text.get(start..)?;
+        let found = rest.get(..=rest.find('}')?)?;
+        let inner = found.get(1..found.len() - 1)?;
+        let name = inner.split('|').next().unwrap_or_default().trim();
+        (is_name(name) && !is_id(name)).then_some(found)
+    })
+}
+
+/// Checks a value that is the same for all records: a placeholder in it would be written as it is.
+fn check_fixed(at: &str, attribute: &str, value: &Value) -> Result<(), SettingsError> {
+    let found = match value {
+        // `{SSHA}` begins a hash.
+        _ if is_secret_attribute(attribute) => None,
+        Value::String(text) => placeholder(text),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).find_map(placeholder),
+        _ => None,
+    };
+    found.map_or(Ok(()), |found| {
+        let problem = format!("nothing fills `{found}`: the value is the same for all entries");
+        let expected = "a value without {placeholders} (templates are in `values`)";
+        Err(SettingsError::value(at, problem, expected))
+    })
 }
 
 /// Checks an attribute description: a name or OID, with options (RFC 4512 section 2.5).

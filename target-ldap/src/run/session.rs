@@ -30,6 +30,7 @@ use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, GuardError, LimitUse, Tally};
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
+use crate::write::removal::RunLimits;
 use crate::write::undo::{Undo, recovery};
 
 /// Opens the file of `--input`.
@@ -121,7 +122,7 @@ impl<'a> Session<'a> {
         let header = PlanHeader { command, command_note, ends_at_reject, ..PlanHeader::of(&directory) };
         let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
         let rehearsal = Self::rehearsal(args, config, &directory);
-        let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await;
+        let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await.map(|(ending, _)| ending);
         // A plan above the limits is complete: it says that the run would be held back.
         let is_complete = match &result {
             Ok(ending) => ending.stopped.is_none(),
@@ -144,15 +145,17 @@ impl<'a> Session<'a> {
     /// Runs, after a rehearsal if there are limits.
     pub(super) async fn load(self, writer: &mut SingerWriter, stop: Stop) -> anyhow::Result<ExitCode> {
         let Session { args, config, mut input, progress, directory, undo_path, rejects, _locks } = self;
+        let mut limits = None;
         if config.guards.is_any() {
             let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
             tracing::info!("max_deletes, max_changes: the run is rehearsed first");
             let rehearsal = Self::rehearsal(args, config, &directory);
-            let ending =
+            let (ending, held_to) =
                 rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await?;
             if ending.stopped.is_some() {
                 return Ok(code(ending));
             }
+            limits = held_to;
             input = guard::replay(&kept)?;
         }
         let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
@@ -167,7 +170,8 @@ impl<'a> Session<'a> {
         let destination =
             Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
         let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
-            .with_progress(progress);
+            .with_progress(progress)
+            .held_to(limits);
         let result = load.run(input).await;
         let finished = match undo {
             Some((names, undo)) => undo.finish(names, &directory).await,
@@ -260,14 +264,14 @@ struct Rehearsal<'a> {
 }
 
 impl Rehearsal<'_> {
-    /// Applies the input to a preview of the directory, and checks the limits.
+    /// Applies the input to a preview of the directory, and checks the limits. Returns what the removals of the run itself are held to.
     async fn run(
         &self,
         input: Box<dyn BufRead + Send>,
         plan: Option<Arc<PlanOutput>>,
         progress: LoadProgress,
         stop: Stop,
-    ) -> anyhow::Result<LoadSummary> {
+    ) -> anyhow::Result<(LoadSummary, Option<Arc<RunLimits>>)> {
         let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
         // One task after another, so that the plan has the order of the input.
         let mut config =
@@ -292,6 +296,7 @@ impl Rehearsal<'_> {
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
             .with_progress(progress);
         let ending = load.run(input).await?;
+        let mut held_to = None;
         if ending.stopped.is_none() {
             let used = self.config.guards.used(&tally, self.directory, &self.config.limit_bases()).await?;
             let is_told = |limit: &&LimitUse| limit.allowed.is_some() && !limit.is_exceeded();
@@ -303,7 +308,8 @@ impl Rehearsal<'_> {
                 plan.limits(&used);
             }
             guard::check(&used)?;
+            held_to = Some(Arc::new(RunLimits::new(used, &tally)));
         }
-        Ok(ending)
+        Ok((ending, held_to))
     }
 }

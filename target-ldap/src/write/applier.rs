@@ -13,6 +13,7 @@ use super::locate::UnreadMatch;
 use super::nearest::Nearest;
 use super::parents::ParentsMade;
 use super::references::KnownEntries;
+use super::removal::RunLimits;
 use super::unmatched::UnmatchedEntries;
 use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
 
@@ -48,6 +49,8 @@ pub struct Applier {
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
     /// Entries of records whose ancestors were renamed.
     pub(super) displaced: Displaced,
+    /// What the removals of a run that was planned may reach.
+    pub(super) limits: Option<Arc<RunLimits>>,
 }
 
 impl Applier {
@@ -73,7 +76,14 @@ impl Applier {
             match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
             displaced: Displaced::default(),
+            limits: None,
         }
+    }
+
+    /// Sets the limits that the removals of the run are held to.
+    #[must_use]
+    pub fn held_to(self, limits: Option<Arc<RunLimits>>) -> Self {
+        Self { limits, ..self }
     }
 
     /// Sets whether ACTIVATE_VERSION may delete entries.

@@ -1,7 +1,10 @@
 //! Applies one task: a record's entry is written, deleted, or only looked for.
 
+use std::sync::Arc;
+
 use ldap_directory::change::Change;
 use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::filter::Filter;
 use ldap_directory::{DirectoryError, Vendor};
 
 use super::applier::Applier;
@@ -12,6 +15,16 @@ use super::upsert::Upsert;
 use crate::map::wanted::WantedEntry;
 use crate::map::{DeleteAction, Task, WritePolicy};
 use crate::plan::is_same_on_ad;
+
+/// An entry that is to be removed.
+struct Removal<'t> {
+    dn: &'t str,
+    /// The DN that its record gives it.
+    named: Option<&'t str>,
+    action: &'t DeleteAction,
+    /// The filter that it must match.
+    condition: Option<&'t Arc<Filter>>,
+}
 
 impl Applier {
     /// Applies one task. `claimant`: its record, or `None` for a deletion by ACTIVATE_VERSION. `key`: the key of its entry, if the
@@ -34,13 +47,13 @@ impl Applier {
                 };
                 Box::pin(self.find(claimant, dn.as_deref(), filter, write_policy, context)).await
             }
-            Task::Delete { dn, filter, action, write_policy } => {
+            Task::Delete { dn: named, filter, action, condition, write_policy } => {
                 let dn = match filter {
-                    None => dn.clone().unwrap_or_default(),
+                    None => named.clone().unwrap_or_default(),
                     Some(filter) => {
                         match Box::pin(self.find_to_delete(
                             claimant,
-                            dn.as_deref(),
+                            named.as_deref(),
                             filter,
                             write_policy,
                             context,
@@ -52,7 +65,9 @@ impl Applier {
                         }
                     }
                 };
-                Box::pin(self.delete_entry(claimant, &dn, action, write_policy)).await
+                let named = named.as_deref().filter(|_| claimant.is_some());
+                let removal = Removal { dn: &dn, named, action, condition: condition.as_ref() };
+                Box::pin(self.delete_entry(claimant, &removal, write_policy)).await
             }
             Task::Upsert { wanted, filter, write_policy } => {
                 self.write_entry(claimant, wanted, key, filter.as_deref(), write_policy, context).await
@@ -107,29 +122,29 @@ impl Applier {
     async fn delete_entry(
         &self,
         claimant: Option<&Claimant<'_>>,
-        dn: &str,
-        action: &DeleteAction,
+        removal: &Removal<'_>,
         write_policy: &WritePolicy,
     ) -> Result<Attempt, DirectoryError> {
-        let outcome = if write_policy.operations.delete {
+        let Removal { dn, named, action, condition } = *removal;
+        let attempt: Attempt = if write_policy.operations.delete {
             let key = self.key(dn).unwrap_or_default();
             match self.permit(claimant, dn, &key, action.takes_subtree()).await? {
                 Ok(permit) => {
                     self.digest_caches.forget(&key, true);
-                    self.remove(&permit, action).await?
+                    self.remove(&permit.while_it_matches(condition), named, action).await?
                 }
-                Err(DeleteDenied::Error(reason)) => WriteOutcome::Refused(reason),
-                Err(DeleteDenied::Kept(reason)) => WriteOutcome::Kept(reason),
+                Err(DeleteDenied::Error(reason)) => WriteOutcome::Refused(reason).into(),
+                Err(DeleteDenied::Kept(reason)) => WriteOutcome::Kept(reason).into(),
             }
         } else if self.directory.read(dn, &["1.1"]).await?.is_some() {
-            WriteOutcome::LeftAlone
+            WriteOutcome::LeftAlone.into()
         } else {
-            WriteOutcome::Unchanged
+            WriteOutcome::Unchanged.into()
         };
-        if matches!(outcome, WriteOutcome::Deleted | WriteOutcome::Moved) {
+        if matches!(attempt.outcome, WriteOutcome::Deleted | WriteOutcome::Moved) {
             self.present.remove(&self.key(dn).unwrap_or_default());
         }
-        Ok(outcome.into())
+        Ok(attempt)
     }
 
     /// Deletes an entry that a record added and is rejected for all the same. An entry that cannot be deleted stays, which is logged.

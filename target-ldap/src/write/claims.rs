@@ -15,6 +15,7 @@ use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::filter::Filter;
 use rustc_hash::FxHasher;
 
 mod index;
@@ -96,12 +97,24 @@ fn hashes_above(key: &DnKey) -> Vec<u64> {
 #[derive(Debug)]
 pub struct DeletePermit {
     dn: String,
+    condition: Option<Arc<Filter>>,
 }
 
 impl DeletePermit {
     /// Returns the DN of the entry.
     pub fn dn(&self) -> &str {
         &self.dn
+    }
+
+    /// Limits the permission to the time while the entry matches a filter.
+    #[must_use]
+    pub(super) fn while_it_matches(self, condition: Option<&Arc<Filter>>) -> DeletePermit {
+        DeletePermit { condition: condition.cloned(), ..self }
+    }
+
+    /// Returns the filter that the entry must match when it is removed.
+    pub(super) fn condition(&self) -> Option<&Filter> {
+        self.condition.as_deref()
     }
 }
 
@@ -200,7 +213,7 @@ impl EntryClaims {
     ) -> Result<DeletePermit, DeleteDenied> {
         self.lock()
             .deny(claimant, dn, key, with_subtree)
-            .map_or_else(|| Ok(DeletePermit { dn: dn.to_owned() }), Err)
+            .map_or_else(|| Ok(DeletePermit { dn: dn.to_owned(), condition: None }), Err)
     }
 }
 

@@ -40,8 +40,11 @@ pub struct Counts {
     pub rejected: u64,
     /// Entries that a version did not have: their outcomes are among the numbers above, and they are not records.
     pub by_version: u64,
-    /// Deletions not made, because the entry belongs to another record of the run: they are among the unchanged.
+    /// Deletions not made, because the entry belongs to another record of the run, left the scope, or is where it would be moved: they
+    /// are among the unchanged.
     pub kept: u64,
+    /// Entries deleted or moved with one above them: they are among these, and no outcomes of records.
+    pub below: u64,
 }
 
 /// The outcome of a record. Each record has exactly one.
@@ -82,6 +85,12 @@ impl Counts {
         *self.of(outcome) += 1;
     }
 
+    /// Counts entries that were deleted with one above them; `moved`: that were moved.
+    pub(crate) fn count_below(&mut self, entries: u64, moved: bool) {
+        *(if moved { &mut self.moved } else { &mut self.deleted }) += entries;
+        self.below += entries;
+    }
+
     /// Whether each accepted record, and each entry that a version did not have, has exactly one outcome.
     pub(crate) fn is_balanced(&self) -> bool {
         self.records + self.by_version == self.done()
@@ -89,14 +98,15 @@ impl Counts {
 
     /// Returns the number of records with an outcome.
     pub(crate) fn done(&self) -> u64 {
-        self.added
+        let all = self.added
             + self.modified
             + self.renamed
             + self.moved
             + self.deleted
             + self.unchanged
             + self.left_alone
-            + self.rejected
+            + self.rejected;
+        all.saturating_sub(self.below)
     }
 
     /// Returns the number of records accepted.
@@ -137,6 +147,7 @@ impl Counts {
             rejected: self.rejected + other.rejected,
             by_version: self.by_version + other.by_version,
             kept: self.kept + other.kept,
+            below: self.below + other.below,
         }
     }
 }
@@ -193,7 +204,7 @@ impl std::fmt::Display for Counts {
             write!(f, ", {left_alone} left as they are (operations)")?;
         }
         if *kept > 0 {
-            write!(f, ", {kept} of the unchanged not deleted (other records of the run have them)")?;
+            write!(f, ", {kept} of the unchanged not deleted (see the warnings)")?;
         }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::oid;
 use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, Scope, SearchRequest};
+use ldap_directory::{DirectoryError, Scope, SearchRequest, WriteControl};
 
 use super::applier::{ATTEMPTS, Applier};
-use super::outcome::{AttemptContext, WriteOutcome};
+use super::outcome::{Attempt, AttemptContext, WriteOutcome};
+use super::removal::HeldRemoval;
 use super::upsert::Upsert;
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
@@ -20,6 +22,10 @@ use crate::write::ldap_result::LdapResult;
 /// The most entries with one RDN that are moved to one place.
 const NAMESAKES: u32 = 1_000;
 
+fn counted(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX - 1)
+}
+
 /// Returns an RDN with a number after its first value: `cn=John Smith 2`.
 fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
     let mut name = Dn::parse(rdn)?;
@@ -30,32 +36,57 @@ fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
 }
 
 impl Applier {
-    /// Does what `on_delete` says. A missing entry is not an error.
+    /// Does what `on_delete` says. A missing entry is not an error. `named`: the DN that the record gives its entry.
     pub(super) async fn remove(
         &self,
         permit: &DeletePermit,
+        named: Option<&str>,
         action: &DeleteAction,
-    ) -> Result<WriteOutcome, DirectoryError> {
+    ) -> Result<Attempt, DirectoryError> {
         match action {
-            DeleteAction::Nothing => Ok(WriteOutcome::Ignored),
+            DeleteAction::Nothing => Ok(WriteOutcome::Ignored.into()),
             DeleteAction::Delete => match self.delete(permit).await {
                 // Later records may delete the children.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
-                    Ok(WriteOutcome::TooEarly(LdapResult::of(&e).unwrap_or_default()))
+                    Ok(WriteOutcome::TooEarly(LdapResult::of(&e).unwrap_or_default()).into())
                 }
-                result => result,
+                result => result.map(Into::into),
             },
             DeleteAction::Tree => self.delete_tree(permit).await,
-            DeleteAction::MoveTo(parent) => self.move_to(permit, parent).await,
-            DeleteAction::Set(attributes) => self.set(permit, attributes).await,
+            DeleteAction::MoveTo(parent) => self.move_to(permit, named, parent).await,
+            DeleteAction::Set(attributes) => self.set(permit, attributes).await.map(Into::into),
         }
     }
 
-    async fn delete(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
+    /// Deletes an entry, if the limits of the run and the condition of its permit allow it.
+    pub(super) async fn delete(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
+        match self.hold(permit.dn(), 0, 1).await {
+            Ok(mut held) => self.delete_held(permit, &mut held).await,
+            Err(limit) => Ok(WriteOutcome::LimitReached(limit)),
+        }
+    }
+
+    /// Deletes an entry that is counted already.
+    async fn delete_held(
+        &self,
+        permit: &DeletePermit,
+        held: &mut HeldRemoval,
+    ) -> Result<WriteOutcome, DirectoryError> {
         match self.directory.delete(permit).await {
-            Ok(()) => Ok(WriteOutcome::Deleted),
+            Ok(()) => {
+                held.made_one();
+                Ok(WriteOutcome::Deleted)
+            }
             Err(e) if e.is_no_such_object() => Ok(WriteOutcome::Unchanged),
-            Err(e) => Err(e),
+            Err(e) if permit.condition().is_some() && e.code() == Some(result_code::ASSERTION_FAILED) => {
+                self.outcome_of_departed(permit).await
+            }
+            Err(e) => {
+                if e.is_outcome_unknown() {
+                    held.made_one();
+                }
+                Err(e)
+            }
         }
     }
 
@@ -65,6 +96,13 @@ impl Applier {
         attributes: &[Wanted],
     ) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
+        if let Some(outcome) = self.departed(permit).await? {
+            return Ok(outcome);
+        }
+        let held = match self.hold(dn, 0, 1).await {
+            Ok(held) => held,
+            Err(limit) => return Ok(WriteOutcome::LimitReached(limit)),
+        };
         let account = WantedAccount::default();
         let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), account };
         let operations = Operations { create: false, ..Operations::default() };
@@ -78,6 +116,7 @@ impl Applier {
             WriteOutcome::LeftAlone => Ok(WriteOutcome::Unchanged),
             outcome => {
                 if matches!(outcome, WriteOutcome::Modified | WriteOutcome::Renamed) {
+                    held.made_all();
                     self.directory.removed(1);
                 }
                 Ok(outcome)
@@ -85,8 +124,14 @@ impl Applier {
         }
     }
 
-    /// Moves an entry and its subtree under its own RDN. An entry that is already below the new parent stays.
-    async fn move_to(&self, permit: &DeletePermit, parent: &str) -> Result<WriteOutcome, DirectoryError> {
+    /// Moves an entry and its subtree under its own RDN. An entry that is already below the new parent stays. If its record says that it
+    /// belongs there, no earlier deletion moved it: then nobody would notice that it never leaves.
+    async fn move_to(
+        &self,
+        permit: &DeletePermit,
+        named: Option<&str>,
+        parent: &str,
+    ) -> Result<Attempt, DirectoryError> {
         let dn = permit.dn();
         let fail = |code, text: String| DirectoryError::Operation {
             operation: "rename",
@@ -98,10 +143,30 @@ impl Applier {
         let invalid = |e: DnError| fail(result_code::INVALID_DN_SYNTAX, e.to_string());
         let schema = self.directory.schema();
         let parent_key = DnKey::parse(parent, schema).map_err(invalid)?;
-        if DnKey::parse(dn, schema).map_err(invalid)?.is_within(&parent_key)
-            || self.directory.read(dn, &["1.1"]).await?.is_none()
-        {
-            return Ok(WriteOutcome::Unchanged);
+        let key = DnKey::parse(dn, schema).map_err(invalid)?;
+        if self.directory.read(dn, &["1.1"]).await?.is_none() {
+            return Ok(WriteOutcome::Unchanged.into());
+        }
+        let is_there = |dn: &str| DnKey::parse(dn, schema).is_ok_and(|key| key.is_within(&parent_key));
+        if key == parent_key {
+            let reason = format!("on_delete: `{dn}` stays: it is the entry that move_to names");
+            return Ok(WriteOutcome::NotMoved(reason).into());
+        }
+        if parent_key.is_within(&key) {
+            let reason = format!("on_delete: move_to is `{parent}`, which is below `{dn}` itself");
+            return Ok(WriteOutcome::Refused(reason).into());
+        }
+        if key.is_within(&parent_key) {
+            let Some(named) = named.filter(|named| is_there(named)) else {
+                return Ok(WriteOutcome::Unchanged.into());
+            };
+            let reason = format!(
+                "on_delete: `{dn}` stays: it is below move_to (`{parent}`) already, and so is the place that its record has for it (`{named}`)"
+            );
+            return Ok(WriteOutcome::NotMoved(reason).into());
+        }
+        if let Some(outcome) = self.departed(permit).await? {
+            return Ok(outcome.into());
         }
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
@@ -114,11 +179,12 @@ impl Applier {
             );
             return Err(fail(result_code::NO_SUCH_OBJECT, text));
         }
-        let with_it = if self.directory.counts_removals() {
-            self.below(dn, "(objectClass=*)", |_| true).await?.len()
-        } else {
-            0
+        let below = counted(self.below(dn, "(objectClass=*)", |_| true).await?.len());
+        let held = match self.hold(dn, below, 1).await {
+            Ok(held) => held,
+            Err(limit) => return Ok(WriteOutcome::LimitReached(limit).into()),
         };
+        let condition = permit.condition().map(|filter| WriteControl::Assertion(filter.clone()));
         for number in 1..=NAMESAKES {
             // The RDN stays, so that no value is lost; Active Directory requires that ([MS-ADTS] 3.1.1.5.4.1.1). If the name is
             // taken, a number is added.
@@ -129,18 +195,27 @@ impl Applier {
                 delete_old_rdn: true,
                 new_superior: Some(parent.to_owned()),
             };
-            match self.directory.apply(&change).await {
+            match self.directory.apply_with(&change, condition.as_slice()).await {
                 Ok(()) => {
                     if number > 1 {
                         tracing::info!(
                             "on_delete: `{destination}` is taken; `{dn}` is `{new_rdn},{parent}` now"
                         );
                     }
-                    self.directory.removed(1 + u64::try_from(with_it).unwrap_or(u64::MAX - 1));
-                    return Ok(WriteOutcome::Moved);
+                    held.made_all();
+                    self.directory.removed(1 + below);
+                    return Ok(Attempt { below, ..WriteOutcome::Moved.into() });
                 }
                 Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {}
-                Err(e) => return Err(e),
+                Err(e) if condition.is_some() && e.code() == Some(result_code::ASSERTION_FAILED) => {
+                    return self.outcome_of_departed(permit).await.map(Into::into);
+                }
+                Err(e) => {
+                    if e.is_outcome_unknown() {
+                        held.made_all();
+                    }
+                    return Err(e);
+                }
             }
         }
         let text = format!("on_delete: `{destination}` is taken, and so are {NAMESAKES} names like it");
@@ -148,34 +223,49 @@ impl Applier {
     }
 
     /// Deletes an entry and its subtree: in one operation if the server offers it, else one by one, children first.
-    async fn delete_tree(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
+    async fn delete_tree(&self, permit: &DeletePermit) -> Result<Attempt, DirectoryError> {
         let dn = permit.dn();
-        match self.directory.delete_tree(permit).await {
-            Ok(true) => return Ok(WriteOutcome::Deleted),
-            Ok(false) => {}
-            Err(e) if e.is_no_such_object() => return Ok(WriteOutcome::Unchanged),
-            Err(e) => return Err(e),
+        // What a server deletes in one operation cannot be counted before.
+        if self.limits.is_none() && self.directory.root_dse().supports_control(oid::TREE_DELETE) {
+            if let Some(outcome) = self.departed(permit).await? {
+                return Ok(outcome.into());
+            }
+            match self.directory.delete_tree(permit).await {
+                Ok(true) => return Ok(WriteOutcome::Deleted.into()),
+                Ok(false) => {}
+                Err(e) if e.is_no_such_object() => return Ok(WriteOutcome::Unchanged.into()),
+                Err(e) => return Err(e),
+            }
         }
-        let mut attempt = 1;
+        let (mut attempt, mut gone) = (1, 0);
+        let mut listed: BTreeMap<DnKey, String> = BTreeMap::new();
         loop {
-            match self.delete(permit).await {
+            let mut held = match self.hold(dn, counted(listed.len()), counted(listed.len() + 1)).await {
+                Ok(held) => held,
+                Err(limit) => return Ok(Attempt { below: gone, ..WriteOutcome::LimitReached(limit).into() }),
+            };
+            if !listed.is_empty() {
+                tracing::info!("on_delete: `{dn}` goes with {} entries below it", listed.len());
+            }
+            // Parents sort before their children.
+            for (key, name) in listed.iter().rev() {
+                let outcome = match self.claims.permit(None, name, key, false) {
+                    Ok(permit) => self.delete_held(&permit, &mut held).await?,
+                    Err(DeleteDenied::Error(reason) | DeleteDenied::Kept(reason)) => {
+                        return Ok(Attempt { below: gone, ..WriteOutcome::Kept(reason).into() });
+                    }
+                };
+                gone += u64::from(outcome == WriteOutcome::Deleted);
+            }
+            match self.delete_held(permit, &mut held).await {
                 // Most entries have no children and need no search. Another client may add one meanwhile.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) && attempt <= ATTEMPTS => {
                     attempt += 1;
                 }
-                result => return result,
+                result => return Ok(Attempt { below: gone, ..result?.into() }),
             }
-            let below = self.below(dn, "(objectClass=*)", |_| true).await?;
-            tracing::info!("on_delete: `{dn}` goes with {} entries below it", below.len());
-            // Parents sort before their children.
-            for (key, name) in below.iter().rev() {
-                match self.claims.permit(None, name, key, false) {
-                    Ok(permit) => self.delete(&permit).await?,
-                    Err(DeleteDenied::Error(reason) | DeleteDenied::Kept(reason)) => {
-                        return Ok(WriteOutcome::Kept(reason));
-                    }
-                };
-            }
+            drop(held);
+            listed = self.below(dn, "(objectClass=*)", |_| true).await?;
         }
     }
 

@@ -196,9 +196,11 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
-    /// Deletes an entry that belongs to no record of the run.
+    /// Deletes an entry that belongs to no record of the run. If its permit has a condition that does not hold, the error is
+    /// assertionFailed. The limits of a run are not asked: see [`removal`](crate::write::removal).
     pub async fn delete(&self, permit: &DeletePermit) -> Result<(), DirectoryError> {
-        self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, &[]).await
+        let condition = permit.condition().map(|filter| WriteControl::Assertion(filter.clone()));
+        self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, condition.as_slice()).await
     }
 
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {

@@ -43,6 +43,8 @@ impl Classified for GuardError {
 pub struct Tally {
     deletes: AtomicU64,
     changes: AtomicU64,
+    /// Those of the changes that removed entries.
+    removing: AtomicU64,
 }
 
 impl Tally {
@@ -51,12 +53,19 @@ impl Tally {
         self.changes.fetch_add(1, Ordering::Relaxed);
         if matches!(change, Change::Delete { .. }) {
             self.deletes.fetch_add(1, Ordering::Relaxed);
+            self.removing.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts entries that were removed by another change than a deletion (`on_delete`: `move_to`, `set`).
+    /// Counts entries that were removed by one change other than a deletion (`on_delete`: `move_to`, `set`).
     pub fn removed(&self, entries: u64) {
         self.deletes.fetch_add(entries, Ordering::Relaxed);
+        self.removing.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of changes that removed nothing.
+    pub(super) fn other_changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed).saturating_sub(self.removing.load(Ordering::Relaxed))
     }
 }
 

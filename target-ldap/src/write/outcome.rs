@@ -10,6 +10,7 @@ use super::exchange::Exchange;
 use super::ldap_result::LdapResult;
 use super::locate::{MatchedNames, SHOWN};
 use super::references::DeferredReference;
+use super::removal::LimitReached;
 use crate::plan::entry_digests::EntryDigestCache;
 
 /// The outcome of a task.
@@ -57,8 +58,12 @@ pub enum WriteOutcome {
     Refused(String),
     /// Refused: the record's filter matches these entries.
     Several(MatchedNames),
-    /// Not deleted: the entry belongs to another record of the run.
+    /// Not deleted: the entry belongs to another record of the run, or left the scope of the stream.
     Kept(String),
+    /// Not moved: the entry is where `on_delete` would move it, and no earlier deletion put it there.
+    NotMoved(String),
+    /// Not removed: the run would exceed a limit, and ends.
+    LimitReached(Box<LimitReached>),
     /// The entries that a filter matches, which was all that was asked.
     Found(MatchedNames),
 }
@@ -70,6 +75,8 @@ pub struct Attempt {
     pub outcome: WriteOutcome,
     /// Values that were not written yet, because they reference missing entries.
     pub deferred: Vec<DeferredReference>,
+    /// The number of entries below it that were deleted, or moved, with it.
+    pub below: u64,
 }
 
 impl Attempt {
@@ -87,6 +94,8 @@ impl Attempt {
             | WriteOutcome::Refused(_)
             | WriteOutcome::Several(_)
             | WriteOutcome::Kept(_)
+            | WriteOutcome::NotMoved(_)
+            | WriteOutcome::LimitReached(_)
             | WriteOutcome::Found(_) => true,
             WriteOutcome::TooEarly(_)
             | WriteOutcome::NeedsEntries(_)
@@ -103,7 +112,7 @@ impl Attempt {
 
 impl From<WriteOutcome> for Attempt {
     fn from(outcome: WriteOutcome) -> Self {
-        Self { outcome, deferred: Vec::new() }
+        Self { outcome, deferred: Vec::new(), below: 0 }
     }
 }
 

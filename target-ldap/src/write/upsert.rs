@@ -263,8 +263,7 @@ impl<'a> Upsert<'a> {
                     Err(DeleteDenied::Error(reason)) => return stop(WriteOutcome::Refused(reason)),
                     Err(DeleteDenied::Kept(reason)) => return stop(WriteOutcome::Kept(reason)),
                 };
-                applier.directory.delete(&permit).await?;
-                return stop(WriteOutcome::Deleted);
+                return stop(Box::pin(applier.delete(&permit)).await?);
             }
             EmptyGroupAction::Refused(reason) => return stop(WriteOutcome::Refused(reason)),
         }
@@ -278,7 +277,7 @@ impl<'a> Upsert<'a> {
         deferred: Vec<DeferredReference>,
     ) -> Result<TryEnd, DirectoryError> {
         match self.applier.add(wanted, self.key, self.context).await {
-            Ok(outcome) => Ok(TryEnd::Done(Attempt { outcome, deferred })),
+            Ok(outcome) => Ok(TryEnd::Done(Attempt { outcome, deferred, below: 0 })),
             Err(e) if self.is_absent && !e.is_connection() => {
                 self.is_absent = false;
                 Ok(TryEnd::Retry)
@@ -311,7 +310,7 @@ impl<'a> Upsert<'a> {
             (false, false) => WriteOutcome::Unchanged,
         };
         if planned.is_empty() {
-            return Ok(TryEnd::Done(Attempt { outcome: so_far, deferred }));
+            return Ok(TryEnd::Done(Attempt { outcome: so_far, deferred, below: 0 }));
         }
         if !self.write_policy.operations.update {
             return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
@@ -326,7 +325,7 @@ impl<'a> Upsert<'a> {
         match applier.modify(dn, planned, current).await {
             Ok(()) => {
                 let outcome = if self.is_renamed { WriteOutcome::Renamed } else { WriteOutcome::Modified };
-                Ok(TryEnd::Done(Attempt { outcome, deferred }))
+                Ok(TryEnd::Done(Attempt { outcome, deferred, below: 0 }))
             }
             // A value, or the entry, was added or removed in between: the modifications no longer apply.
             Err(e) => {

@@ -40,6 +40,16 @@ impl DnTemplate {
         rdn.into_iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.clone()).collect()
     }
 
+    /// Returns the end of the DN that all records have in common: all after the last RDN with a placeholder, without the first RDN.
+    /// `None`: there is none.
+    pub fn common_suffix(&self) -> Option<String> {
+        let (one, other) = (dn::Dn::parse(&self.0.fill("x")).ok()?, dn::Dn::parse(&self.0.fill("y")).ok()?);
+        let pairs = one.rdns.iter().zip(&other.rdns).skip(1).rev();
+        let mut rdns: Vec<dn::Rdn> = pairs.take_while(|(a, b)| a == b).map(|(rdn, _)| rdn.clone()).collect();
+        rdns.reverse();
+        (!rdns.is_empty()).then(|| dn::Dn { rdns }.to_string())
+    }
+
     /// Renders the DN of one record. An optional part (`|prefix:…`) may be omitted, if no value of the DN becomes empty.
     ///
     /// # Errors

@@ -47,7 +47,8 @@ impl Destination {
             };
             let without: Vec<WriteControl> =
                 controls.iter().filter(|c| !matches!(c, WriteControl::Assertion(_))).cloned().collect();
-            if self.directory.misjudges_assertions() || self.reaches_other_entries(change) {
+            let is_taken = self.directory.takes_assertions() && !self.directory.misjudges_assertions();
+            if !is_taken || self.reaches_other_entries(change) {
                 if !self.is_as(change.dn(), filter).await? {
                     return Err(DirectoryError::Operation {
                         operation: change.operation(),
