@@ -9,6 +9,7 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use target_ldap::write::gate::ChangeGate;
+use target_ldap::write::protection::Protection;
 
 use super::attributes::AttributeGuard;
 use super::{ResourceKind, WriteError, WriteErrorKind};
@@ -21,6 +22,8 @@ pub(crate) struct Territory {
     pub(crate) bases: Vec<(ResourceKind, DnKey)>,
     /// Entries that are never changed, nor renamed or deleted with an entry above them.
     pub(crate) protected: Vec<DnKey>,
+    /// What the settings protect: it is asked where changes are sent.
+    pub(crate) protection: Arc<Protection>,
 }
 
 impl Territory {
@@ -134,6 +137,11 @@ impl Fence {
         Fence { keeps_changes: false, ..self }
     }
 
+    /// Returns what the settings protect.
+    pub(crate) fn protection(&self) -> Arc<Protection> {
+        self.territory.protection.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, FenceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,7 +212,7 @@ mod tests {
         ];
         let secrets = SecretAttributes::of(&["employeeNumber".to_owned()], &schema);
         let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
-        Territory { attributes, bases, protected }
+        Territory { attributes, bases, protected, protection: Protection::none() }
     }
 
     fn modify(dn: &str) -> Change {

@@ -350,7 +350,7 @@ impl<'a> Job<'a> {
         let condition = Some(self.conditions()).filter(|_| directory.takes_assertions()).flatten();
         let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
-        let destination = Destination::new(directory.clone())
+        let destination = Destination::new(directory.clone(), fence.protection())
             .with_undo(Some(change_set.undo()))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
@@ -371,7 +371,7 @@ impl<'a> Job<'a> {
         let result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
         let mut left = Vec::new();
         if result.is_err() {
-            left = Box::pin(whole::take_back(&change_set, directory, &fence.changes(), self.is_new())).await;
+            left = Box::pin(whole::take_back(&change_set, directory, &fence, self.is_new())).await;
         }
         let made = if result.is_err() && left.is_empty() && !fence.has_deleted() {
             0

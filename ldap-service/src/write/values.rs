@@ -120,6 +120,9 @@ impl ValuesJob<'_> {
             let change = Change::Modify { dn: self.dn.clone(), changes: steps };
             self.territory.check(&change, Some(self.kind), &[])?;
             if self.options.dry_run {
+                let destination = Destination::new(self.directory.clone(), self.territory.protection.clone());
+                let checked = destination.check(&change).await;
+                checked.map_err(|e| refusal::of_directory(&e, self.directory.schema()))?;
                 return Ok(self.outcome(Effect::Modified, vec![change], None));
             }
             match self.carry_out(&change).await {
@@ -156,7 +159,7 @@ impl ValuesJob<'_> {
         };
         let condition = Some(condition).filter(|_| directory.takes_assertions());
         let fence = Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
-        let destination = Destination::new(directory.clone())
+        let destination = Destination::new(directory.clone(), fence.protection())
             .with_undo(Some(change_set.undo()))
             .with_gate(Some(fence.clone()))
             .noting_values(true);

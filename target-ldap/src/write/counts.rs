@@ -42,6 +42,8 @@ pub struct Counts {
     pub by_version: u64,
     /// Deletions not made, because the entry belongs to another record of the run: they are among the unchanged.
     pub kept: u64,
+    /// Entries that a version did not have, and that are protected: no deletion was tried, and they are not among the numbers above.
+    pub protected: u64,
 }
 
 /// The outcome of a record. Each record has exactly one.
@@ -107,7 +109,17 @@ impl Counts {
     /// Logs the counts of a stream.
     pub(crate) fn log(&self, stream: &str, planned: &str) {
         let Counts {
-            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+            added,
+            modified,
+            renamed,
+            moved,
+            deleted,
+            unchanged,
+            left_alone,
+            rejected,
+            kept,
+            protected,
+            ..
         } = *self;
         tracing::info!(
             stream,
@@ -120,6 +132,7 @@ impl Counts {
             ignored = left_alone,
             rejected,
             kept,
+            protected,
             "{stream}{planned}: {self}"
         );
     }
@@ -137,6 +150,7 @@ impl Counts {
             rejected: self.rejected + other.rejected,
             by_version: self.by_version + other.by_version,
             kept: self.kept + other.kept,
+            protected: self.protected + other.protected,
         }
     }
 }
@@ -180,7 +194,17 @@ pub(crate) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Counts {
-            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+            added,
+            modified,
+            renamed,
+            moved,
+            deleted,
+            unchanged,
+            left_alone,
+            rejected,
+            kept,
+            protected,
+            ..
         } = self;
         write!(
             f,
@@ -193,7 +217,13 @@ impl std::fmt::Display for Counts {
             write!(f, ", {left_alone} left as they are (operations)")?;
         }
         if *kept > 0 {
-            write!(f, ", {kept} of the unchanged not deleted (other records of the run have them)")?;
+            write!(
+                f,
+                ", {kept} of the unchanged not deleted (other records of the run have them, or they are protected)"
+            )?;
+        }
+        if *protected > 0 {
+            write!(f, ", {protected} protected from deletion")?;
         }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }

@@ -59,6 +59,11 @@ pub fn moved(dn: &str, from: &str, to: &str, schema: &Schema) -> Option<String> 
 }
 
 impl Entities {
+    /// Returns the DNs of the entries that the run added.
+    pub(crate) fn added(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter(|step| step.kind == ChangeKind::Add).map(|step| step.dn.as_str())
+    }
+
     /// Groups all changes of a file that were, or may have been, made.
     pub fn of(reading: &mut JournalReader, schema: &Schema) -> Result<Entities, ReadError> {
         let mut all = Entities::default();
