@@ -104,7 +104,8 @@ pub(super) async fn take_back(
     });
     // The server may have completed it, so that it is not quite as it was added.
     let Some(dn) = added else { return left };
-    let destination = Destination::new(directory.clone(), fence.protection());
+    let destination =
+        Destination::new(directory.clone(), fence.protection()).taking_back(std::iter::once(dn));
     match destination.take_back(&Change::Delete { dn: dn.to_owned() }, &[]).await {
         Ok(()) => {
             change_set.undo().forget();

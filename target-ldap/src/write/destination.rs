@@ -22,7 +22,7 @@ use crate::write::gate::ChangeGate;
 use crate::write::guard::Tally;
 use crate::write::inverse::{inverse, needs};
 use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
-use crate::write::protection::{Admitted, MadeBases, Protection};
+use crate::write::protection::{Admitted, OwnEntries, Protection};
 use crate::write::undo::change_note::{self, ChangeNote};
 use crate::write::undo::{Announced, Undo, UndoError};
 
@@ -64,8 +64,8 @@ pub struct Destination {
     directory: Directory,
     sender: Sender,
     protection: Arc<Protection>,
-    /// The bases that were added here.
-    made: MadeBases,
+    /// What was made here.
+    own: OwnEntries,
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
@@ -91,7 +91,7 @@ impl Destination {
             directory: directory.reader(),
             sender: Sender::new(directory),
             protection,
-            made: MadeBases::default(),
+            own: OwnEntries::default(),
             undo: None,
             plan: None,
             tally: None,
@@ -104,8 +104,19 @@ impl Destination {
     /// Notes entries that an undone run added: an undo may delete them, also the bases among them.
     #[must_use]
     pub(crate) fn having_added<'d>(self, dns: impl Iterator<Item = &'d str>) -> Self {
-        self.protection.note_all_added(dns, &self.directory, &self.made);
+        self.protection.note_added(self.keys(dns), &self.own);
         self
+    }
+
+    /// Notes entries that the caller has just changed, and takes back: no filter protects them from that.
+    #[must_use]
+    pub fn taking_back<'d>(self, dns: impl Iterator<Item = &'d str>) -> Self {
+        self.protection.note_own(self.keys(dns), &self.own);
+        self
+    }
+
+    fn keys<'d>(&self, dns: impl Iterator<Item = &'d str>) -> impl Iterator<Item = DnKey> {
+        dns.filter_map(|dn| DnKey::parse(dn, self.directory.schema()).ok())
     }
 
     /// Checks whether a change may be made, without making it.
@@ -113,7 +124,7 @@ impl Destination {
     /// # Errors
     /// It is protected, or would leave the bases for changes; or the directory does not say it.
     pub async fn check<'c>(&self, change: &'c Change) -> Result<Admitted<'c>, DirectoryError> {
-        self.protection.check(&self.directory, change, &self.made).await
+        self.protection.check(&self.directory, change, &self.own).await
     }
 
     /// Sets the gate that each change has to pass.
@@ -259,10 +270,11 @@ impl Destination {
         let is_noted =
             self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some();
         // A refusal is explained by the other way.
-        let admitted = self.protection.check_addition(key).filter(|_| !is_noted)?;
+        let is_plain = !is_noted && self.protection.knows_no_filter();
+        let admitted = self.protection.check_addition(key).filter(|_| is_plain)?;
         let added = self.sender.add_in_memory(admitted, entry)?;
         if added.is_ok() {
-            self.protection.note_added(key, &self.made);
+            self.protection.note_added(std::iter::once(key.clone()), &self.own);
         }
         Some(added)
     }
@@ -339,9 +351,7 @@ impl Destination {
             _ => None,
         };
         self.sender.apply(admitted, controls).await?;
-        if let Change::Add(entry) = change {
-            self.protection.note_all_added(std::iter::once(entry.dn.as_str()), &self.directory, &self.made);
-        }
+        self.protection.note_made(change, &self.directory, &self.own);
         if let Some(tally) = &self.tally {
             tally.count(change);
         }

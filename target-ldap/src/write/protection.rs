@@ -5,7 +5,8 @@
 //!
 //! An entry that is above a protected one is neither renamed nor deleted: both would touch the protected one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
@@ -60,6 +61,12 @@ enum RuleKind {
     Below,
 }
 
+impl RuleKind {
+    fn is_base(self) -> bool {
+        matches!(self, RuleKind::Base | RuleKind::WriteBase)
+    }
+}
+
 /// A rule of one DN.
 #[derive(Debug)]
 struct NamedRule {
@@ -110,14 +117,30 @@ impl NamedRule {
     }
 }
 
-/// Bases that the changes of one destination have added: these may be changed further, and an undo may delete them.
+/// Entries that the changes of one destination have made what they are: these may be changed further.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MadeBases(Arc<Mutex<Vec<DnKey>>>);
+pub(super) struct OwnEntries(Arc<Mutex<Own>>);
 
-impl MadeBases {
-    fn has(&self, key: &DnKey) -> bool {
-        // A panic elsewhere leaves the list whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+#[derive(Debug, Default)]
+struct Own {
+    /// Bases that were added: an undo may delete them.
+    bases: BTreeSet<DnKey>,
+    /// Entries that match a filter by a change of their own: a record may need several changes.
+    matching: BTreeSet<DnKey>,
+}
+
+impl OwnEntries {
+    fn lock(&self) -> MutexGuard<'_, Own> {
+        // A panic elsewhere leaves the sets whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_base(&self, key: &DnKey) -> bool {
+        self.lock().bases.contains(key)
+    }
+
+    fn is_matching(&self, key: &DnKey) -> bool {
+        self.lock().matching.contains(key)
     }
 }
 
@@ -138,34 +161,55 @@ impl Protection {
 
     /// Whether every addition is allowed.
     fn allows_additions(&self) -> bool {
-        let is_of_base = |rule: &NamedRule| matches!(rule.kind, RuleKind::Base | RuleKind::WriteBase);
-        self.write_base.is_none() && self.rules.iter().all(is_of_base)
+        self.write_base.is_none() && self.rules.iter().all(|rule| rule.kind.is_base())
     }
 
     /// Whether a DN is that of a base.
     fn is_base(&self, key: &DnKey) -> bool {
-        self.rules.iter().any(|rule| rule.kind == RuleKind::Base && rule.key == *key)
-    }
-
-    /// Notes an entry that was added, if it is a base.
-    pub(super) fn note_added(&self, key: &DnKey, made: &MadeBases) {
-        if self.is_base(key) {
-            made.0.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
-        }
+        self.rules.iter().any(|rule| rule.kind.is_base() && rule.key == *key)
     }
 
     /// Notes entries that were added, as far as they are bases.
-    pub(super) fn note_all_added<'d>(
-        &self,
-        dns: impl Iterator<Item = &'d str>,
-        directory: &Directory,
-        made: &MadeBases,
-    ) {
-        if self.rules.iter().any(|rule| rule.kind == RuleKind::Base) {
-            for key in dns.filter_map(|dn| DnKey::parse(dn, directory.schema()).ok()) {
-                self.note_added(&key, made);
-            }
+    pub(super) fn note_added(&self, added: impl Iterator<Item = DnKey>, own: &OwnEntries) {
+        for key in added.filter(|key| self.is_base(key)) {
+            own.lock().bases.insert(key);
         }
+    }
+
+    /// Notes entries that are taken back by the program that has just changed them: no filter protects them from it.
+    pub(super) fn note_own(&self, entries: impl Iterator<Item = DnKey>, own: &OwnEntries) {
+        own.lock().matching.extend(entries.filter(|_| self.matched.is_some()));
+    }
+
+    /// Notes a change that was made.
+    pub(super) fn note_made(&self, change: &Change, directory: &Directory, own: &OwnEntries) {
+        let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
+        if let Change::Add(entry) = change
+            && self.rules.iter().any(|rule| rule.kind.is_base())
+        {
+            self.note_added(key(&entry.dn).into_iter(), own);
+        }
+        let Some(matched) = &self.matched else { return };
+        let is_named = |description: &str| matched.names(description, directory.schema());
+        let (is_matching, dn) = match change {
+            Change::Add(entry) => {
+                (entry.attributes.iter().any(|a| is_named(&a.description)), entry.dn.clone())
+            }
+            Change::Modify { dn, changes } => {
+                (changes.iter().any(|step| is_named(&step.description)), dn.clone())
+            }
+            Change::Rename { dn, .. } => {
+                let was_own = key(dn).is_some_and(|key| own.is_matching(&key));
+                (was_own, change.new_dn().unwrap_or_default())
+            }
+            Change::Delete { .. } => return,
+        };
+        own.lock().matching.extend(key(&dn).filter(|_| is_matching));
+    }
+
+    /// Whether additions need not be noted one by one, with their attributes.
+    pub(super) fn knows_no_filter(&self) -> bool {
+        self.matched.is_none()
     }
 
     /// Checks an entry that is to be added, by the key of its DN. `None`: [`Self::check`] has the reason.
@@ -183,7 +227,7 @@ impl Protection {
         self.write_base.as_ref().is_none_or(is_within)
     }
 
-    /// Checks a change. `made`: bases that this run has added.
+    /// Checks a change. `own`: what this run itself has made.
     ///
     /// # Errors
     /// It must not be made ([`DirectoryError::Forbidden`]), its DN is not valid, or the directory does not say whether its entry is
@@ -192,7 +236,7 @@ impl Protection {
         &self,
         directory: &Directory,
         change: &'c Change,
-        made: &MadeBases,
+        own: &OwnEntries,
     ) -> Result<Admitted<'c>, DirectoryError> {
         let is_add = matches!(change, Change::Add(_));
         if is_add && self.allows_additions()
@@ -230,15 +274,17 @@ impl Protection {
         }
         for rule in &self.rules {
             if let Some(reason) = rule.objection(change, &key, new.as_ref())
-                && !(rule.kind == RuleKind::Base && made.has(&rule.key))
+                && !(rule.kind.is_base() && own.has_base(&rule.key))
             {
                 return Err(forbidden(&rule.setting, reason));
             }
         }
         let Some(matched) = self.matched.as_ref().filter(|_| !is_add) else { return Ok(Admitted(change)) };
         let with_subtree = !matches!(change, Change::Modify { .. });
+        let is_own = |key: &DnKey| own.is_matching(key);
         // The directory is seldom asked.
-        if let Some(found) = Box::pin(matched.find(directory, change.dn(), &key, with_subtree)).await? {
+        let found = Box::pin(matched.find(directory, change.dn(), &key, with_subtree, &is_own)).await?;
+        if let Some(found) = found {
             let reason = if found.key == key {
                 format!("it matches {}", found.filter)
             } else {

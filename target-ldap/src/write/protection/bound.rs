@@ -18,7 +18,7 @@ pub(super) enum Bound {
     Unknown,
 }
 
-/// Asks the server who is bound (RFC 4532). If it does not say a DN, that of the simple bind is used.
+/// Returns the entry of the bound user: the DN of a simple bind, else what the server says (RFC 4532).
 ///
 /// # Errors
 /// The connection is lost.
@@ -32,6 +32,11 @@ pub(super) async fn find(directory: &Directory, auth: &AuthMethod) -> Result<Bou
         return Ok(Bound::Nobody);
     }
     let is_dn = |dn: &str| DnKey::parse(dn, directory.schema()).is_ok_and(|key| !key.is_root());
+    if let AuthMethod::Simple { dn, .. } = auth
+        && is_dn(dn)
+    {
+        return Ok(Bound::Entry(dn.clone()));
+    }
     let who = server.who_am_i().await?;
     if let Some(dn) = who.as_deref().and_then(|who| who.strip_prefix("dn:")).map(str::trim)
         && is_dn(dn)
@@ -41,10 +46,7 @@ pub(super) async fn find(directory: &Directory, auth: &AuthMethod) -> Result<Bou
     if let Some(dn) = of_token(below).await? {
         return Ok(Bound::Entry(dn));
     }
-    Ok(match auth {
-        AuthMethod::Simple { dn, .. } if is_dn(dn) => Bound::Entry(dn.clone()),
-        _ => Bound::Unknown,
-    })
+    Ok(Bound::Unknown)
 }
 
 /// Returns the entry of the bound user by its SID: Active Directory says `u:DOMAIN\user` ([MS-ADTS] 3.1.1.3.4.2.4).

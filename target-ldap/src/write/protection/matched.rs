@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::base_type;
 use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
 use tokio::sync::Mutex;
 
@@ -74,7 +76,14 @@ impl MatchedEntries {
         Self { rules, bases, known: Mutex::default() }
     }
 
-    /// Returns a protected entry with this DN, or, with the subtree, at or below it.
+    /// Whether a filter compares an attribute.
+    pub(super) fn names(&self, description: &str, schema: &Schema) -> bool {
+        let mut names = self.rules.iter().flat_map(|rule| rule.filter.attributes());
+        names.any(|name| schema.same_description(base_type(name), base_type(description)))
+    }
+
+    /// Returns a protected entry with this DN, or, with the subtree, at or below it. `is_own`: an entry that is so by a change of this
+    /// run, and does not count.
     ///
     /// # Errors
     /// The directory does not say it.
@@ -84,6 +93,7 @@ impl MatchedEntries {
         dn: &str,
         key: &DnKey,
         with_subtree: bool,
+        is_own: &(dyn Fn(&DnKey) -> bool + Sync),
     ) -> Result<Option<Found<'_>>, DirectoryError> {
         let mut known = self.known.lock().await;
         if !known.is_fresh() {
@@ -100,9 +110,9 @@ impl MatchedEntries {
             self.bases.iter().filter(|(base, _)| key.is_within(base)).max_by_key(|(base, _)| base.depth());
         if known.is_fresh() && base.is_some_and(|(base, _)| known.searched.contains(base)) {
             let found = if with_subtree {
-                known.entries.range(key.subtree()).next()
+                known.entries.range(key.subtree()).find(|(key, _)| !is_own(key))
             } else {
-                known.entries.get_key_value(key)
+                known.entries.get_key_value(key).filter(|(key, _)| !is_own(key))
             };
             return Ok(found.and_then(|(found, rule)| {
                 let dn = if found == key { dn.to_owned() } else { found.to_string() };
@@ -110,7 +120,7 @@ impl MatchedEntries {
             }));
         }
         drop(known);
-        self.find_there(directory, dn, with_subtree).await
+        self.find_there(directory, dn, with_subtree, is_own).await
     }
 
     /// Asks the directory about one entry.
@@ -119,11 +129,12 @@ impl MatchedEntries {
         directory: &Directory,
         dn: &str,
         with_subtree: bool,
+        is_own: &(dyn Fn(&DnKey) -> bool + Sync),
     ) -> Result<Option<Found<'_>>, DirectoryError> {
-        let scope = if with_subtree { Scope::Subtree } else { Scope::Base };
+        let (scope, paging) =
+            if with_subtree { (Scope::Subtree, Paging::Configured) } else { (Scope::Base, Paging::Off) };
         for rule in &self.rules {
-            if let Some(dn) = first(directory, dn, scope, &rule.filter).await? {
-                let key = DnKey::parse(&dn, directory.schema()).unwrap_or_default();
+            if let Some((key, dn)) = first(directory, dn, scope, &rule.filter, paging, is_own).await? {
                 return Ok(Some(found_by(key, dn, rule)));
             }
         }
@@ -160,7 +171,10 @@ impl MatchedEntries {
             let mut is_idle = true;
             for (_, base) in &self.bases {
                 // What cannot be searched as a whole is asked for each change.
-                is_idle &= matches!(first(directory, base, Scope::Subtree, &rule.filter).await, Ok(None));
+                let found =
+                    first(directory, base, Scope::Subtree, &rule.filter, Paging::Limited(1), &|_| false)
+                        .await;
+                is_idle &= matches!(found, Ok(None));
             }
             if is_idle {
                 idle.push(&rule.filter);
@@ -170,28 +184,30 @@ impl MatchedEntries {
     }
 }
 
-/// Returns the DN of the first entry that a filter matches.
+/// Returns the first entry that a filter matches, and that does not belong to the run itself.
 async fn first(
     directory: &Directory,
     base: &str,
     scope: Scope,
     filter: &Filter,
-) -> Result<Option<String>, DirectoryError> {
-    // Unpaged: OpenLDAP keeps one paging state per connection.
-    let request = SearchRequest {
-        paging: if scope == Scope::Base { Paging::Off } else { Paging::Limited(1) },
-        ..SearchRequest::new(base, scope, filter.clone(), &["1.1"])
-    };
+    paging: Paging,
+    is_own: &(dyn Fn(&DnKey) -> bool + Sync),
+) -> Result<Option<(DnKey, String)>, DirectoryError> {
+    let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter.clone(), &["1.1"]) };
     let found = async {
         let mut search = directory.search(request).await?;
-        let found = search.next_entry().await?;
-        search.abandon().await?;
-        Ok::<_, DirectoryError>(found)
+        while let Some(entry) = search.next_entry().await? {
+            let key = DnKey::parse(&entry.dn, directory.schema()).unwrap_or_default();
+            if !is_own(&key) {
+                search.abandon().await?;
+                return Ok(Some((key, entry.dn)));
+            }
+        }
+        Ok(None)
     };
     match found.await {
-        Ok(found) => Ok(found.map(|entry| entry.dn)),
-        Err(e) if e.is_no_such_object() => Ok(None),
-        Err(e) => Err(e),
+        Err(e) if DirectoryError::is_no_such_object(&e) => Ok(None),
+        found => found,
     }
 }
 

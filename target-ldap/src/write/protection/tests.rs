@@ -72,7 +72,7 @@ fn rename(dn: &str, new_rdn: &str, parent: Option<&str>) -> Change {
 
 /// Returns the setting that forbids a change; an empty text: the DN is not valid.
 async fn forbidden(place: &Place, protection: &Protection, change: &Change) -> Option<String> {
-    match protection.check(&place.directory, change, &MadeBases::default()).await {
+    match protection.check(&place.directory, change, &OwnEntries::default()).await {
         Ok(_) => None,
         Err(DirectoryError::Forbidden { setting, dn, .. }) => {
             assert_eq!(dn, change.dn());
@@ -174,12 +174,14 @@ async fn protected_entries_stay_and_so_do_those_above_them() {
 async fn a_base_that_was_made_here_may_be_completed() {
     let place = place().await;
     let protection = protection(&place, json!({}), &[("default_base_dn", "ou=new,dc=x")]).await;
-    let made = MadeBases::default();
+    let made = OwnEntries::default();
     let change = modify("OU=New,dc=x");
     assert!(protection.check(&place.directory, &change, &made).await.is_err());
-    protection.note_all_added(["uid=a,dc=x", "ou=new,dc=x"].into_iter(), &place.directory, &made);
+    for dn in ["uid=a,dc=x", "ou=new,dc=x"] {
+        protection.note_made(&add(dn), &place.directory, &made);
+    }
     assert!(protection.check(&place.directory, &change, &made).await.is_ok());
-    assert_eq!(made.0.lock().unwrap().len(), 1);
+    assert_eq!(made.lock().bases.len(), 1);
 }
 
 #[tokio::test]
@@ -191,4 +193,25 @@ async fn an_unknown_name_in_the_filter_is_an_error() {
     let error = Protection::load(&place.directory, &auth, &settings, &[]).await.unwrap_err();
     let error = error.downcast::<singer_common::plugin::settings::SettingsError>().unwrap().to_string();
     assert!(error.contains("protect.filter") && error.contains("employeTyp"), "{error}");
+}
+
+#[tokio::test]
+async fn an_entry_that_the_run_itself_makes_match_may_be_completed() {
+    let place = place().await;
+    let protection = protection(&place, json!({"protect": {"filter": "(description=x)"}}), &[]).await;
+    let (ada, boss) = ("uid=ada,ou=people,dc=x", "uid=boss,ou=crew,ou=people,dc=x");
+    for change in [modify(ada), modify(boss)] {
+        place.directory.apply(&change).await.unwrap();
+    }
+    // More than are asked one by one.
+    for _ in 0..20 {
+        let own = OwnEntries::default();
+        protection.note_made(&modify(ada), &place.directory, &own);
+        let check = async |change: &Change| protection.check(&place.directory, change, &own).await.is_ok();
+        assert!(check(&modify(ada)).await && check(&rename(ada, "uid=ida", None)).await);
+        assert!(!check(&modify(boss)).await, "another client made it so");
+        assert!(!check(&delete("ou=people,dc=x")).await, "one below is not its own");
+        protection.note_made(&rename(ada, "uid=ida", None), &place.directory, &own);
+        assert!(own.is_matching(&DnKey::parse("uid=ida,ou=people,dc=x", place.directory.schema()).unwrap()));
+    }
 }

@@ -37,7 +37,9 @@ impl Undo {
         let places: BTreeMap<u64, _> = (0..).zip(places).collect();
         let mut reading = JournalReader::of(file, self.header.clone(), places, committed);
         let entities = Entities::of(&mut reading, directory.schema())?;
-        let destination = Destination::new(directory.clone(), protection).having_added(entities.added());
+        let destination = Destination::new(directory.clone(), protection)
+            .having_added(entities.added())
+            .taking_back(entities.changed());
         let reverter = Reverter {
             reading: &mut reading,
             entities: &entities,
