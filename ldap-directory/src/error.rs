@@ -63,6 +63,8 @@ pub enum ErrorKind {
     PoolExhausted,
     /// A change of a directory that was opened for reading.
     ReadOnly,
+    /// A change that a rule of the program forbids.
+    Forbidden,
     /// An answer or a request is not valid.
     Protocol,
     /// A request is larger than the server accepts.
@@ -191,6 +193,19 @@ pub enum DirectoryError {
         /// The entry, or the file.
         dn: String,
     },
+    /// A change that a rule of the program itself forbids. Nothing was sent or changed. This library has no such rules: it is for
+    /// programs that use it, so that such a refusal is not taken for the server's.
+    #[error("{operation} `{dn}`: not allowed by {setting}: {reason}; nothing was sent")]
+    Forbidden {
+        /// `add`, `modify`, …
+        operation: &'static str,
+        /// The entry.
+        dn: String,
+        /// The program's setting with the rule.
+        setting: String,
+        /// Why the rule applies.
+        reason: String,
+    },
     /// An answer or a request is not valid.
     #[error("{operation} `{dn}`: {reason}{}", unknown(*.outcome_unknown))]
     Protocol {
@@ -293,6 +308,7 @@ impl DirectoryError {
             DirectoryError::Timeout { .. } => ErrorKind::Timeout,
             DirectoryError::PoolExhausted { .. } => ErrorKind::PoolExhausted,
             DirectoryError::ReadOnly { .. } => ErrorKind::ReadOnly,
+            DirectoryError::Forbidden { .. } => ErrorKind::Forbidden,
             DirectoryError::Protocol { .. } => ErrorKind::Protocol,
             DirectoryError::TooLarge { .. } => ErrorKind::TooLarge,
             DirectoryError::Ldif { .. } => ErrorKind::Ldif,
@@ -378,6 +394,11 @@ impl DirectoryError {
                     | result_code::UNWILLING_TO_PERFORM
             )
         )
+    }
+
+    /// Returns whether a rule of the program forbids the change ([`DirectoryError::Forbidden`]): nothing was sent.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, DirectoryError::Forbidden { .. })
     }
 
     /// Returns whether the entry of the operation, or one of its ancestors, does not exist.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::directory_settings::directory_config;
 use singer_common::plugin::settings::SettingsError;
+use target_ldap::config::protection::ProtectionSettings;
 
 mod algorithm;
 mod callers;
@@ -74,6 +75,8 @@ pub struct WriteConfig {
     pub max_deletes: u64,
     /// The folder of the files that undo what was done.
     pub undo_dir: std::path::PathBuf,
+    /// What is never changed.
+    pub protection: ProtectionSettings,
 }
 
 /// The setting `limits`.
@@ -165,11 +168,12 @@ fn ten() -> u64 {
 
 impl WriteConfig {
     fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
-        let Some(raw) =
-            parts::object::<RawWrite>(values, "write", &["mapping_rules", "max_deletes", "undo_dir"])?
-        else {
+        let known = [&["mapping_rules", "max_deletes", "undo_dir"][..], &ProtectionSettings::NAMES].concat();
+        let Some(raw) = parts::object::<RawWrite>(values, "write", &known)? else {
             return Ok(None);
         };
+        let own = values.get("write").and_then(Value::as_object).cloned().unwrap_or_default();
+        let protection = ProtectionSettings::parse(&own, "write.")?;
         for (stream, rule) in &raw.mapping_rules {
             let setting = format!("write.mapping_rules.{stream}");
             if !["users", "groups"].contains(&stream.as_str()) {
@@ -186,7 +190,7 @@ impl WriteConfig {
                 ));
             }
         }
-        let undo_dir = raw.undo_dir.filter(|dir| !dir.as_os_str().is_empty()).ok_or_else(|| {
+        let undo_dir = raw.undo_dir.clone().filter(|dir| !dir.as_os_str().is_empty()).ok_or_else(|| {
             let problem = "not set: what the service changes could not be undone";
             SettingsError::value(
                 "write.undo_dir",
@@ -194,7 +198,8 @@ impl WriteConfig {
                 "a folder, for example /var/lib/ldap-service/undo",
             )
         })?;
-        Ok(Some(Self { mapping_rules: raw.mapping_rules, max_deletes: raw.max_deletes, undo_dir }))
+        let RawWrite { mapping_rules, max_deletes, .. } = raw;
+        Ok(Some(Self { mapping_rules, max_deletes, undo_dir, protection }))
     }
 }
 

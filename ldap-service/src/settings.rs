@@ -101,7 +101,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "write",
         Kind::Object,
-        "Changes by SCIM and LDIF; without it, nothing is written. `mapping_rules` (as in target-ldap, for `users` and `groups`), `max_deletes` (10) deletions an hour, `undo_dir` (needed): the folder of the LDIF files that undo what was done.",
+        "Changes by SCIM and LDIF; without it, nothing is written. `mapping_rules` (as in target-ldap, for `users` and `groups`), `max_deletes` (10) deletions an hour, `undo_dir` (needed): the folder of the LDIF files that undo what was done; `protect`, `protect_defaults` and `write_base` as in target-ldap: what is never changed.",
     )
     .of(Group::Writes)
     .basic(),

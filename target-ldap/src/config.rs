@@ -15,9 +15,11 @@ use singer_common::operations::facts::Warning;
 use crate::rules::rule::Rule;
 use crate::rules::template::FilterTemplate;
 use limits::Guards;
+use protection::ProtectionSettings;
 use undo_file::UndoFile;
 
 pub mod limits;
+pub mod protection;
 mod target_settings;
 pub mod undo_file;
 
@@ -77,6 +79,8 @@ pub struct TargetConfig {
     pub undo: Option<UndoFile>,
     /// The most deletions and changes that the run may make.
     pub guards: Guards,
+    /// What no run changes.
+    pub protection: ProtectionSettings,
     /// Whether an entry is modified only if it is as it was read (RFC 4528).
     pub assert_unchanged: bool,
     /// Whether new entries get the entryUUID of their records.
@@ -91,6 +95,16 @@ impl TargetConfig {
             Some(base) => vec![base],
             None => self.rules.values().filter_map(|rule| rule.scope_base.as_deref()).collect(),
         }
+    }
+
+    /// Returns the bases that the settings name, with the names of the settings: no run changes these entries.
+    pub fn named_bases(&self) -> Vec<(String, String)> {
+        let default = self.default_base_dn.iter().map(|dn| ("default_base_dn".to_owned(), dn.clone()));
+        let of_rule = |(stream, rule): (&String, &Rule)| {
+            let base = rule.scope_base.clone()?;
+            Some((format!("mapping_rules.{stream}.scope_base"), base))
+        };
+        default.chain(self.rules.iter().filter_map(of_rule)).collect()
     }
 
     /// Returns the attributes that `match` compares, each once.

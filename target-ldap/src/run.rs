@@ -27,6 +27,7 @@ use crate::load::{LoadError, requirements};
 use crate::settings::{ABOUT, TABLE};
 use crate::write::guard::GuardError;
 use crate::write::plan_output::PlanFormat;
+use crate::write::protection::Protection;
 use crate::write::undo::command::{self, UndoArgs};
 
 mod maintained;
@@ -272,6 +273,8 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
         requirements::check(config, &directory)?;
+        Protection::load(&directory, &config.directory.auth, &config.protection, &config.named_bases())
+            .await?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {
             // A missing base will be created.
             let there = directory.read(base, &["1.1"]).await?.is_some();

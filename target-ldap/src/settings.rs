@@ -181,6 +181,29 @@ const OWN: &[Setting] = &[
     .of(Group::Limits)
     .holds_back(),
     Setting::new(
+        "protect",
+        Kind::Object,
+        "Entries that no run changes, renames or deletes: `filter` (entries that match it), `dns` (single entries), `below` (these entries and their subtrees, to which nothing is added either). `dns` and `below` are a DN or a list of DNs. A record that would change one is an error of the record. Deletions by ACTIVATE_VERSION skip them.",
+    )
+    .of(Group::Limits)
+    .holds_back()
+    .basic(),
+    Setting::new(
+        "protect_defaults",
+        Kind::Boolean,
+        "On Active Directory: protect objects with `isCriticalSystemObject=TRUE` or `adminCount=1` as if `protect.filter` matched them. The entry of the bound user, what is above it, `default_base_dn` and every `scope_base` are protected in any case.",
+    )
+    .of(Group::Limits)
+    .or("true"),
+    Setting::new(
+        "write_base",
+        Kind::TextOrList,
+        "DN or list of DNs: no change of any kind is made outside of these entries and their subtrees, whatever a record, a template, `dn_rewrite`, `on_delete` or an undo file says. Not set: anywhere.",
+    )
+    .of(Group::Limits)
+    .holds_back()
+    .basic(),
+    Setting::new(
         "assert_unchanged",
         Kind::Boolean,
         "Modify an entry only if the attributes are as they were read (assertion control, RFC 4528); else the entry is read and compared again. A server without the control is refused.",

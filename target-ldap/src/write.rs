@@ -1,11 +1,10 @@
 //! Stage 4, write: applies tasks to the directory, or to an LDIF file.
 //!
 //! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
-//! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
-//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
-//! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this crate as a library.
+//! it. Every change passes the [`destination`]: it asks the [`protection`], notes how to [`undo`] the change, or prints it for the plan of a dry run
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits, and [`removal`] while it writes. [`displaced`] follows
-//! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
+//! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this
+//! crate as a library.
 
 mod account;
 mod applier;
@@ -13,7 +12,7 @@ mod apply;
 pub mod change_label;
 pub mod claims;
 pub mod counts;
-mod delete;
+pub(crate) mod delete;
 pub mod destination;
 mod displaced;
 pub(crate) mod exchange;
@@ -28,6 +27,7 @@ mod nearest;
 mod outcome;
 mod parents;
 pub mod plan_output;
+pub mod protection;
 mod references;
 pub mod removal;
 mod rename;

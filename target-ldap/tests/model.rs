@@ -24,6 +24,7 @@ use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::Load;
 use target_ldap::load::rejects::RejectFile;
 use target_ldap::write::destination::Destination;
+use target_ldap::write::protection::Protection;
 
 #[path = "model/reference.rs"]
 mod reference;
@@ -134,7 +135,7 @@ fn carry_out(rules: Rules, directory: &Directory, lines: &[Line], in_flight: usi
         writeln!(input, "{}", message(number, line)).unwrap();
     }
     let place = Place::Ldif(LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap());
-    let destination = Destination::new(place.clone());
+    let destination = Destination::new(place.clone(), Protection::none());
     let OnError::Skip { file, .. } = &config.on_error else { panic!("skip") };
     let rejects = RejectFile::open(file).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -87,6 +87,29 @@ def test_a_rule_says_what_a_deletion_does(openldap, writing):
     ok(scim(service, "DELETE", f"/Users/{user(service, 'ada')}"), 403)
 
 
+def test_what_the_settings_protect_is_changed_by_no_route(openldap, writing):
+    protect = {"protect": {"filter": "(uid=EVE)", "dns": people.BOB.dn()}, "write_base": f"ou=people,{openldap.suffix}"}
+    before = content(openldap)
+    service = writing(openldap, write=protect)
+    for name in ("eve", "bob"):
+        answer = patch(service, f"/Users/{user(service, name)}", {"op": "replace", "path": "displayName", "value": "x"}, status=403)
+        assert "uid=EVE" not in answer.text and "write.protect" in answer.text
+        ok(scim(service, "DELETE", f"/Users/{user(service, name)}"), 403)
+    # Groups are outside, also where one has to follow a user.
+    ok(scim(service, "POST", "/Groups", {"schemas": [GROUP], "displayName": "new"}), 403)
+    ada = user(service, "ada")
+    patch(service, f"/Groups/{group(service, 'not-admins')}", {"op": "add", "path": "members", "value": [{"value": ada}]}, status=403)
+    assert content(openldap) == before and undo_files(service) == []
+    patch(service, f"/Users/{ada}", {"op": "replace", "path": "displayName", "value": "x"})
+    assert content(openldap) != before
+
+
+def test_a_setting_of_protection_that_is_wrong_ends_the_service_at_its_start(services, openldap, tmp_path):
+    for write, setting in (({"protect": {"filters": "(uid=eve)"}}, "write.protect"), ({"write_base": []}, "write.write_base")):
+        with pytest.raises(AssertionError, match=setting):
+            services(openldap, write={"undo_dir": str(tmp_path / "undo"), **write})
+
+
 def test_a_rule_that_is_wrong_ends_the_service_at_its_start(services, openldap, tmp_path):
     with pytest.raises(AssertionError, match="write.mapping_rules.users.on_delte"):
         services(openldap, write={"mapping_rules": {"users": {"on_delte": "delete"}}, "undo_dir": str(tmp_path / "u")})

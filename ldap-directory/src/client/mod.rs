@@ -96,6 +96,8 @@ const NAMED_UNREADABLE: usize = 10;
 #[derive(Clone)]
 pub struct LdapDirectory {
     shared: Arc<Shared>,
+    /// What this clone may do.
+    access: Access,
 }
 
 struct Shared {
@@ -217,6 +219,7 @@ impl LdapDirectory {
                 sizes: Sizes::default(),
                 misjudges_assertions: AtomicBool::new(false),
             }),
+            access,
         };
         // A directory without schema, to read root DSE and schema.
         let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
@@ -235,6 +238,11 @@ impl LdapDirectory {
         let directory = bare(&link, true, root_dse, schema);
         tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
+    }
+
+    /// Returns the same directory for reading.
+    pub(crate) fn reader(&self) -> Self {
+        Self { access: Access::Read, ..self.clone() }
     }
 
     pub(crate) fn misjudges_assertions(&self) -> bool {
@@ -377,7 +385,7 @@ impl LdapDirectory {
     /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether the
     /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
-        self.shared.access.may_change(change.operation(), change.dn())?;
+        self.access.may_change(change.operation(), change.dn())?;
         write_control::check(change, asked)?;
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
@@ -395,7 +403,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
-        self.shared.access.may_change("delete", dn)?;
+        self.access.may_change("delete", dn)?;
         if !self.root_dse().supports_control(oid::TREE_DELETE) {
             return Ok(false);
         }
@@ -418,7 +426,7 @@ impl LdapDirectory {
     /// # Errors
     /// Fails if the server refuses it.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
-        self.shared.access.may_change(PASSWORD_MODIFY, dn)?;
+        self.access.may_change(PASSWORD_MODIFY, dn)?;
         // Not repeated: a password history would refuse it the second time.
         let request = || {
             let value = request::password_modify(dn, password.reveal().as_bytes());
@@ -471,7 +479,7 @@ impl LdapDirectory {
 
     /// Checks the access only: changes are durable already.
     pub(crate) fn commit(&self) -> Result<(), DirectoryError> {
-        self.shared.access.may_change("commit", self.location())
+        self.access.may_change("commit", self.location())
     }
 
     /// Unbinds and closes all connections.

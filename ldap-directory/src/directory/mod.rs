@@ -14,6 +14,7 @@ mod known_names;
 mod nearest_entry;
 mod preview;
 pub(crate) mod range_retrieval;
+mod reader;
 mod search_stream;
 mod undefined;
 

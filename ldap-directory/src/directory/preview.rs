@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ldif::{LdifDirectory, LdifRules};
 use super::{
-    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream, WriteControl,
+    Access, Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream, WriteControl,
 };
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
@@ -40,6 +40,8 @@ pub struct PreviewDirectory {
     copied: Arc<[String]>,
     /// The renames that the values of other entries follow; `None`: no value does.
     references: Option<Arc<References>>,
+    /// What this clone may do.
+    access: Access,
 }
 
 /// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
@@ -61,6 +63,7 @@ impl PreviewDirectory {
             checks_schema: false,
             copied,
             references: None,
+            access: Access::WRITE,
         }
     }
 
@@ -92,6 +95,11 @@ impl PreviewDirectory {
         if self.below.ldif_rules().is_some() {
             self.changed.set_rules(rules);
         }
+    }
+
+    /// Returns the same preview for reading.
+    pub(super) fn reader(&self) -> Self {
+        Self { access: Access::Read, ..self.clone() }
     }
 
     /// Returns the directory below.
@@ -214,6 +222,7 @@ impl PreviewDirectory {
     /// Fails with a server's result code if the change would not be possible, or if the directory below fails.
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
+        self.access.may_change(change.operation(), dn)?;
         self.take_in(dn).await?;
         match change {
             Change::Modify { .. } => self.catch_up(dn)?,

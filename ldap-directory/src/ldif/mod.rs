@@ -72,6 +72,8 @@ pub struct LdifRules {
 #[derive(Debug, Clone)]
 pub struct LdifDirectory {
     shared: Arc<Shared>,
+    /// What this clone may do.
+    access: Access,
 }
 
 /// The names that occur in a file, whether or not a schema defines them.
@@ -221,6 +223,7 @@ impl LdifDirectory {
                 said,
                 stamp: Mutex::new(stamp),
             }),
+            access,
         })
     }
 
@@ -270,6 +273,7 @@ impl LdifDirectory {
                 said,
                 stamp,
             }),
+            access,
         }
     }
 
@@ -356,8 +360,13 @@ impl LdifDirectory {
 
     /// Adds an entry, in memory.
     pub(crate) fn add(&self, entry: CompactEntry, key: DnKey) -> Result<(), DirectoryError> {
-        self.shared.access.may_change("add", entry.dn())?;
+        self.access.may_change("add", entry.dn())?;
         self.store().add_new(entry, key, self.schema())
+    }
+
+    /// Returns the same directory for reading.
+    pub(crate) fn reader(&self) -> Self {
+        Self { access: Access::Read, ..self.clone() }
     }
 
     /// Returns whether a DN can be the base of a search: it is an entry, or has entries below it.
@@ -375,7 +384,7 @@ impl LdifDirectory {
     /// # Errors
     /// As [`Self::apply`]; also if an assertion does not hold.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
-        self.shared.access.may_change(change.operation(), change.dn())?;
+        self.access.may_change(change.operation(), change.dn())?;
         write_control::check(change, controls)?;
         let mut store = self.store();
         for control in controls {
@@ -393,7 +402,7 @@ impl LdifDirectory {
     /// # Errors
     /// Fails if the file was opened with [`Access::Read`], if it cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
-        self.shared.access.may_change("commit", &self.shared.location)?;
+        self.access.may_change("commit", &self.shared.location)?;
         let mut store = self.store();
         if !store.changed() {
             return Ok(());

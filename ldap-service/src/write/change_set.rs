@@ -12,6 +12,7 @@ use ldap_directory::Directory;
 use ldap_directory::text::printable_line;
 use singer_common::operations::file::{self, JOURNAL, Lock};
 use target_ldap::config::undo_file::UndoFile;
+use target_ldap::write::protection::Protection;
 use target_ldap::write::undo::change_note::{ChangeKind, ChangeNote};
 use target_ldap::write::undo::journal::{ChangeStatus, JournalReader};
 use target_ldap::write::undo::{Undo, recovery};
@@ -82,8 +83,12 @@ impl ChangeSet {
     }
 
     /// Takes the changes back at once. Returns the entries that are not as before, with the reasons.
-    pub(crate) async fn take_back(&self, directory: &Directory) -> Vec<(String, String)> {
-        match Box::pin(self.undo.take_back(directory)).await {
+    pub(crate) async fn take_back(
+        &self,
+        directory: &Directory,
+        protection: Arc<Protection>,
+    ) -> Vec<(String, String)> {
+        match Box::pin(self.undo.take_back(directory, protection)).await {
             Ok(left) => left,
             Err(error) => vec![(String::new(), error.to_string())],
         }

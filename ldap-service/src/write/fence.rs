@@ -9,6 +9,7 @@ use ldap_directory::dn::{DnKey, parent};
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use target_ldap::write::gate::ChangeGate;
+use target_ldap::write::protection::Protection;
 
 use super::attributes::AttributeGuard;
 use super::{ResourceKind, WriteError, WriteErrorKind};
@@ -27,6 +28,8 @@ pub(crate) struct Territory {
     pub(crate) contexts: Vec<DnKey>,
     /// The entries that `roles` names, with their settings. They keep their names, for others of these names would give the roles.
     pub(crate) named: Vec<(DnKey, String)>,
+    /// What the settings protect: it is asked where changes are sent.
+    pub(crate) protection: Arc<Protection>,
 }
 
 impl Territory {
@@ -165,6 +168,11 @@ impl Fence {
         Fence { keeps_changes: false, ..self }
     }
 
+    /// Returns what the settings protect.
+    pub(crate) fn protection(&self) -> Arc<Protection> {
+        self.territory.protection.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, FenceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,7 +254,7 @@ mod tests {
             (key("cn=admins,ou=teams,ou=groups,ou=people,dc=x"), "roles[0].groups[1]".to_owned()),
             (key("ou=roles,ou=groups,ou=people,dc=x"), "roles[1].below".to_owned()),
         ];
-        Territory { attributes, bases, protected, places, contexts, named }
+        Territory { attributes, bases, protected, places, contexts, named, protection: Protection::none() }
     }
 
     fn modify(dn: &str) -> Change {

@@ -54,7 +54,7 @@ impl Planning {
     pub(crate) fn new(directory: &Directory, fence: Fence) -> Planning {
         let (fence, tally, text) = (Arc::new(fence), Arc::new(Tally::default()), SharedBuffer::default());
         let output = PlanOutput::new(PlanFormat::Ldif, false, Box::new(text.clone()));
-        let destination = Destination::new(directory.clone().checked_preview())
+        let destination = Destination::new(directory.clone().checked_preview(), fence.protection())
             .with_plan(Some(Arc::new(output)))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));

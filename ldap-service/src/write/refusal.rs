@@ -24,6 +24,10 @@ fn kind_of(error: &DirectoryError) -> WriteErrorKind {
     if error.is_outcome_unknown() {
         return WriteErrorKind::OutcomeUnknown;
     }
+    if let DirectoryError::Forbidden { setting, .. } = error {
+        let is_place = setting.ends_with("write_base");
+        return if is_place { WriteErrorKind::OutOfScope } else { WriteErrorKind::Protected };
+    }
     if matches!(error, DirectoryError::File { path, .. } if path == "undo_file") {
         return WriteErrorKind::Undo;
     }
@@ -88,6 +92,10 @@ fn describe(error: &DirectoryError) -> String {
             // The service deletes such an entry, and there is no next run.
             let text = text.strip_suffix(NO_PASSWORD_YET).unwrap_or(text);
             printable(&result_code::describe(*code, text)).into_owned()
+        }
+        // A filter is not for callers.
+        DirectoryError::Forbidden { dn, setting, .. } => {
+            printable(&format!("`{dn}` is not changed: {setting} does not allow it")).into_owned()
         }
         _ => printable(&error.to_string()).into_owned(),
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::message::SchemaMessage;
 use target_ldap::config::limits::Guards;
+use target_ldap::config::protection::ProtectionSettings;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::requirements;
 use target_ldap::map::Mapping;
@@ -294,6 +295,7 @@ impl KindRule {
             dry_run: false,
             undo: None,
             guards: Guards::default(),
+            protection: ProtectionSettings::default(),
             assert_unchanged: false,
             preserve_uuid: false,
         }

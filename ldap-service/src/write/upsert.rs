@@ -323,12 +323,12 @@ impl<'a> Job<'a> {
         };
         let fence = self.fence().with_condition(condition);
         let (fence, tally) = (Arc::new(fence), Arc::new(Tally::default()));
-        let destination = Destination::new(directory.clone())
+        let destination = Destination::new(directory.clone(), fence.protection())
             .with_undo(Some(change_set.undo()))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
         if let Err(error) = emptied::change_first(&plan.first, &destination).await {
-            let left = Box::pin(whole::take_back(&change_set, directory, &[], false)).await;
+            let left = Box::pin(whole::take_back(&change_set, directory, &fence, false)).await;
             self.writer.guard().release(reservation, plan.deletes).await;
             let undo_file = change_set.finish(directory).await;
             let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
@@ -363,7 +363,7 @@ impl<'a> Job<'a> {
         }
         let mut left = Vec::new();
         if result.is_err() {
-            left = Box::pin(whole::take_back(&change_set, directory, &fence.changes(), self.is_new())).await;
+            left = Box::pin(whole::take_back(&change_set, directory, &fence, self.is_new())).await;
         }
         let made = if result.is_err() && left.is_empty() && !fence.has_deleted() {
             0

@@ -144,6 +144,9 @@ impl ValuesJob<'_> {
             return Ok(self.outcome(Effect::Unchanged, Vec::new(), None));
         };
         if self.options.dry_run {
+            let destination = Destination::new(directory.clone(), self.territory.protection.clone());
+            let checked = destination.check(&first).await;
+            checked.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
             return Ok(self.outcome(Effect::Modified, vec![first], None));
         }
         let change_set = self.writer.begin(self.kind.stream(), directory).await?;
@@ -155,7 +158,7 @@ impl ValuesJob<'_> {
         let key = self.territory.key(&self.dn)?;
         let condition = Some((key, condition)).filter(|_| directory.takes_assertions());
         let fence = Arc::new(Fence::new(self.territory.clone(), Some(self.kind)).with_condition(condition));
-        let destination = Destination::new(directory.clone())
+        let destination = Destination::new(directory.clone(), fence.protection())
             .with_undo(Some(change_set.undo()))
             .with_gate(Some(fence.clone()))
             .noting_values(true);
@@ -166,7 +169,7 @@ impl ValuesJob<'_> {
         }
         let mut left = Vec::new();
         if result.is_err() && !done.is_empty() {
-            left = Box::pin(whole::take_back(&change_set, directory, &done, false)).await;
+            left = Box::pin(whole::take_back(&change_set, directory, &fence, false)).await;
         }
         let undo_file = change_set.finish(directory).await;
         if let Err(error) = result {

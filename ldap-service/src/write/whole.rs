@@ -11,8 +11,10 @@ use target_ldap::map::{DeleteAction, Task};
 use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
 use target_ldap::rules::policy::Policy;
 use target_ldap::rules::rule::Operations;
+use target_ldap::write::destination::Destination;
 
 use super::change_set::ChangeSet;
+use super::fence::Fence;
 use super::rules::ACTIVE;
 use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
 use crate::lookup::find;
@@ -199,21 +201,24 @@ pub(super) async fn check_readable(
 pub(super) async fn take_back(
     change_set: &ChangeSet,
     directory: &Directory,
-    made: &[Change],
+    fence: &Fence,
     is_new: bool,
 ) -> Left {
+    let made = fence.changes();
     // It would come back with another identifier, and without what cannot be read.
     if made.iter().any(|change| matches!(change, Change::Delete { .. })) {
         return Vec::new();
     }
-    let left = change_set.take_back(directory).await;
+    let left = change_set.take_back(directory, fence.protection()).await;
     let added = made.iter().find_map(|change| match change {
         Change::Add(entry) if is_new && !left.is_empty() => Some(entry.dn.as_str()),
         _ => None,
     });
     // The server may have completed it, so that it is not quite as it was added.
     let Some(dn) = added else { return left };
-    match directory.apply(&Change::Delete { dn: dn.to_owned() }).await {
+    let destination =
+        Destination::new(directory.clone(), fence.protection()).taking_back(std::iter::once(dn));
+    match destination.take_back(&Change::Delete { dn: dn.to_owned() }, &[]).await {
         Ok(()) => {
             change_set.undo().forget();
             Vec::new()

@@ -7,11 +7,13 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryConfig};
+use ldap_directory::{Directory, DirectoryConfig, DirectoryError};
 use serde_json::{Map, Value};
 use singer_common::operations::{file, observe};
 use singer_common::plugin::settings::SettingsError;
+use target_ldap::config::protection::ProtectionSettings;
 use target_ldap::write::lockout;
+use target_ldap::write::protection::Protection;
 use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use super::attributes::AttributeGuard;
@@ -73,6 +75,8 @@ struct Inner {
     named: Vec<(String, String)>,
     state: Arc<WriteState>,
     bound: OnceCell<BoundEntry>,
+    protection: OnceCell<Arc<Protection>>,
+    protection_settings: ProtectionSettings,
 }
 
 impl Writer {
@@ -103,9 +107,22 @@ impl Writer {
         let max = config.write.as_ref().map(|write| write.max_deletes);
         let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
         let connection = config.directory.clone();
-        let (places, named, bound) = (Places::of(config), Places::named(config), OnceCell::new());
-        let inner = Inner { connection, kinds, undo_dir, guard, places, named, state, bound };
-        Ok(Writer(Arc::new(inner)))
+        let (places, named) = (Places::of(config), Places::named(config));
+        let (bound, protection) = (OnceCell::new(), OnceCell::new());
+        let protection_settings =
+            config.write.as_ref().map(|write| write.protection.clone()).unwrap_or_default();
+        Ok(Writer(Arc::new(Inner {
+            connection,
+            kinds,
+            undo_dir,
+            guard,
+            places,
+            named,
+            state,
+            bound,
+            protection,
+            protection_settings,
+        })))
     }
 
     /// Checks the rules against a server.
@@ -200,7 +217,23 @@ impl Writer {
         // A DN that the schema does not know names no entry.
         let named = self.0.named.iter();
         let named = named.filter_map(|(dn, setting)| Some((key(dn).ok()?, setting.clone()))).collect();
-        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts, named }))
+        let protection = self.protection(directory).await?;
+        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts, named, protection }))
+    }
+
+    /// Returns what the settings protect. It is loaded once, and brings itself up to date.
+    async fn protection(&self, directory: &Directory) -> Result<Arc<Protection>, WriteError> {
+        let Inner { kinds, connection, protection_settings, .. } = &*self.0;
+        let base = |(kind, config): &(ResourceKind, KindConfig)| {
+            (format!("{}.base_dn", kind.stream()), config.base_dn.clone())
+        };
+        let bases: Vec<(String, String)> = kinds.iter().map(base).collect();
+        let load = async || Protection::load(directory, &connection.auth, protection_settings, &bases).await;
+        let loaded = self.0.protection.get_or_try_init(load).await;
+        loaded.cloned().map_err(|error| match error.downcast_ref::<DirectoryError>() {
+            Some(error) => refusal::of_directory(error, directory.schema()),
+            None => refusal::of_settings(&error),
+        })
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked

@@ -108,10 +108,14 @@ impl Classified for DirectoryError {
             | DirectoryError::Protocol { dn, .. }
             | DirectoryError::PoolExhausted { dn, .. }
             | DirectoryError::ReadOnly { dn, .. }
+            | DirectoryError::Forbidden { dn, .. }
             | DirectoryError::Referral { dn, .. }
             | DirectoryError::TooLarge { dn, .. } => (None, Some(dn)),
         };
-        let setting = setting_of(self).map(str::to_owned);
+        let setting = match self {
+            DirectoryError::Forbidden { setting, .. } => Some(setting.clone()),
+            other => setting_of(other).map(str::to_owned),
+        };
         let line = match self {
             DirectoryError::Ldif { line, .. } => *line,
             _ => None,

@@ -16,6 +16,7 @@ use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::{SettingsError, typed};
 
 use super::limits::{Guards, Limit};
+use super::protection::ProtectionSettings;
 use super::undo_file::UndoFile;
 use super::{OnError, TargetConfig};
 use crate::rules::keys::check_parts;
@@ -127,6 +128,7 @@ impl TargetConfig {
                 max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
                 max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
             },
+            protection: ProtectionSettings::parse(values, "")?,
             assert_unchanged: raw.assert_unchanged,
             preserve_uuid: raw.preserve_uuid,
         })

@@ -23,9 +23,12 @@ use crate::load::scheduler::TaskKind;
 use crate::load::stream::StreamDefinition;
 use crate::load::versions::{SkipReason, topmost};
 use crate::map::{DeleteAction, Extent, Task};
+use crate::write::delete::first_change;
 
 /// A warning is logged if STATE is held back for longer.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);
+/// The most protected entries that the log names.
+const NAMED: usize = 5;
 
 /// A version that was announced as complete.
 #[derive(Debug)]
@@ -352,6 +355,7 @@ impl<W: Write> Load<'_, W> {
             warn_of_no_deletion(&activation.stream, activation.line, &SkipReason::Elsewhere);
             return None;
         }
+        let gone = self.without_protected(&activation, gone).await;
         // With a subtree deletion only the topmost entries are needed; else children are deleted first.
         let gone: Vec<(DnKey, String)> =
             if action.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
@@ -384,6 +388,40 @@ impl<W: Write> Load<'_, W> {
         });
         self.activations.absent.extend(gone);
         None
+    }
+
+    /// Returns the absent entries that may be deleted, and logs how many may not.
+    async fn without_protected(
+        &mut self,
+        activation: &Activation,
+        gone: BTreeMap<DnKey, String>,
+    ) -> BTreeMap<DnKey, String> {
+        let mut allowed = BTreeMap::new();
+        let (mut count, mut first) = (0_u64, Vec::new());
+        for (key, dn) in gone {
+            let change = first_change(&dn, &activation.extent.action);
+            let destination = self.applier.directory();
+            match change {
+                Some(change) if destination.check(&change).await.is_err_and(|e| e.is_forbidden()) => {
+                    count += 1;
+                    first.extend((first.len() < NAMED).then_some(dn));
+                }
+                // Another error is that of the deletion.
+                _ => drop(allowed.insert(key, dn)),
+            }
+        }
+        if count > 0 {
+            let stream = activation.stream.as_str();
+            let more = if count > NAMED as u64 { " and more" } else { "" };
+            tracing::info!(
+                stream,
+                protected = count,
+                "{stream}: {count} entries did not come with the version and stay, for they are protected or outside of write_base: `{}`{more}",
+                first.join("`, `")
+            );
+            self.counters.by_stream.entry(stream.into()).or_default().protected += count;
+        }
+        allowed
     }
 
     /// Warns of scopes whose base does not exist, at the end of the input.

@@ -255,6 +255,14 @@ impl LoadError {
         }
     }
 
+    /// Returns the setting that forbids the change, if one does.
+    pub(super) fn forbidden_by(&self) -> Option<&str> {
+        match self.of_directory() {
+            Some(DirectoryError::Forbidden { setting, .. }) => Some(setting),
+            _ => None,
+        }
+    }
+
     /// Returns the problem, without the line and the stream.
     pub(super) fn reason(&self) -> String {
         match self {

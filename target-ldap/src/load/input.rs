@@ -114,6 +114,7 @@ impl<W: Write> Load<'_, W> {
                     in_file: place,
                     dn: None,
                     answer: None,
+                    setting: None,
                     reason: &reason,
                     record,
                     is_unmapped: error.is_of_unmapped(),

@@ -218,6 +218,7 @@ impl<'a, W: Write> Load<'a, W> {
             self.warn_of_missing_versions();
             self.warn_of_an_empty_input();
             self.warn_of_unchecked();
+            self.warn_of_uncorrected();
         }
         self.release_state();
         self.check_totals(stopped.is_some());

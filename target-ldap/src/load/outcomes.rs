@@ -37,6 +37,13 @@ impl<W: Write> Load<'_, W> {
             {
                 return self.defer_refused(work);
             }
+            Err(error) if error.is_forbidden() && work.by_version => {
+                let reason = format!("no longer in the stream, and stays: {error}");
+                Attempt::from(WriteOutcome::Kept(reason))
+            }
+            Err(error) if error.is_forbidden() && work.is_recheck => {
+                return self.leave_uncorrected(&work, &error);
+            }
             Err(error) if self.may_become_free(&work, &error) => return self.park_for_value(work, &error),
             Err(error) => {
                 let error = self.explained(&work, error);

@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use ldap_directory::DirectoryError;
 use ldap_directory::dn::DnKey;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use rustc_hash::{FxHashMap, FxHashSet};
+use singer_common::operations::error::Classified as _;
 
 use super::Load;
 use super::work::Work;
@@ -29,6 +31,8 @@ use crate::write::counts::RecordOutcome;
 
 /// The most records that are kept.
 const MOST: usize = 100_000;
+/// The most entries that the log names.
+const NAMED: usize = 10;
 
 /// A record that was compared.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(super) struct Rechecks {
     /// Whether there were renames since the last look.
     is_due: bool,
     left_out: u64,
+    /// The entries that must not be corrected: their number, and the first of them.
+    forbidden: (u64, Vec<String>),
 }
 
 impl Rechecks {
@@ -242,6 +248,42 @@ impl<W: Write> Load<'_, W> {
             self.executor.turns.advance();
         }
         count > 0
+    }
+
+    /// Leaves an entry as it is that names a renamed one, for it must not be changed. The record itself was written before.
+    pub(super) fn leave_uncorrected(&mut self, work: &Work, error: &DirectoryError) {
+        let dn = match error {
+            DirectoryError::Forbidden { dn, .. } => dn.clone(),
+            _ => work.dn().unwrap_or_default().to_owned(),
+        };
+        let mut facts = error.facts();
+        facts.stream = Some(work.stream.to_string());
+        facts.line = Some(work.line);
+        facts.record = Some(work.about.to_string()).filter(|about| !about.is_empty());
+        let (count, named) = &mut self.waiting.rechecks.forbidden;
+        *count += 1;
+        if named.len() < NAMED {
+            facts.warn(&format!(
+                "line {}, stream `{}`: `{dn}` names an entry that was renamed, and is not corrected: {error}",
+                work.line, work.stream
+            ));
+            named.push(dn);
+        }
+        self.scheduler.ended(work.number);
+        self.executor.ended += 1;
+    }
+
+    /// Says how many entries were not corrected.
+    pub(super) fn warn_of_uncorrected(&self) {
+        let (count, named) = &self.waiting.rechecks.forbidden;
+        if *count > 0 {
+            tracing::warn!(
+                entries = count,
+                "{count} entries name renamed ones and were not corrected, for they are protected or outside of write_base: `{}`{}",
+                named.join("`, `"),
+                if *count > NAMED as u64 { " and more" } else { "" }
+            );
+        }
     }
 
     /// Warns of records that could not be kept.

@@ -164,12 +164,14 @@ impl<W: Write> Load<'_, W> {
         };
         let answer = error.of_directory().and_then(LdapResult::of).or_else(|| work.answer.clone());
         let reason = error.reason();
+        let setting = error.forbidden_by().map(str::to_owned);
         let reject = Reject {
             stream: &work.stream,
             line: work.line,
             in_file: work.in_file.as_ref(),
             dn: work.dn(),
             answer: answer.as_ref(),
+            setting: setting.as_deref(),
             reason: &reason,
             record,
             is_unmapped: false,

@@ -61,6 +61,8 @@ pub struct Reject<'a> {
     pub dn: Option<&'a str>,
     /// The directory's result, if it was asked.
     pub answer: Option<&'a LdapResult>,
+    /// The setting that forbids the change, if one does.
+    pub setting: Option<&'a str>,
     /// The problem, for messages.
     pub reason: &'a str,
     /// The record.
@@ -102,8 +104,13 @@ impl Reject<'_> {
             "record": self.record.is_object().then_some(record),
             "masked": masked,
         });
-        if let Some(line) = line.as_object_mut().filter(|_| self.is_unmapped) {
-            line.insert("unmapped".to_owned(), Value::Bool(true));
+        if let Some(line) = line.as_object_mut() {
+            if let Some(setting) = self.setting {
+                line.insert("setting".to_owned(), setting.into());
+            }
+            if self.is_unmapped {
+                line.insert("unmapped".to_owned(), Value::Bool(true));
+            }
         }
         unmarked(line.to_string())
     }
@@ -302,7 +309,7 @@ mod tests {
             let said = answer(19, &format!("<{secret}> is too weak"));
             let reason = format!("constraintViolation (19): <{secret}> is too weak");
             let reject = Reject {
-                stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
+                stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), setting: None, reason: &reason, record: &record,
                 is_unmapped: false,
             };
             let line = reject.to_line(&reject_schema, Schema::standard());

@@ -12,6 +12,7 @@ use singer_common::singer::writer::SingerWriter;
 use super::*;
 use crate::config::TargetConfig;
 use crate::write::destination::Destination;
+use crate::write::protection::Protection;
 
 const NAMES: usize = 6;
 
@@ -62,7 +63,7 @@ fn run(
         writeln!(input, "{message}").unwrap();
     }
     let directory = Directory::Ldif(LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap());
-    let destination = Destination::new(directory.clone());
+    let destination = Destination::new(directory.clone(), Protection::none());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut writer = SingerWriter::new(Vec::new());

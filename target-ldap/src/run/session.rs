@@ -30,6 +30,7 @@ use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, GuardError, LimitUse, Tally};
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
+use crate::write::protection::Protection;
 use crate::write::removal::RunLimits;
 use crate::write::undo::{Undo, recovery};
 
@@ -51,6 +52,7 @@ pub(super) struct Session<'a> {
     input: Box<dyn BufRead + Send>,
     progress: LoadProgress,
     directory: Directory,
+    protection: Arc<Protection>,
     undo_path: Option<PathBuf>,
     rejects: Option<RejectFile>,
     /// Held to the end of the run.
@@ -99,18 +101,35 @@ impl<'a> Session<'a> {
         secrets::follow(&config.rules, directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
+        let (auth, bases) = (&config.directory.auth, config.named_bases());
+        let protection = Protection::load(&directory, auth, &config.protection, &bases).await?;
         // From here on a signal is handled between records.
         stop.handle();
-        Ok(Session { args, config, input, progress, directory, undo_path, rejects, _locks: locks })
+        Ok(Session {
+            args,
+            config,
+            input,
+            progress,
+            directory,
+            protection,
+            undo_path,
+            rejects,
+            _locks: locks,
+        })
     }
 
-    fn rehearsal<'s>(args: &Args, config: &'s TargetConfig, directory: &'s Directory) -> Rehearsal<'s> {
-        Rehearsal { config, directory, retry_rejects: args.retry_rejects }
+    fn rehearsal<'s>(
+        args: &Args,
+        config: &'s TargetConfig,
+        directory: &'s Directory,
+        protection: &'s Arc<Protection>,
+    ) -> Rehearsal<'s> {
+        Rehearsal { config, directory, protection, retry_rejects: args.retry_rejects }
     }
 
     /// `--dry-run`: prints the plan of the run, and writes nothing.
     pub(super) async fn dry_run(self, stop: Stop) -> anyhow::Result<ExitCode> {
-        let Session { args, config, input, progress, directory, .. } = self;
+        let Session { args, config, input, progress, directory, protection, .. } = self;
         let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
             PlanFormat::Diff
         } else {
@@ -121,7 +140,7 @@ impl<'a> Session<'a> {
         let ends_at_reject = matches!(config.on_error, OnError::Fail);
         let header = PlanHeader { command, command_note, ends_at_reject, ..PlanHeader::of(&directory) };
         let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
-        let rehearsal = Self::rehearsal(args, config, &directory);
+        let rehearsal = Self::rehearsal(args, config, &directory, &protection);
         let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await.map(|(ending, _)| ending);
         // A plan above the limits is complete: it says that the run would be held back.
         let is_complete = match &result {
@@ -144,12 +163,13 @@ impl<'a> Session<'a> {
 
     /// Runs, after a rehearsal if there are limits.
     pub(super) async fn load(self, writer: &mut SingerWriter, stop: Stop) -> anyhow::Result<ExitCode> {
-        let Session { args, config, mut input, progress, directory, undo_path, rejects, _locks } = self;
+        let Session { args, config, mut input, progress, directory, protection, undo_path, rejects, _locks } =
+            self;
         let mut limits = None;
         if config.guards.is_any() {
             let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
             tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-            let rehearsal = Self::rehearsal(args, config, &directory);
+            let rehearsal = Self::rehearsal(args, config, &directory, &protection);
             let (ending, held_to) =
                 rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await?;
             if ending.stopped.is_some() {
@@ -167,8 +187,9 @@ impl<'a> Session<'a> {
             None => None,
         };
         let journal = undo.as_ref().map(|(_, undo)| undo.clone());
-        let destination =
-            Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
+        let destination = Destination::new(directory.clone(), protection)
+            .with_undo(journal)
+            .with_max_in_flight(config.max_in_flight);
         let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
             .with_progress(progress)
             .held_to(limits);
@@ -260,6 +281,7 @@ fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)
 struct Rehearsal<'a> {
     config: &'a TargetConfig,
     directory: &'a Directory,
+    protection: &'a Arc<Protection>,
     retry_rejects: bool,
 }
 
@@ -290,7 +312,9 @@ impl Rehearsal<'_> {
         let references = maintained_references(self.directory).await?;
         let preview = PreviewDirectory::new(self.directory.clone()).with_schema_check();
         let directory = Directory::Preview(preview.with_references(references));
-        let destination = Destination::new(directory).with_plan(plan.clone()).with_tally(tally.clone());
+        let destination = Destination::new(directory, self.protection.clone())
+            .with_plan(plan.clone())
+            .with_tally(tally.clone());
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)

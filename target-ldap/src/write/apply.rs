@@ -275,6 +275,7 @@ mod tests {
     use super::*;
     use crate::write::claims::EntryClaims;
     use crate::write::destination::Destination;
+    use crate::write::protection::Protection;
     use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
 
     /// The most octets of the future of a task.
@@ -286,7 +287,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = DirectoryConfig::new([ServerUrl::Ldif(folder.path().join("d.ldif"))]);
         let directory = Directory::open(&config, Access::WRITE).await.unwrap();
-        let applier = Applier::new(Destination::new(directory.clone()), false, EntryClaims::default());
+        let applier = Applier::new(
+            Destination::new(directory.clone(), Protection::none()),
+            false,
+            EntryClaims::default(),
+        );
         let (key, context) = (DnKey::default(), AttemptContext::default());
         let task = applier.apply(None, &Task::Nothing, &key, &context);
         let size = size_of_val(&task);

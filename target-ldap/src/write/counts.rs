@@ -45,6 +45,8 @@ pub struct Counts {
     pub kept: u64,
     /// Entries deleted or moved with one above them: they are among these, and no outcomes of records.
     pub below: u64,
+    /// Entries that a version did not have, and that are protected: no deletion was tried, and they are not among the numbers above.
+    pub protected: u64,
 }
 
 /// The outcome of a record. Each record has exactly one.
@@ -117,7 +119,17 @@ impl Counts {
     /// Logs the counts of a stream.
     pub(crate) fn log(&self, stream: &str, planned: &str) {
         let Counts {
-            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+            added,
+            modified,
+            renamed,
+            moved,
+            deleted,
+            unchanged,
+            left_alone,
+            rejected,
+            kept,
+            protected,
+            ..
         } = *self;
         tracing::info!(
             stream,
@@ -130,6 +142,7 @@ impl Counts {
             ignored = left_alone,
             rejected,
             kept,
+            protected,
             "{stream}{planned}: {self}"
         );
     }
@@ -148,6 +161,7 @@ impl Counts {
             by_version: self.by_version + other.by_version,
             kept: self.kept + other.kept,
             below: self.below + other.below,
+            protected: self.protected + other.protected,
         }
     }
 }
@@ -191,7 +205,17 @@ pub(crate) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Counts {
-            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+            added,
+            modified,
+            renamed,
+            moved,
+            deleted,
+            unchanged,
+            left_alone,
+            rejected,
+            kept,
+            protected,
+            ..
         } = self;
         write!(
             f,
@@ -205,6 +229,9 @@ impl std::fmt::Display for Counts {
         }
         if *kept > 0 {
             write!(f, ", {kept} of the unchanged not deleted (see the warnings)")?;
+        }
+        if *protected > 0 {
+            write!(f, ", {protected} protected from deletion")?;
         }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }

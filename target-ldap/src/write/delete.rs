@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::dn::{Dn, DnError, DnKey, split, split_first};
 use ldap_directory::oid;
 use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, Scope, SearchRequest, WriteControl};
@@ -33,6 +33,26 @@ fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
         ava.value.extend_from_slice(format!(" {number}").as_bytes());
     }
     Ok(name.to_string())
+}
+
+/// Returns the change that moves an entry.
+fn moving(dn: &str, new_rdn: &str, parent: &str) -> Change {
+    Change::Rename {
+        dn: dn.to_owned(),
+        new_rdn: new_rdn.to_owned(),
+        delete_old_rdn: true,
+        new_superior: Some(parent.to_owned()),
+    }
+}
+
+/// Returns the first change that `on_delete` would make to an entry; `None`: it makes none.
+pub(crate) fn first_change(dn: &str, action: &DeleteAction) -> Option<Change> {
+    Some(match action {
+        DeleteAction::Nothing => return None,
+        DeleteAction::Delete | DeleteAction::Tree => Change::Delete { dn: dn.to_owned() },
+        DeleteAction::MoveTo(parent) => moving(dn, split_first(dn).unwrap_or_default().0, parent),
+        DeleteAction::Set(_) => Change::Modify { dn: dn.to_owned(), changes: Vec::new() },
+    })
 }
 
 impl Applier {
@@ -170,6 +190,8 @@ impl Applier {
         }
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
+        // Before a parent is made for it.
+        self.directory.check(&moving(dn, &rdn, parent)).await?;
         // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing. The
         // rule names the parent: no record is expected to add it.
         let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
@@ -189,12 +211,7 @@ impl Applier {
             // The RDN stays, so that no value is lost; Active Directory requires that ([MS-ADTS] 3.1.1.5.4.1.1). If the name is
             // taken, a number is added.
             let new_rdn = if number == 1 { rdn.clone() } else { numbered(&rdn, number).map_err(invalid)? };
-            let change = Change::Rename {
-                dn: dn.to_owned(),
-                new_rdn: new_rdn.clone(),
-                delete_old_rdn: true,
-                new_superior: Some(parent.to_owned()),
-            };
+            let change = moving(dn, &new_rdn, parent);
             match self.directory.apply_with(&change, condition.as_slice()).await {
                 Ok(()) => {
                     if number > 1 {

@@ -1,17 +1,13 @@
 //! The directory that is written to, with what accompanies each change: the plan, the undo journal, the limits.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::{Attribute, CompactEntry, Entry};
-use ldap_directory::filter::Filter;
+use ldap_directory::entry::{CompactEntry, Entry};
 use ldap_directory::ldif::writer::LdifWriteError;
-use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
 use singer_common::operations::signals;
@@ -24,12 +20,18 @@ use crate::write::claims::DeletePermit;
 use crate::write::counts::{Counts, RecordOutcome};
 use crate::write::gate::ChangeGate;
 use crate::write::guard::Tally;
-use crate::write::inverse::{are_apart, inverse, needs};
+use crate::write::inverse::{inverse, needs};
 use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
-use crate::write::undo::change_note::{self, ChangeNote, is_list_of_entries};
+use crate::write::protection::{Admitted, OwnEntries, Protection};
+use crate::write::undo::change_note::{self, ChangeNote};
 use crate::write::undo::{Announced, Undo, UndoError};
 
+mod form;
+mod sender;
 mod sending;
+
+use form::{asserting, values_removed};
+use sender::Sender;
 
 /// Marks a change in the journal as made or void. If it was sent and has no answer, it stays unknown: the server may still make it.
 fn told(
@@ -55,56 +57,15 @@ fn unpermitted(dn: &str) -> DirectoryError {
     DirectoryError::File { path: dn.to_owned(), reason, unreachable: false, cause: None }
 }
 
-/// Returns controls with a condition in addition: a server accepts one assertion (RFC 4528).
-fn asserting(controls: &[WriteControl], condition: Filter) -> Vec<WriteControl> {
-    let mut all = vec![condition];
-    let mut others = Vec::new();
-    for control in controls {
-        match control {
-            WriteControl::Assertion(filter) => all.push(filter.clone()),
-            WriteControl::RelaxRules => others.push(control.clone()),
-        }
-    }
-    let filter = match <[Filter; 1]>::try_from(all) {
-        Ok([only]) => only,
-        Err(all) => Filter::And(all),
-    };
-    others.push(WriteControl::Assertion(filter));
-    others
-}
-
-/// Returns the values that a change removes, if it only adds and removes single values of lists of entries.
-fn values_removed(change: &Change, schema: &Schema) -> Option<Vec<Attribute>> {
-    let Change::Modify { changes, .. } = change else { return None };
-    let is_single = |step: &Modification| {
-        let by_value = matches!(step.kind, ModificationKind::Add | ModificationKind::Delete);
-        by_value && !step.values.is_empty() && is_list_of_entries(&step.description, schema)
-    };
-    let all: Vec<&Modification> = changes.iter().collect();
-    let names: BTreeSet<String> =
-        changes.iter().map(|step| schema.normal_description(&step.description)).collect();
-    let is_apart = |name: &String| {
-        let of: Vec<&Modification> =
-            all.iter().copied().filter(|step| schema.same_description(&step.description, name)).collect();
-        are_apart(&of, schema)
-    };
-    if !changes.iter().all(is_single) || !names.iter().all(is_apart) {
-        return None;
-    }
-    let removed = names.into_iter().map(|name| {
-        let of = |step: &&Modification| {
-            step.kind == ModificationKind::Delete && schema.same_description(&step.description, &name)
-        };
-        let values = changes.iter().filter(of).flat_map(|step| step.values.iter().cloned()).collect();
-        Attribute::new(name.clone(), values)
-    });
-    Some(removed.collect())
-}
-
 /// A directory to write to. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Destination {
+    /// For reading: it refuses every change.
     directory: Directory,
+    sender: Sender,
+    protection: Arc<Protection>,
+    /// What was made here.
+    own: OwnEntries,
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
@@ -124,10 +85,46 @@ impl Deref for Destination {
 }
 
 impl Destination {
-    /// Returns a destination without a plan or a journal.
-    pub fn new(directory: Directory) -> Self {
-        let writes = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { directory, undo: None, plan: None, tally: None, gate: None, notes_values: false, writes }
+    /// Returns a destination without a plan or a journal. No change is made that the protection does not allow.
+    pub fn new(directory: Directory, protection: Arc<Protection>) -> Self {
+        Self {
+            directory: directory.reader(),
+            sender: Sender::new(directory),
+            protection,
+            own: OwnEntries::default(),
+            undo: None,
+            plan: None,
+            tally: None,
+            gate: None,
+            notes_values: false,
+            writes: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Notes entries that an undone run added: an undo may delete them, also the bases among them.
+    #[must_use]
+    pub(crate) fn having_added<'d>(self, dns: impl Iterator<Item = &'d str>) -> Self {
+        self.protection.note_added(self.keys(dns), &self.own);
+        self
+    }
+
+    /// Notes entries that the caller has just changed, and takes back: no filter protects them from that.
+    #[must_use]
+    pub fn taking_back<'d>(self, dns: impl Iterator<Item = &'d str>) -> Self {
+        self.protection.note_own(self.keys(dns), &self.own);
+        self
+    }
+
+    fn keys<'d>(&self, dns: impl Iterator<Item = &'d str>) -> impl Iterator<Item = DnKey> {
+        dns.filter_map(|dn| DnKey::parse(dn, self.directory.schema()).ok())
+    }
+
+    /// Checks whether a change may be made, without making it.
+    ///
+    /// # Errors
+    /// It is protected, or would leave the bases for changes; or the directory does not say it.
+    pub async fn check<'c>(&self, change: &'c Change) -> Result<Admitted<'c>, DirectoryError> {
+        self.protection.check(&self.directory, change, &self.own).await
     }
 
     /// Sets the gate that each change has to pass.
@@ -187,12 +184,8 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
-    /// Applies a change of an undo file, including deletions: no records are read that the entries could belong to.
-    pub(crate) async fn take_back(
-        &self,
-        change: &Change,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
+    /// Applies a change that takes another one back, including deletions: no records are read that the entries could belong to.
+    pub async fn take_back(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         self.carry_out(change, controls).await
     }
 
@@ -205,16 +198,17 @@ impl Destination {
 
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let change = &*self.in_the_servers_form(change);
+        let admitted = self.check(change).await?;
         // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
         let controls = &*self.admitted(change, controls)?;
         let lock = self.lock_at_stake(change).await?;
         let Some(undo) = &self.undo else {
-            self.passed(change, self.judged(change, controls).await)?;
+            self.passed(change, self.judged(admitted, controls).await)?;
             return self.lock_again(change.dn(), lock).await;
         };
         let announced = self.note(undo, change, false).await?;
-        let result = self.passed(change, self.judged(change, controls).await);
+        let result = self.passed(change, self.judged(admitted, controls).await);
         // The search for the ID is not a write.
         drop(permit);
         let id = match change {
@@ -224,49 +218,6 @@ impl Destination {
         told(undo, announced, &result, id.as_ref());
         result?;
         self.lock_again(change.dn(), lock).await
-    }
-
-    /// Returns a change with its times as Active Directory writes them, with a fraction (`20300101100000.0Z`): Samba accepts no other
-    /// form ([MS-ADTS] 3.1.1.2.2.2.11 has it as well).
-    fn in_the_servers_form<'c>(&self, change: &'c Change) -> Cow<'c, Change> {
-        if self.directory.root_dse().vendor != Vendor::ActiveDirectory {
-            return Cow::Borrowed(change);
-        }
-        let schema = self.directory.schema();
-        let is_time = |name: &str| ValueKind::of(schema, name) == ValueKind::GeneralizedTime;
-        let has_times = match change {
-            Change::Add(entry) => entry.attributes.iter().map(|a| &*a.description).any(is_time),
-            Change::Modify { changes, .. } => changes.iter().any(|m| is_time(&m.description)),
-            Change::Delete { .. } | Change::Rename { .. } => false,
-        };
-        if !has_times {
-            return Cow::Borrowed(change);
-        }
-        let with_fraction = |values: &mut Vec<Vec<u8>>| {
-            for value in values {
-                if let Some(seconds) = value.strip_suffix(b"Z")
-                    && seconds.len() == 14
-                    && seconds.iter().all(u8::is_ascii_digit)
-                {
-                    *value = [seconds, b".0Z"].concat();
-                }
-            }
-        };
-        let mut change = change.clone();
-        match &mut change {
-            Change::Add(entry) => {
-                for attribute in entry.attributes.iter_mut().filter(|a| is_time(&a.description)) {
-                    with_fraction(&mut attribute.values);
-                }
-            }
-            Change::Modify { changes, .. } => {
-                for modification in changes.iter_mut().filter(|m| is_time(&m.description)) {
-                    with_fraction(&mut modification.values);
-                }
-            }
-            Change::Delete { .. } | Change::Rename { .. } => {}
-        }
-        Cow::Owned(change)
     }
 
     /// Asks the gate about a change, and returns its controls.
@@ -299,11 +250,11 @@ impl Destination {
     /// Commits the changes (see [`Directory::commit`]). The journal is on disk before.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
-            return singer_common::operations::file::commit(&self.directory);
+            return self.sender.commit();
         };
         let _uninterrupted = signals::uninterrupted();
         undo.sync()?;
-        singer_common::operations::file::commit(&self.directory)?;
+        self.sender.commit()?;
         Ok(undo.committed()?)
     }
 
@@ -320,17 +271,29 @@ impl Destination {
     ) -> Option<Result<(), DirectoryError>> {
         let is_noted =
             self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some();
-        (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
+        // A refusal is explained by the other way.
+        let is_plain = !is_noted && self.protection.knows_no_filter();
+        let admitted = self.protection.check_addition(key).filter(|_| is_plain)?;
+        let added = self.sender.add_in_memory(admitted, entry)?;
+        if added.is_ok() {
+            self.protection.note_added(std::iter::once(key.clone()), &self.own);
+        }
+        Some(added)
     }
 
     /// Deletes an entry and its subtree in one operation. `false`: the server does not offer it, or each deletion must be
     /// noted.
+    ///
+    /// # Errors
+    /// The server refuses it; or an entry of the subtree is protected: then nothing of it may be deleted, in whatever way.
     pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
+        let change = Change::Delete { dn: permit.dn().to_owned() };
+        let admitted = self.check(&change).await?;
         if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() || self.gate.is_some() {
             return Ok(false);
         }
         let _permit = self.writes.acquire().await;
-        self.directory.delete_tree(permit.dn()).await
+        self.sender.delete_tree(admitted).await
     }
 
     /// Whether removed entries are counted.
@@ -358,6 +321,7 @@ impl Destination {
             dn: dn.to_owned(),
             changes: vec![Modification::new(ModificationKind::Replace, "userPassword", vec![])],
         };
+        let checked = self.check(&change).await?;
         // The operation takes no assertion.
         self.admitted(&change, &[])?;
         let lock = self.lock_at_stake(&change).await?;
@@ -365,7 +329,7 @@ impl Destination {
             Some(undo) if counts => Some((undo, self.note(undo, &change, true).await?)),
             _ => None,
         };
-        let result = self.passed(&change, self.directory.set_password(dn, password).await);
+        let result = self.passed(&change, self.sender.set_password(checked, password).await);
         if let Some((undo, announced)) = number {
             told(undo, announced, &result, None);
         }
@@ -379,7 +343,8 @@ impl Destination {
         plan.show_password(dn, label.as_ref()).map_err(unwritable)
     }
 
-    async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+    async fn make(&self, admitted: Admitted<'_>, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let change = admitted.change();
         let before = match &self.plan {
             Some(plan) if plan.shows_before() => {
                 let names = needs(change).map(|names| to_ask(names, plan.telling().iter().copied()));
@@ -387,7 +352,8 @@ impl Destination {
             }
             _ => None,
         };
-        self.directory.apply_with(change, controls).await?;
+        self.sender.apply(admitted, controls).await?;
+        self.protection.note_made(change, &self.directory, &self.own);
         if let Some(tally) = &self.tally {
             tally.count(change);
         }

@@ -92,6 +92,10 @@ impl Applier {
                 }
                 // It was deleted, or moved with its parent.
                 Err(e) if e.is_no_such_object() => {}
+                Err(e) if e.is_forbidden() => {
+                    let dn = change.dn();
+                    tracing::error!(dn, "`{dn}` stays where a renamed entry above it has taken it: {e}");
+                }
                 Err(e) => return Err(e),
             }
         }

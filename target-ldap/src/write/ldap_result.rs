@@ -35,7 +35,7 @@ impl LdapResult {
 /// unclear ones.
 pub fn is_records_fault(error: &DirectoryError) -> bool {
     let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else {
-        return matches!(error, DirectoryError::TooLarge { .. });
+        return matches!(error, DirectoryError::TooLarge { .. } | DirectoryError::Forbidden { .. });
     };
     if code == result_code::UNWILLING_TO_PERFORM {
         // Active Directory returns this for a password against its policy, slapd for a DN outside its naming contexts: faults

@@ -33,16 +33,18 @@ impl Applier {
         let (new_rdn, above) = split_first(dn).unwrap_or_default();
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
-        // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.can_be_placed_at(dn, context).await? {
-            return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
-        }
         let change = Change::Rename {
             dn: entry.dn.clone(),
             new_rdn: new_rdn.to_owned(),
             delete_old_rdn,
             new_superior: moves.then_some(above),
         };
+        // Before a parent is made for it.
+        self.directory.check(&change).await?;
+        // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
+        if moves && !self.can_be_placed_at(dn, context).await? {
+            return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
+        }
         self.digest_caches.forget(&key(&entry.dn), true);
         self.digest_caches.forget(&key(dn), true);
         match self.directory.apply(&change).await {

@@ -22,6 +22,7 @@ use target_ldap::load::Load;
 use target_ldap::load::rejects::RejectFile;
 use target_ldap::write::destination::Destination;
 use target_ldap::write::gate::ChangeGate;
+use target_ldap::write::protection::Protection;
 
 const UNIQUE: [&str; 2] = ["mail", "telephoneNumber"];
 
@@ -229,7 +230,7 @@ fn carry_out(
     }
     let place = Place::Ldif(LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap());
     let gate = Arc::new(UniqueValues::new(directory, ways.names_attribute));
-    let destination = Destination::new(place.clone()).with_gate(Some(gate));
+    let destination = Destination::new(place.clone(), Protection::none()).with_gate(Some(gate));
     let OnError::Skip { file, .. } = &config.on_error else { panic!("skip") };
     let rejects = RejectFile::open(file).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -113,7 +113,7 @@ impl Import {
         let memberships = Memberships::new(&self.writer, &self.directory, GivenNames::default())?;
         let deletes = self.check(&territory, &memberships).await?;
         let preview = self.directory.clone().checked_preview();
-        let destination = Destination::new(preview).with_plan(output.clone());
+        let destination = Destination::new(preview, territory.protection.clone()).with_plan(output.clone());
         let mut runner = Runner::new(&self, territory, destination, 1, memberships);
         runner.is_plan = true;
         runner.report.dry_run = true;
@@ -146,7 +146,7 @@ impl Import {
                 return Err(error.into());
             }
         };
-        let destination = Destination::new(self.directory.clone())
+        let destination = Destination::new(self.directory.clone(), territory.protection.clone())
             .with_undo(Some(change_set.undo()))
             .with_max_in_flight(IN_FLIGHT);
         let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, memberships);
@@ -478,7 +478,7 @@ mod tests {
         let import = Import { writer, directory, file, is_stopping: Arc::new(|| false) };
         let territory = import.writer.territory(&import.directory).await.unwrap();
         let memberships = Memberships::new(&import.writer, &import.directory, GivenNames::default()).unwrap();
-        let destination = Destination::new(import.directory.clone());
+        let destination = Destination::new(import.directory.clone(), territory.protection.clone());
         let mut runner = Runner::new(&import, territory, destination, 1, memberships);
         let (unavailable, unknown) = (WriteErrorKind::Unavailable, WriteErrorKind::OutcomeUnknown);
         for (number, kind, ends_with, count) in [

@@ -449,6 +449,7 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::Protocol { operation, .. }
         | DirectoryError::PoolExhausted { operation, .. }
         | DirectoryError::ReadOnly { operation, .. }
+        | DirectoryError::Forbidden { operation, .. }
         | DirectoryError::Referral { operation, .. } => operation,
         DirectoryError::Config(_)
         | DirectoryError::Connect { .. }

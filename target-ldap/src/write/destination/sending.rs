@@ -15,6 +15,7 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Ve
 
 use super::Destination;
 use crate::rules::accounts::AccountLock;
+use crate::write::protection::Admitted;
 use crate::write::undo::change_note::{is_list_of_entries, value_digest};
 
 /// The attribute whose change makes a server drop the lock of an account.
@@ -34,16 +35,17 @@ impl Destination {
     /// assertions: then the condition is checked right before the change, now and later.
     pub(super) fn judged<'a>(
         &'a self,
-        change: &'a Change,
+        admitted: Admitted<'a>,
         controls: &'a [WriteControl],
     ) -> Pin<Box<dyn Future<Output = Result<(), DirectoryError>> + Send + 'a>> {
         Box::pin(async move {
+            let change = admitted.change();
             let asserted = controls.iter().find_map(|control| match control {
                 WriteControl::Assertion(filter) => Some(filter),
                 WriteControl::RelaxRules => None,
             });
             let (Some(filter), Directory::Ldap(_)) = (asserted, &self.directory) else {
-                return self.make(change, controls).await;
+                return self.make(admitted, controls).await;
             };
             let without: Vec<WriteControl> =
                 controls.iter().filter(|c| !matches!(c, WriteControl::Assertion(_))).cloned().collect();
@@ -58,9 +60,9 @@ impl Destination {
                         text: String::new(),
                     });
                 }
-                return self.make(change, &without).await;
+                return self.make(admitted, &without).await;
             }
-            let error = match self.make(change, controls).await {
+            let error = match self.make(admitted, controls).await {
                 Err(error) if error.code() == Some(result_code::ASSERTION_FAILED) => error,
                 result => return result,
             };
@@ -76,7 +78,7 @@ impl Destination {
                     change.dn()
                 );
             }
-            self.make(change, &without).await
+            self.make(admitted, &without).await
         })
     }
 
@@ -192,7 +194,8 @@ impl Destination {
                 return Ok(());
             }
             let step = Modification::new(ModificationKind::Replace, name, vec![value]);
-            self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes: vec![step] }).await
+            let change = Change::Modify { dn: dn.to_owned(), changes: vec![step] };
+            self.sender.apply(self.check(&change).await?, &[]).await
         };
         let Err(error) = result.await else { return Ok(()) };
         let why = format!(

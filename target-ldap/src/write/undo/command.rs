@@ -24,6 +24,7 @@ use crate::rules::secrets;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, LimitUse};
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
+use crate::write::protection::Protection;
 
 /// The exit code if entries were left as they are.
 const LEFT_ALONE: u8 = 4;
@@ -105,18 +106,19 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         );
         return Err(bad(file, &problem, "a server that has that part of the directory").into());
     }
+    let protection = protection(config, &directory).await?;
     let again = ids_again(file);
     warn_of_later_runs(file, &reading.header);
     let mut names = Names::of(&mut reading, &entities, &again, directory.schema())?;
     let nobody = BTreeSet::new();
-    let rehearsed = rehearse(&mut reading, &entities, &directory, &nobody, &again, Some(&mut names)).await?;
+    let place = (&directory, &protection);
+    let rehearsed = rehearse(&mut reading, &entities, place, &nobody, &again, Some(&mut names)).await?;
     let (rehearsed, tally) = rehearsed;
     let used = config.guards.used(&tally, &directory, &config.limit_bases()).await?;
     if !args.dry_run {
         guard::check(&used)?;
     }
-    let code =
-        take_back(args, &directory, &mut reading, &entities, rehearsed, (&again, &names), &used).await?;
+    let code = take_back(args, place, &mut reading, &entities, rehearsed, (&again, &names), &used).await?;
     guard::check(&used)?;
     Ok(code)
 }
@@ -124,7 +126,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
 /// Undoes what the rehearsal would, or shows it, and reports what was left alone.
 async fn take_back(
     args: &UndoArgs,
-    directory: &Directory,
+    (directory, protection): (&Directory, &Arc<Protection>),
     reading: &mut JournalReader,
     entities: &Entities,
     rehearsed: Report,
@@ -135,9 +137,12 @@ async fn take_back(
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
     let plan = args.dry_run.then(|| plan(args.plan_format, directory));
     let destination = match &plan {
-        Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
-        None => Destination::new(directory.clone()),
+        Some(plan) => {
+            Destination::new(directory.clone().preview(), protection.clone()).with_plan(Some(plan.clone()))
+        }
+        None => Destination::new(directory.clone(), protection.clone()),
     };
+    let destination = destination.having_added(entities.added());
     let done = Reverter {
         reading,
         entities,
@@ -267,6 +272,11 @@ fn ids_again(path: &Path) -> BTreeMap<String, String> {
     all
 }
 
+/// Returns what an undo does not change either.
+async fn protection(config: &TargetConfig, directory: &Directory) -> anyhow::Result<Arc<Protection>> {
+    Protection::load(directory, &config.directory.auth, &config.protection, &config.named_bases()).await
+}
+
 /// Returns the lock of the destination.
 fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsError> {
     match config.ldif_destination().filter(|_| !dry) {
@@ -290,10 +300,11 @@ async fn unchecked(
 ) -> anyhow::Result<ExitCode> {
     let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
     secrets::follow(&config.rules, directory.schema());
+    let protection = protection(config, &directory).await?;
     let plan = args.dry_run.then(|| plan(args.plan_format, &directory));
     let destination = match &plan {
-        Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
-        None => Destination::new(directory.clone()),
+        Some(plan) => Destination::new(directory.clone().preview(), protection).with_plan(Some(plan.clone())),
+        None => Destination::new(directory.clone(), protection),
     };
     let refused = legacy::carry_out(changes, &destination).await;
     destination.commit()?;

@@ -59,6 +59,16 @@ pub fn moved(dn: &str, from: &str, to: &str, schema: &Schema) -> Option<String> 
 }
 
 impl Entities {
+    /// Returns all DNs of the entries that the run changed.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().flat_map(|step| [Some(step.dn.as_str()), step.to.as_deref()]).flatten()
+    }
+
+    /// Returns the DNs of the entries that the run added.
+    pub(crate) fn added(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter(|step| step.kind == ChangeKind::Add).map(|step| step.dn.as_str())
+    }
+
     /// Groups all changes of a file that were, or may have been, made.
     pub fn of(reading: &mut JournalReader, schema: &Schema) -> Result<Entities, ReadError> {
         let mut all = Entities::default();

@@ -13,7 +13,7 @@ use ldap_directory::{DirectoryError, Vendor};
 use super::change_note::ChangeKind;
 use super::entities::key;
 use super::names::{MEMBER_UID, UID, dn_of, find, uids_of};
-use super::revert::{Report, RevertOutcome, Reverter};
+use super::revert::{Report, RevertOutcome, Reverter, is_refusal};
 
 /// The attributes with DNs of members.
 const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
@@ -178,7 +178,7 @@ impl Reverter<'_> {
             Ok(()) => {}
             // The server has done it.
             Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {}
-            Err(e) if matches!(e, DirectoryError::Operation { .. }) => {
+            Err(e) if is_refusal(&e) => {
                 let why = format!("it may have the name of an entry that is gone: {e}");
                 report.withheld.entry(group.dn.clone()).or_default().insert(why);
             }

@@ -57,7 +57,7 @@ pub(super) async fn carry_out(
     for change in changes {
         match directory.take_back(change, &[]).await {
             Ok(()) => {}
-            Err(e @ DirectoryError::Operation { .. }) => {
+            Err(e @ (DirectoryError::Operation { .. } | DirectoryError::Forbidden { .. })) => {
                 refused.push((change.dn().to_owned(), e.to_string()));
             }
             Err(e) => return Err(e),

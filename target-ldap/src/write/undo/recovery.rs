@@ -14,6 +14,7 @@ use super::journal::{ChangeStatus, JournalReader, ReadError};
 use super::revert::{RevertOutcome, rehearse};
 use super::{UndoError, failure};
 use crate::config::undo_file::UndoFile;
+use crate::write::protection::Protection;
 
 /// The most such files.
 const MOST: u32 = 10_000;
@@ -134,7 +135,9 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
     let concerned: BTreeSet<usize> = entities.steps.iter().filter(|s| !s.is_made).map(|s| s.entity).collect();
     let skip: BTreeSet<usize> =
         (0..entities.steps_of.len()).filter(|entity| !concerned.contains(entity)).collect();
-    let (report, _) = rehearse(reading, &entities, directory, &skip, &BTreeMap::new(), None).await?;
+    // What was made is asked; nothing is changed.
+    let (report, _) =
+        rehearse(reading, &entities, (directory, &Protection::none()), &skip, &BTreeMap::new(), None).await?;
     let was_atomic = reading.header.atomic && !reading.committed;
     // Changes that are not among the steps had no effect.
     let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();

@@ -27,6 +27,7 @@ use super::journal::JournalReader;
 use super::names::Names;
 use crate::write::destination::Destination;
 use crate::write::guard::Tally;
+use crate::write::protection::Protection;
 
 /// The outcome for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +90,9 @@ pub struct Reverter<'a> {
     pub names: Option<&'a Names>,
 }
 
-/// Whether the directory refused one change, and may accept the next.
-fn is_refusal(error: &DirectoryError) -> bool {
-    matches!(error, DirectoryError::Operation { .. })
+/// Whether one change was refused, and the next may be accepted.
+pub(super) fn is_refusal(error: &DirectoryError) -> bool {
+    matches!(error, DirectoryError::Operation { .. } | DirectoryError::Forbidden { .. })
 }
 
 /// Whether an entry cannot be deleted because others are below it.
@@ -409,7 +410,7 @@ impl Reverter<'_> {
 pub async fn rehearse(
     reading: &mut JournalReader,
     entities: &Entities,
-    directory: &Directory,
+    (directory, protection): (&Directory, &Arc<Protection>),
     skip: &BTreeSet<usize>,
     again: &BTreeMap<String, String>,
     mut names: Option<&mut Names>,
@@ -418,7 +419,8 @@ pub async fn rehearse(
     let mut refused = BTreeMap::new();
     loop {
         let tally = Arc::new(Tally::default());
-        let preview = Destination::new(directory.clone().preview()).with_tally(tally.clone());
+        let preview = Destination::new(directory.clone().preview(), protection.clone());
+        let preview = preview.with_tally(tally.clone()).having_added(entities.added());
         let undoing = Reverter {
             reading,
             entities,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::sync::Arc;
 
 use ldap_directory::Directory;
 use singer_common::operations::file::{JOURNAL, with_suffix};
@@ -11,6 +12,7 @@ use super::journal::{ChangeStatus, JournalReader};
 use super::revert::{RevertOutcome, Reverter};
 use super::{Announced, Undo};
 use crate::write::destination::Destination;
+use crate::write::protection::Protection;
 
 impl Undo {
     /// Undoes all changes so far, the last one first, each only if its entry is still as the change left it. What is undone counts as
@@ -18,7 +20,11 @@ impl Undo {
     ///
     /// # Errors
     /// The directory fails, or the journal cannot be read: the undo file has what remains.
-    pub async fn take_back(&self, directory: &Directory) -> anyhow::Result<Vec<(String, String)>> {
+    pub async fn take_back(
+        &self,
+        directory: &Directory,
+        protection: Arc<Protection>,
+    ) -> anyhow::Result<Vec<(String, String)>> {
         let (places, committed) = {
             let journal = self.journal();
             (journal.places.clone(), journal.committed)
@@ -31,7 +37,9 @@ impl Undo {
         let places: BTreeMap<u64, _> = (0..).zip(places).collect();
         let mut reading = JournalReader::of(file, self.header.clone(), places, committed);
         let entities = Entities::of(&mut reading, directory.schema())?;
-        let destination = Destination::new(directory.clone());
+        let destination = Destination::new(directory.clone(), protection)
+            .having_added(entities.added())
+            .taking_back(entities.changed());
         let reverter = Reverter {
             reading: &mut reading,
             entities: &entities,

@@ -17,6 +17,7 @@ use super::{Undo, recovery};
 use crate::config::undo_file::UndoFile;
 use crate::testing::{Tree, tree};
 use crate::write::destination::Destination;
+use crate::write::protection::Protection;
 
 const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
     dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
@@ -96,7 +97,8 @@ impl Trial {
     /// Makes changes as a run does.
     async fn make(&self, undo: Undo, changes: &[Change]) -> std::sync::Arc<Undo> {
         let undo = std::sync::Arc::new(undo);
-        let destination = Destination::new(self.directory.clone()).with_undo(Some(undo.clone()));
+        let destination =
+            Destination::new(self.directory.clone(), Protection::none()).with_undo(Some(undo.clone()));
         for change in changes {
             let _ = destination.take_back(change, &[]).await;
         }
@@ -106,12 +108,18 @@ impl Trial {
     async fn take_back(&self, path: &Path) -> Report {
         let mut reading = JournalReader::open(path).unwrap();
         let entities = Entities::of(&mut reading, self.directory.schema()).unwrap();
-        let (rehearsed, _) =
-            rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new(), None)
-                .await
-                .unwrap();
+        let (rehearsed, _) = rehearse(
+            &mut reading,
+            &entities,
+            (&self.directory, &Protection::none()),
+            &BTreeSet::new(),
+            &BTreeMap::new(),
+            None,
+        )
+        .await
+        .unwrap();
         let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
-        let destination = Destination::new(self.directory.clone());
+        let destination = Destination::new(self.directory.clone(), Protection::none());
         let again = BTreeMap::new();
         let mut undoing = Reverter {
             reading: &mut reading,

@@ -39,8 +39,12 @@ fn what_is_the_servers_fault_fails_the_run_and_rejects_nothing() {
 
 #[test]
 fn what_the_bound_user_may_not_do_is_the_records_own() {
-    // Everybody may write to the own entry only.
-    let slapd = Slapd::start(SlapdOptions::with_users());
+    // The own entry is left alone by the target itself.
+    let people = "ou=people,dc=example,dc=test";
+    let access = format!(
+        "access to dn.exact=\"uid=replica,{people}\" by dn.exact=\"uid=alice,{people}\" write by * read\n"
+    );
+    let slapd = Slapd::start(SlapdOptions { access, ..SlapdOptions::with_users() });
     let dir = scratch();
     let file = dir.path().join("rejects.jsonl");
     let alice = json!({"bind_dn": "uid=alice,ou=people,dc=example,dc=test", "bind_password": "alice-pw"});
@@ -48,7 +52,7 @@ fn what_the_bound_user_may_not_do_is_the_records_own() {
     let mut rule = config["mapping_rules"]["users"].clone();
     rule["dn_template"] = json!("uid={uid},ou=people,dc=example,dc=test");
     let config = with(&config, &json!({"mapping_rules": {"users": rule, "own": rule}}));
-    let mut own = [schema(), good("alice")];
+    let mut own = [schema(), good("replica")];
     for message in &mut own {
         message["stream"] = json!("own");
     }
@@ -62,8 +66,8 @@ fn what_the_bound_user_may_not_do_is_the_records_own() {
     assert_eq!(streams, ["users"], "no SCHEMA of a stream without rejects");
     assert_eq!((&rejects[0]["code"], rejects.len()), (&json!(50), 1), "{rejects:#?}");
     let cn = |id: &str| slapd.dump()[&format!("uid={id},ou=people,dc=example,dc=test")]["cn"].clone();
-    assert_eq!((cn("alice").len(), cn("bob").len()), (1, 1));
-    assert_eq!(cn("alice").first().unwrap(), b"Name of alice");
+    assert_eq!((cn("replica").len(), cn("bob").len()), (1, 1));
+    assert_eq!(cn("replica").first().unwrap(), b"Name of replica");
     assert_eq!(cn("bob").first().unwrap(), b"bob");
 }
 

@@ -16,6 +16,7 @@ mod people_before_units;
 mod policies;
 mod prefetch;
 mod preserve_uuid;
+mod protected;
 mod schema_differences;
 mod second_run;
 mod server_habits;
