@@ -267,7 +267,7 @@ impl<'a> Job<'a> {
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
         if let Some((of, given)) = &self.logins {
-            of.check(self.directory, current, given).await?;
+            of.check(self.directory, None, current, given).await?;
         }
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;

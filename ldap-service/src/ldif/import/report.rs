@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::write::WriteError;
+
 /// The most rejects that an answer lists.
 pub const MOST_REJECTS: usize = 1_000;
 
@@ -28,6 +30,14 @@ pub struct Reject {
     pub result_code: Option<u32>,
     /// Why.
     pub reason: String,
+}
+
+impl Reject {
+    /// Returns the reject of a record, with its first line and its DN.
+    pub fn of(line: u64, dn: Option<String>, error: WriteError) -> Reject {
+        let WriteError { kind, detail, attribute, entry, result_code, .. } = error;
+        Reject { line, dn, code: kind.code(), attribute, entry, result_code, reason: detail }
+    }
 }
 
 /// The result of an import. Each record has exactly one outcome, unless the import was stopped.
