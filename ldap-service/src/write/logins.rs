@@ -1,5 +1,8 @@
 //! Login names: no value of `users.login_attributes` is that of two users, in whichever of them. A login would refuse both.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use ldap_directory::change::{Change, ModificationKind};
 use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::Entry;
@@ -19,6 +22,8 @@ pub(crate) struct LoginNames {
     attributes: Vec<String>,
     base: String,
     filter: Filter,
+    /// Of a plan, which searches the directory as it is: the DNs that get names, by the locks of the names.
+    planned: Arc<Mutex<HashMap<LockKey, String>>>,
 }
 
 /// Values that an entry gets, with their attributes.
@@ -29,7 +34,8 @@ impl LoginNames {
     pub(crate) fn of(writer: &Writer, directory: &Directory) -> Option<LoginNames> {
         let config = writer.config(ResourceKind::Users)?;
         let attributes = config.login_attributes(directory.root_dse().vendor);
-        Some(LoginNames { attributes, base: config.base_dn.clone(), filter: config.filter.clone() })
+        let (base, filter) = (config.base_dn.clone(), config.filter.clone());
+        Some(LoginNames { attributes, base, filter, planned: Arc::default() })
     }
 
     fn given<'v>(
@@ -78,22 +84,34 @@ impl LoginNames {
         })
     }
 
-    /// Checks that no other user has one of the login names that an entry gets. What it has already stays.
+    /// Notes the names that a planned record gives.
+    pub(crate) fn plan(&self, dn: &str, given: &GivenLogins, schema: &Schema) {
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        planned.extend(self.locks(given, schema).map(|name| (name, dn.to_owned())));
+    }
+
+    /// Checks that no other user has one of the login names that an entry gets. What it has already stays. `preview`: the directory with
+    /// the changes of a plan, in which single entries are read; a search would go through all that are changed.
     ///
     /// # Errors
     /// One has: [`WriteErrorKind::Taken`] with the attribute and [`WriteError::entry`].
     pub(crate) async fn check(
         &self,
         directory: &Directory,
+        preview: Option<&Directory>,
         dn: &str,
         given: &GivenLogins,
     ) -> Result<(), WriteError> {
-        if given.is_empty() || self.other(directory, dn, given).await?.is_none() {
+        if given.is_empty() || self.other(directory, preview, dn, given).await?.is_none() {
             return Ok(());
         }
         let schema = directory.schema();
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
-        let own = directory.read(dn, &names).await.map_err(|e| refusal::of_directory(&e, schema))?;
+        let own = preview
+            .unwrap_or(directory)
+            .read(dn, &names)
+            .await
+            .map_err(|e| refusal::of_directory(&e, schema))?;
         let has = |(name, value): &&(String, Vec<u8>)| {
             let values = own.as_ref().map(|own| schema.values_of(own, name)).unwrap_or_default();
             values.iter().any(|known| schema.values_match(name, known, value))
@@ -102,13 +120,8 @@ impl LoginNames {
         if fresh.is_empty() {
             return Ok(());
         }
-        let Some(other) = self.other(directory, dn, &fresh).await? else { return Ok(()) };
-        let is_others = |(_, value): &&(String, Vec<u8>)| {
-            let matches = |name: &&str| {
-                schema.values_of(&other, name).iter().any(|known| schema.values_match(name, known, value))
-            };
-            names.iter().any(matches)
-        };
+        let Some(other) = self.other(directory, preview, dn, &fresh).await? else { return Ok(()) };
+        let is_others = |(_, value): &&(String, Vec<u8>)| self.has(&other, value, schema);
         let attribute = fresh.iter().find(is_others).or(fresh.first()).map(|(name, _)| name.clone());
         let detail = format!(
             "`{}` has this login name (users.login_attributes): nobody could log in with it",
@@ -118,14 +131,24 @@ impl LoginNames {
         Err(WriteError { attribute, entry: Some(other.dn), ..error })
     }
 
+    /// Whether an entry has a login name, in any attribute.
+    fn has(&self, entry: &Entry, value: &[u8], schema: &Schema) -> bool {
+        let is_it = |name: &String| {
+            schema.values_of(entry, name).iter().any(|known| schema.values_match(name, known, value))
+        };
+        self.attributes.iter().any(is_it)
+    }
+
     /// Returns another user than an entry who has one of these login names, in any attribute.
     async fn other(
         &self,
         directory: &Directory,
+        preview: Option<&Directory>,
         dn: &str,
         given: &GivenLogins,
     ) -> Result<Option<Entry>, WriteError> {
         let schema = directory.schema();
+        let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
         let of = |value: &Vec<u8>| {
             let value = value.clone();
             self.attributes.iter().map(move |name| Filter::equality(name.as_str(), value.clone()))
@@ -135,9 +158,23 @@ impl LoginNames {
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         // One of two is another one.
         let found = lookup::find(directory, &self.base, Scope::Subtree, filter, &names, 2).await;
-        let found = found.map_err(|e: DirectoryError| refusal::of_directory(&e, schema))?;
+        let mut found = found.map_err(failed)?;
         let own = DnKey::parse(dn, schema).ok();
-        Ok(found.into_iter().find(|entry| DnKey::parse(&entry.dn, schema).ok() != own))
+        let is_other = |dn: &str| DnKey::parse(dn, schema).ok() != own;
+        found.retain(|entry| is_other(&entry.dn));
+        let Some(preview) = preview else { return Ok(found.into_iter().next()) };
+        let mut dns: Vec<String> = found.into_iter().map(|entry| entry.dn).collect();
+        {
+            let planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+            dns.extend(self.locks(given, schema).filter_map(|name| planned.get(&name).cloned()));
+        }
+        for dn in dns.into_iter().filter(|dn| is_other(dn)) {
+            let now = preview.read(&dn, &names).await.map_err(failed)?;
+            if let Some(now) = now.filter(|now| given.iter().any(|(_, value)| self.has(now, value, schema))) {
+                return Ok(Some(now));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether an entry is no user, and nobody logs in as it. `added`: as it would be, if it is not there.

@@ -269,7 +269,7 @@ impl<'a> Job<'a> {
         self.check_unique().await?;
         let lock = Box::pin(LockCheck::of(&self.task, self.directory, self.found.as_deref())).await?;
         if let Some((of, given)) = &self.logins {
-            of.check(self.directory, current, given).await?;
+            of.check(self.directory, None, current, given).await?;
         }
         let planning = Planning::new(self.directory, self.fence());
         let attempt = self.apply(&planning.destination).await;

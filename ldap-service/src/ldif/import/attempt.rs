@@ -72,6 +72,7 @@ pub(super) struct Attempt {
     pub(super) territory: Arc<Territory>,
     pub(super) memberships: Arc<Memberships>,
     pub(super) claims: EntryClaims,
+    pub(super) logins: Option<LoginNames>,
     pub(super) is_last: bool,
     pub(super) is_plan: bool,
 }
@@ -80,8 +81,8 @@ impl Attempt {
     pub(super) async fn run(self, prepared: Prepared) -> Outcome {
         let Prepared { action, keys, .. } = prepared;
         let state = self.writer.state();
-        let logins = LoginNames::of(&self.writer, &self.directory);
-        let given = logins.as_ref().map(|of| self.logins(of, &action)).unwrap_or_default();
+        let logins = self.logins.clone();
+        let given = logins.as_ref().map(|of| self.given(of, &action)).unwrap_or_default();
         let names: BTreeSet<_> =
             logins.iter().flat_map(|of| of.locks(&given, self.directory.schema())).collect();
         let locked: BTreeSet<_> = keys.iter().map(of_dn).chain(names.iter().cloned()).collect();
@@ -153,7 +154,7 @@ impl Attempt {
     }
 
     /// Returns the login names that an action gives.
-    fn logins(&self, of: &LoginNames, action: &Action) -> GivenLogins {
+    fn given(&self, of: &LoginNames, action: &Action) -> GivenLogins {
         let schema = self.directory.schema();
         match action {
             Action::Change(change) => of.of_change(change, schema),
@@ -175,10 +176,19 @@ impl Attempt {
             Action::Task(Task::Upsert { wanted, .. }) => (wanted.dn.as_str(), Some(wanted.to_entry())),
             Action::Task(_) | Action::Delete(_) => return Ok(()),
         };
-        match of.check(directory, dn, given).await {
+        let preview = Some(directory).filter(|_| self.is_plan);
+        match of.check(&self.directory, preview, dn, given).await {
             Err(error) if error.kind == WriteErrorKind::Taken => {
                 let is_no_user = of.is_no_user(directory, dn, added.as_ref()).await?;
                 if is_no_user { Ok(()) } else { Err(error) }
+            }
+            Ok(())
+                if self.is_plan
+                    && !given.is_empty()
+                    && !of.is_no_user(directory, dn, added.as_ref()).await? =>
+            {
+                of.plan(dn, given, self.directory.schema());
+                Ok(())
             }
             checked => checked,
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::write::WriteError;
+
 /// The most rejects that an answer lists.
 pub const MOST_REJECTS: usize = 1_000;
 
@@ -31,6 +33,14 @@ pub struct Reject {
     /// The groups that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+}
+
+impl Reject {
+    /// Returns the reject of a record, with its first line and its DN.
+    pub fn of(line: u64, dn: Option<String>, error: WriteError) -> Reject {
+        let WriteError { kind, detail, attribute, entry, result_code, groups, .. } = error;
+        Reject { line, dn, code: kind.code(), attribute, entry, result_code, reason: detail, groups }
+    }
 }
 
 /// The result of an import. Each record has exactly one outcome, unless the import was stopped.

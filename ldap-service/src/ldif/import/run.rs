@@ -22,7 +22,8 @@ use super::attempt::{Attempt, Outcome, internal};
 use super::records::{self, Action, Numbered, ReadEvent};
 use super::report::{Reject, Report};
 use crate::write::{
-    Gift, GivenNames, IN_FLIGHT, Memberships, Territory, WriteError, WriteErrorKind, Writer, of_directory,
+    Gift, GivenNames, IN_FLIGHT, LoginNames, Memberships, Territory, WriteError, WriteErrorKind, Writer,
+    of_directory,
 };
 
 /// The name of an import in plans and undo files.
@@ -241,6 +242,7 @@ struct Runner {
     most: usize,
     is_plan: bool,
     memberships: Arc<Memberships>,
+    logins: Option<LoginNames>,
     is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
     report: Report,
     running: JoinSet<Finished>,
@@ -270,6 +272,7 @@ impl Runner {
             most,
             is_plan: false,
             memberships: Arc::new(memberships),
+            logins: LoginNames::of(&import.writer, &import.directory),
             is_stopping: import.is_stopping.clone(),
             report: Report::default(),
             running: JoinSet::new(),
@@ -363,6 +366,7 @@ impl Runner {
             territory: self.territory.clone(),
             memberships: self.memberships.clone(),
             claims: self.claims.clone(),
+            logins: self.logins.clone(),
             is_last,
             is_plan: self.is_plan,
         };
@@ -448,10 +452,8 @@ impl Runner {
             self.fail(of_directory(&e, self.directory.schema()));
         }
         self.destination.show_outcome(number, RecordOutcome::Rejected);
-        let WriteError { kind, detail, attribute, entry, result_code, groups, .. } = error;
         let dn = Some(dn).filter(|dn| !dn.is_empty());
-        let (code, reason) = (kind.code(), detail);
-        self.report.reject(Reject { line, dn, code, attribute, entry, result_code, reason, groups });
+        self.report.reject(Reject::of(line, dn, error));
     }
 }
 
