@@ -3,7 +3,7 @@
 //! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
 //! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits. [`displaced`] follows
-//! entries whose ancestors are renamed. [`gate`] is for programs that use this crate as a library.
+//! entries whose ancestors are renamed. [`readable`] knows what the bound user may read. [`gate`] is for programs that use this crate as a library.
 
 mod account;
 mod applier;
@@ -25,6 +25,7 @@ mod nearest;
 mod outcome;
 mod parents;
 pub mod plan_output;
+mod readable;
 mod references;
 mod rename;
 pub mod undo;
@@ -36,5 +37,6 @@ pub use applier::Applier;
 pub use exchange::Exchange;
 pub use locate::MatchedNames;
 pub use outcome::{Attempt, AttemptContext, WriteOutcome, several};
+pub use readable::Unreadable;
 pub use references::DeferredReference;
 pub use unmatched::UnmatchedEntries;

@@ -182,6 +182,7 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         TaskOutcome::NameTaken(_) => taken(),
         TaskOutcome::Several(names) => error(WriteErrorKind::Taken, several(&names.names)),
         TaskOutcome::Refused(reason) | TaskOutcome::Kept(reason) => error(WriteErrorKind::Invalid, reason),
+        TaskOutcome::Unreadable(unreadable) => error(WriteErrorKind::Misconfigured, unreadable.to_string()),
         TaskOutcome::NeedsEntries(_) => {
             error(WriteErrorKind::Invalid, "an entry that a value names does not exist".to_owned())
         }

@@ -72,7 +72,8 @@ impl<'a, W: Write> Load<'a, W> {
         let applier = Applier::new(destination.clone(), config.create_parents, EntryClaims::default())
             .asserting(config.assert_unchanged)
             .deleting_by_version(config.process_activate_version)
-            .awaiting_parents(config.rules.values().any(Rule::renames_parents));
+            .awaiting_parents(config.rules.values().any(Rule::renames_parents))
+            .checking_rights();
         Self {
             config,
             directory: Directory::clone(destination),

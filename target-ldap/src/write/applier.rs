@@ -11,6 +11,7 @@ use super::displaced::Displaced;
 use super::locate::UnreadMatch;
 use super::nearest::Nearest;
 use super::parents::ParentsMade;
+use super::readable::Readable;
 use super::references::KnownEntries;
 use super::unmatched::UnmatchedEntries;
 use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
@@ -45,6 +46,8 @@ pub struct Applier {
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
     /// Entries of records whose ancestors were renamed.
     pub(super) displaced: Displaced,
+    /// What the bound user may read; `None`: the program checks that itself.
+    pub(super) readable: Option<Arc<Readable>>,
 }
 
 impl Applier {
@@ -69,6 +72,7 @@ impl Applier {
             match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
             displaced: Displaced::default(),
+            readable: None,
         }
     }
 
@@ -85,6 +89,12 @@ impl Applier {
             ParentsMade::AtOnce if parents_may_come => Self { parents_made: ParentsMade::Last, ..self },
             _ => self,
         }
+    }
+
+    /// Checks that the bound user may read what an entry is taken to lack.
+    #[must_use]
+    pub fn checking_rights(self) -> Self {
+        Self { readable: Some(Arc::default()), ..self }
     }
 
     /// Returns the entries that their own `match` does not match.

@@ -20,3 +20,4 @@ mod schema_differences;
 mod second_run;
 mod server_habits;
 mod unique_values;
+mod unreadable;
