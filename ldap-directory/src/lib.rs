@@ -52,6 +52,7 @@
 //! | [`time`] | GeneralizedTime and UTCTime, exact to the last digit of the fraction. |
 //! | [`root_dse`] | What a server publishes about itself; its vendor. |
 //! | [`secret`] | Passwords that never print, and the attributes that hold them. |
+//! | [`unseen`] | Which attributes the bound user may not read or search: what an entry does not show may be hidden. |
 //! | [`oid`] | Object identifiers of controls, operations, features and syntaxes. |
 //!
 //! **Around them**
@@ -110,6 +111,7 @@ pub mod search_request;
 pub mod secret;
 pub mod text;
 pub mod time;
+pub mod unseen;
 pub mod write_control;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
@@ -147,5 +149,6 @@ pub const MODULES: &[&str] = &[
     "secret",
     "text",
     "time",
+    "unseen",
     "write_control",
 ];

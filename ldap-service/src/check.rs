@@ -288,7 +288,7 @@ async fn users(config: &Config, directory: &Directory) -> Result<Option<Finding>
 async fn computers(config: &Config, directory: &Directory) -> Result<Vec<Entry>, DirectoryError> {
     let computer = Filter::equality("objectClass", "computer");
     let filter = Filter::And(vec![config.users.filter.clone(), computer]);
-    lookup::sample(directory, &config.users.base_dn, Scope::Subtree, filter, &["1.1"], 1).await
+    lookup::find(directory, &config.users.base_dn, Scope::Subtree, filter, &["1.1"], 1).await
 }
 
 /// `users.filter`, `groups.filter`, and the attributes of roles.

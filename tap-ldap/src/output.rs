@@ -3,6 +3,7 @@
 //! - [`batches`]: records in BATCH files.
 //! - [`rewrite`]: stream maps and batches, applied to the messages.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ pub struct Output<'a, W: Write> {
     saved_at: Instant,
     /// Streams of containers that were read whole without a record.
     pub empty: Vec<String>,
+    /// The number of streams that each attribute is hidden in.
+    pub hidden: BTreeMap<String, u64>,
     /// Records emitted in all streams.
     pub records: u64,
     /// Counts records, if metrics are enabled.
@@ -94,6 +97,7 @@ impl<'a, W: Write> Output<'a, W> {
             unsaved: 0,
             saved_at,
             empty: Vec::new(),
+            hidden: BTreeMap::new(),
             records: 0,
             counter,
         }

@@ -9,6 +9,7 @@
 //! - `bookmark`, `log_bookmark`, `fingerprint`: positions in the STATE, and what they depend on.
 //! - `witness`: whether the directory was restored from a backup since the position.
 //! - `container_renames`, `moved_out`: entries that change, or leave the stream, with an entry above them.
+//! - `hidden_attributes`: attributes that the bound user may not read, of which nothing is said.
 //! - `recovery`: transient errors in the middle of a stream.
 //! - `known_ids`, `duplicate_keys`: the keys of a stream's entries.
 
@@ -22,6 +23,7 @@ mod duplicate_keys;
 mod fingerprint;
 pub mod follow;
 pub mod full;
+pub(crate) mod hidden_attributes;
 pub mod incremental;
 mod known_ids;
 mod log_bookmark;

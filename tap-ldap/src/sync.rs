@@ -27,7 +27,7 @@ use crate::replication::dirsync::DirSyncStream;
 use crate::replication::method::{Log, Method, method};
 use crate::replication::stream_run::StreamRun;
 use crate::replication::verify::{Reconciliation, reconcile, reconcile_unselected};
-use crate::replication::{follow, full, incremental};
+use crate::replication::{follow, full, hidden_attributes, incremental};
 use crate::stream::entries::Entries;
 use crate::stream::selection;
 
@@ -223,6 +223,7 @@ impl<'a> Sync<'a> {
         'a: 's,
     {
         let mut run = StreamRun::new(output, self.config, self.context, stream, &source.source, method)?;
+        Box::pin(hidden_attributes::leave_out(&mut run, output)).await?;
         match method {
             Method::FullTable => Box::pin(full::run(&mut run, output)).await?,
             Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,

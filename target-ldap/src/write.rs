@@ -4,7 +4,7 @@
 //! it. Every change passes the [`destination`]: it asks the [`protection`], notes how to [`undo`] the change, or prints it for the plan of a dry run
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits, and [`removal`] while it writes. [`displaced`] follows
 //! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this
-//! crate as a library.
+//! crate as a library. [`readable`] knows what the bound user may read.
 
 mod account;
 mod applier;
@@ -28,6 +28,7 @@ mod outcome;
 mod parents;
 pub mod plan_output;
 pub mod protection;
+mod readable;
 mod references;
 pub mod removal;
 mod rename;
@@ -40,5 +41,6 @@ pub use applier::Applier;
 pub use exchange::Exchange;
 pub use locate::MatchedNames;
 pub use outcome::{Attempt, AttemptContext, WriteOutcome, several};
+pub use readable::Unreadable;
 pub use references::DeferredReference;
 pub use unmatched::UnmatchedEntries;

@@ -80,7 +80,7 @@ pub(super) async fn of(config: &Config, directory: &Directory) -> Result<Vec<Fin
             Ok(None) => continue,
             Ok(Some(hidden)) => {
                 let effect = "what depends on it is answered with 500 misconfigured";
-                (Grade::Failed, format!("{}: {effect}", hidden.problem()))
+                (Grade::Failed, format!("{}: {effect}", unseen::problem(&hidden)))
             }
             Err(error) if error.is_connection() => return Err(error),
             // Another check tells it.

@@ -192,6 +192,7 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
         TaskOutcome::Refused(reason) | TaskOutcome::Kept(reason) | TaskOutcome::NotMoved(reason) => {
             error(WriteErrorKind::Invalid, reason)
         }
+        TaskOutcome::Unreadable(unreadable) => error(WriteErrorKind::Misconfigured, unreadable.to_string()),
         TaskOutcome::NeedsEntries(_) => {
             error(WriteErrorKind::Invalid, "an entry that a value names does not exist".to_owned())
         }

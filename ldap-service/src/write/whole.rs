@@ -190,7 +190,7 @@ pub(super) async fn check_readable(
         None => "the service's user may not read what it writes".to_owned(),
         Some(entry) => match unseen::hidden(directory, &entry, &names).await.map_err(failed)? {
             None => return Ok(()),
-            Some(hidden) => hidden.problem(),
+            Some(hidden) => unseen::problem(&hidden),
         },
     };
     tracing::error!(setting = "bind_dn", dn, "a write is taken back: {problem}");

@@ -17,6 +17,8 @@ pub struct Facts {
     pub line: Option<u64>,
     /// The entry, or the base of the search.
     pub dn: Option<String>,
+    /// The attribute.
+    pub attribute: Option<String>,
     /// The server or the file.
     pub server: Option<String>,
     /// LDAP's result code (RFC 4511 section 4.1.9), if a server returned one.
@@ -42,6 +44,7 @@ impl Facts {
             record: self.record.or(others.record),
             line: self.line.or(others.line),
             dn: self.dn.or(others.dn),
+            attribute: self.attribute.or(others.attribute),
             server: self.server.or(others.server),
             code: self.code.or(others.code),
             name: self.name.or(others.name),
@@ -57,20 +60,20 @@ impl Facts {
 
     /// Logs an error with these facts.
     pub fn error(&self, text: &str) {
-        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
-        tracing::error!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+        let Facts { setting, stream, record, line, dn, attribute, server, code, name, nearest } = self;
+        tracing::error!(setting, stream, record, line, dn, attribute, server, code, name, nearest, "{text}");
     }
 
     /// Logs information with these facts.
     pub fn info(&self, text: &str) {
-        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
-        tracing::info!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+        let Facts { setting, stream, record, line, dn, attribute, server, code, name, nearest } = self;
+        tracing::info!(setting, stream, record, line, dn, attribute, server, code, name, nearest, "{text}");
     }
 
     /// Logs a warning with these facts.
     pub fn warn(&self, text: &str) {
-        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
-        tracing::warn!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+        let Facts { setting, stream, record, line, dn, attribute, server, code, name, nearest } = self;
+        tracing::warn!(setting, stream, record, line, dn, attribute, server, code, name, nearest, "{text}");
     }
 }
 

@@ -95,6 +95,7 @@ impl<'a> Converter<'a> {
                 kind: ValueKind::of(schema, name),
                 array: is_array(property),
                 is_key: stream.key_properties.contains(name),
+                is_hidden: false,
                 has_bad_key: false,
                 bad_values: 0,
                 surplus_entries: 0,
@@ -151,6 +152,16 @@ impl<'a> Converter<'a> {
             if name == "dn" { self.has_dn } else { self.columns.iter().any(|c| c.name == name) }
         };
         stream.key_properties.iter().map(String::as_str).find(|name| !has(name))
+    }
+
+    /// Returns the properties of attributes, without those of the key.
+    pub fn properties(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|column| !column.is_key).map(|column| column.name.as_str())
+    }
+
+    /// Leaves a property out of the records of entries that show no value of it: whether they have one is not known.
+    pub fn leave_out_null(&mut self, property: &str) {
+        self.columns.iter_mut().filter(|column| column.name == property).for_each(|c| c.is_hidden = true);
     }
 
     /// Returns a property's value as in the entry's record; the first one of a list.
@@ -306,7 +317,7 @@ impl<'a> Converter<'a> {
                 _ if self.unknown.contains(&n) => false,
                 _ => {
                     out.extend_from_slice(b"null");
-                    true
+                    !column.is_hidden
                 }
             };
             // Null is "has no value", by which a target removes what it has. Not to know the value is no property at all.

@@ -1,6 +1,7 @@
 //! The failures that end a run.
 
 use ldap_directory::DirectoryError;
+use ldap_directory::unseen::Hidden;
 use singer_common::operations::error::Classified as _;
 use singer_common::operations::facts::{Facts, did_you_mean};
 use singer_common::plugin::settings::SettingsError;
@@ -11,6 +12,7 @@ use super::batch::BatchError;
 use super::in_file::InFile;
 use crate::load::rejects::RejectFileError;
 use crate::rules::error::MappingError;
+use crate::write::Unreadable;
 use crate::write::ldap_result::is_records_fault;
 use crate::write::removal::LimitReached;
 
@@ -44,6 +46,18 @@ pub enum LoadError {
         reason: String,
         /// The DN of an existing entry that is similar to a missing one.
         nearest: Option<String>,
+    },
+    /// A record that depends on an attribute which the bound user may not see.
+    #[error("line {line}, stream `{stream}`{}: {unreadable}", of_record(.key))]
+    Unreadable {
+        /// Counted from 1.
+        line: u64,
+        /// The record's stream.
+        stream: String,
+        /// The record's key, for messages: `id=7`. Empty if unknown.
+        key: String,
+        /// The attribute and the entry.
+        unreadable: Box<Unreadable>,
     },
     /// A record that cannot be mapped to an entry.
     #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
@@ -185,6 +199,11 @@ impl LoadError {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)) }
             }
             LoadError::Map { line, stream, key, .. } => of(line, Some(stream), Some(key)),
+            LoadError::Unreadable { line, stream, key, unreadable } => {
+                let Hidden { dn, attribute } = &unreadable.hidden;
+                let (dn, attribute) = (Some(dn.clone()), Some(attribute.clone()));
+                Facts { dn, attribute, ..of(line, Some(stream), Some(key)) }.or(Facts::of_setting("bind_dn"))
+            }
             LoadError::Write { line, stream, key, error, nearest, .. } => {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)).or(error.facts()) }
             }
@@ -221,6 +240,7 @@ impl LoadError {
     pub(super) fn of_key(mut self, about: &str) -> LoadError {
         if let LoadError::Record { key, .. }
         | LoadError::Map { key, .. }
+        | LoadError::Unreadable { key, .. }
         | LoadError::StreamMap { key, .. }
         | LoadError::Limit { key, .. }
         | LoadError::Write { key, .. } = &mut self
@@ -270,6 +290,7 @@ impl LoadError {
                 format!("{reason}{}", did_you_mean(nearest.as_deref()))
             }
             LoadError::Map { error, .. } => error.to_string(),
+            LoadError::Unreadable { unreadable, .. } => unreadable.to_string(),
             LoadError::Write { error, hint, nearest, .. } => {
                 format!("{error}{hint}{}", did_you_mean(nearest.as_deref()))
             }
@@ -288,6 +309,7 @@ impl LoadError {
         match self {
             LoadError::Record { .. }
             | LoadError::Map { .. }
+            | LoadError::Unreadable { .. }
             | LoadError::StreamMap { .. }
             | LoadError::Unmapped { .. } => true,
             LoadError::Write { error, .. } => is_records_fault(error),

@@ -75,7 +75,8 @@ impl<'a, W: Write> Load<'a, W> {
             .asserting(config.assert_unchanged)
             .deleting_by_version(config.process_activate_version)
             .watching_locks()
-            .awaiting_parents(config.rules.values().any(Rule::renames_parents));
+            .awaiting_parents(config.rules.values().any(Rule::renames_parents))
+            .checking_rights();
         Self {
             config,
             directory: Directory::clone(destination),

@@ -11,7 +11,7 @@ use super::{Load, LoadError};
 use crate::map::Task;
 use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::is_records_fault;
-use crate::write::{Attempt, WriteOutcome, several};
+use crate::write::{Attempt, MatchedNames, WriteOutcome, several};
 
 impl<W: Write> Load<'_, W> {
     /// Handles the result of a task.
@@ -163,6 +163,15 @@ impl<W: Write> Load<'_, W> {
             }
             WriteOutcome::Refused(reason) => {
                 let error = work.bad(reason);
+                self.refuse_task(&work, error);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::Unreadable(unreadable) => {
+                // Its entry may be one that `match` cannot find: any.
+                if unreadable.is_matched {
+                    self.protect_found(&work, &MatchedNames::default());
+                }
+                let error = work.unreadable(unreadable);
                 self.refuse_task(&work, error);
                 return ControlFlow::Break(());
             }

@@ -18,7 +18,7 @@ use crate::write::change_label::ChangeLabel;
 use crate::write::claims::{Claimant, KeyKind};
 use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::LdapResult;
-use crate::write::{Attempt, AttemptContext, DeferredReference};
+use crate::write::{Attempt, AttemptContext, DeferredReference, Unreadable};
 
 /// What is kept of a record in case it is rejected.
 #[derive(Debug, Clone)]
@@ -95,6 +95,12 @@ impl Work {
     pub(super) fn bad(&self, reason: String) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
         LoadError::Record { line, stream, key, reason, nearest: None }
+    }
+
+    /// Returns the failure of its record that depends on an attribute which the bound user may not see.
+    pub(super) fn unreadable(&self, unreadable: Unreadable) -> LoadError {
+        let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
+        LoadError::Unreadable { line, stream, key, unreadable: Box::new(unreadable) }
     }
 
     /// Returns the failure of its record that the directory refused.

@@ -116,6 +116,7 @@ impl Mapping {
             empty_group: rule.empty_group.clone(),
             base: rule.scope_base.clone(),
             match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
+            object_classes: rule.object_classes.clone(),
         });
         let extent = extent(&rule, config, schema, &action, &write_policy);
         let is_distinct = is_distinct(&columns, &values, schema);

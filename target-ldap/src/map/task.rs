@@ -82,6 +82,8 @@ pub struct WritePolicy {
     pub base: Option<String>,
     /// The attributes that `match` compares with the record. An entry without any of them may be taken over.
     pub match_attributes: Vec<String>,
+    /// The object classes of the rule. Empty: they are the records'.
+    pub object_classes: Vec<String>,
 }
 
 /// What a deletion does to an existing entry.

@@ -3,6 +3,7 @@
 use ldap_directory::DirectoryError;
 use ldap_directory::entry::{Attribute, CompactEntry, Entry};
 use ldap_directory::schema::{Equality, Schema};
+use singer_common::operations::secret::is_write_only;
 
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 use crate::rules::policy::{Compare, Policy};
@@ -24,6 +25,18 @@ impl Wanted {
     /// Returns a value to be added to the existing ones.
     pub fn merged(description: String, value: Vec<u8>) -> Wanted {
         Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
+    }
+
+    /// Whether it must be known that an entry which shows no value has none. A value that is written in place of all others needs no
+    /// comparison if the server never returns the attribute, such as a password.
+    pub fn needs_to_know(&self) -> bool {
+        match self.policy {
+            Policy::CreateOnly => false,
+            Policy::Force if self.values.is_empty() => true,
+            _ if self.values.is_empty() => false,
+            Policy::Keep => true,
+            Policy::Force | Policy::Merge => !is_write_only(&self.description),
+        }
     }
 
     /// Returns the rule that compares its values with the existing ones. A value that is added must differ by the server's

@@ -76,6 +76,15 @@ struct CachedEntries {
     is_lost: bool,
 }
 
+/// What an entry differs in, as far as the cache knows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CachedChanges<'w> {
+    /// The modifications: none if nothing differs.
+    pub changes: Vec<Modification>,
+    /// The attributes that were taken for absent: the bound user must be allowed to read them.
+    pub absent: Vec<&'w str>,
+}
+
 /// The entries that a value matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MatchTarget {
@@ -163,13 +172,13 @@ impl EntryDigestCache {
     ///
     /// Differences are known only for single values that replace all others. Lists are compared value by value, for which the
     /// entry must be read.
-    pub fn changes(
+    pub fn changes<'w>(
         &self,
-        wanted: &WantedEntry,
+        wanted: &'w WantedEntry,
         key: &DnKey,
         filter: Option<&str>,
         schema: &Schema,
-    ) -> Option<Vec<Modification>> {
+    ) -> Option<CachedChanges<'w>> {
         let value = filter.map(|filter| self.asserted(filter, schema));
         let entries = self.entries();
         let key = hash(key);
@@ -181,7 +190,7 @@ impl EntryDigestCache {
         let place = usize::try_from(*entries.by_key.get(&key)?).ok()?;
         let start = place * self.names.len();
         let digests = entries.digests.get(start..start + self.names.len())?;
-        let mut changes = Vec::new();
+        let (mut changes, mut absent) = (Vec::new(), Vec::new());
         for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
             let Wanted { description, values, policy, .. } = attribute;
             if description == "objectClass" {
@@ -192,6 +201,9 @@ impl EntryDigestCache {
                 continue;
             }
             let there = *digests.get(*self.position.get(description)?)?;
+            if there == ABSENT && attribute.needs_to_know() {
+                absent.push(description.as_str());
+            }
             let is_same = match (there, policy) {
                 (UNKNOWN, _) => return None,
                 (ABSENT, _) => values.is_empty(),
@@ -213,7 +225,7 @@ impl EntryDigestCache {
             let kind = if values.is_empty() { ModificationKind::Delete } else { ModificationKind::Replace };
             changes.push(Modification::new(kind, description.clone(), values.clone()));
         }
-        Some(changes)
+        Some(CachedChanges { changes, absent })
     }
 
     /// Returns the hash of the value that a record's filter asserts.

@@ -49,7 +49,7 @@ fn refused(dn: &str, code: u32, text: &str) -> DirectoryError {
 }
 
 impl Applier {
-    fn lock(&self) -> Option<AccountLock> {
+    pub(super) fn lock(&self) -> Option<AccountLock> {
         AccountLock::of(self.directory.root_dse().vendor, self.directory.schema())
     }
 

@@ -12,6 +12,7 @@ use super::displaced::Displaced;
 use super::locate::UnreadMatch;
 use super::nearest::Nearest;
 use super::parents::ParentsMade;
+use super::readable::Readable;
 use super::references::KnownEntries;
 use super::removal::RunLimits;
 use super::unmatched::UnmatchedEntries;
@@ -51,6 +52,8 @@ pub struct Applier {
     pub(super) displaced: Displaced,
     /// What the removals of a run that was planned may reach.
     pub(super) limits: Option<Arc<RunLimits>>,
+    /// What the bound user may read; `None`: the program checks that itself.
+    pub(super) readable: Option<Arc<Readable>>,
 }
 
 impl Applier {
@@ -77,6 +80,7 @@ impl Applier {
             unmatched_entries: Arc::default(),
             displaced: Displaced::default(),
             limits: None,
+            readable: None,
         }
     }
 
@@ -99,6 +103,12 @@ impl Applier {
             ParentsMade::AtOnce if parents_may_come => Self { parents_made: ParentsMade::Last, ..self },
             _ => self,
         }
+    }
+
+    /// Checks that the bound user may read what an entry is taken to lack.
+    #[must_use]
+    pub fn checking_rights(self) -> Self {
+        Self { readable: Some(Arc::default()), ..self }
     }
 
     /// Returns the entries that their own `match` does not match.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ldap_directory::change::Change;
+use ldap_directory::change::{Change, Modification};
 use ldap_directory::dn::{Dn, DnKey};
 use ldap_directory::filter::Filter;
 use ldap_directory::{DirectoryError, Vendor};
@@ -91,6 +91,7 @@ impl Applier {
         Ok(WriteOutcome::Found(match place {
             Located::Nowhere | Located::Taken(_) => MatchedNames::whole(Vec::new()),
             Located::Several(names) => names,
+            Located::Hidden(_) => MatchedNames::default(),
             Located::NotLocked(dn) => MatchedNames::whole(vec![dn]),
             Located::Named(entry) | Located::Elsewhere(entry) => MatchedNames::whole(vec![entry.dn]),
         })
@@ -107,11 +108,17 @@ impl Applier {
         context: &AttemptContext,
     ) -> Result<Result<String, WriteOutcome>, DirectoryError> {
         let match_lock = self.match_lock.read().await;
-        let place = self.locate_match(dn, filter, write_policy, context, &["1.1".into()]).await?;
+        let mut place = self.locate_match(dn, filter, write_policy, context, &["1.1".into()]).await?;
+        if matches!(place, Located::Nowhere)
+            && let Some(unreadable) = Box::pin(self.hidden_from_match(dn, filter, write_policy)).await?
+        {
+            place = Located::Hidden(unreadable);
+        }
         self.protect_matches(claimant, dn, filter, write_policy, &place).await?;
         drop(match_lock);
         Ok(match place {
             Located::Nowhere | Located::Taken(_) => Err(WriteOutcome::Unchanged),
+            Located::Hidden(unreadable) => Err(WriteOutcome::Unreadable(unreadable)),
             Located::Several(names) => Err(WriteOutcome::Several(names)),
             Located::NotLocked(dn) => Err(WriteOutcome::NotLocked(dn)),
             Located::Named(entry) | Located::Elsewhere(entry) => Ok(entry.dn),
@@ -187,10 +194,18 @@ impl Applier {
             return Ok(WriteOutcome::Refused(reason).into());
         }
         let known = context.digest_cache.as_ref().filter(|_| wanted.account.is_for_new_entries_only());
-        let changes = known.and_then(|cache| cache.changes(wanted, key, filter, schema));
+        let known = known.and_then(|cache| cache.changes(wanted, key, filter, schema));
+        if let Some(absent) = known.as_ref().map(|known| &known.absent)
+            && write_policy.operations.update
+            && !self.may_read(key, absent)
+            && let Some(unreadable) = Box::pin(self.find_unreadable(&wanted.dn, key, absent)).await?
+        {
+            return Ok(WriteOutcome::Unreadable(unreadable).into());
+        }
         let vendor = self.directory.root_dse().vendor;
-        let changes =
-            changes.filter(|all| vendor != Vendor::ActiveDirectory || all.iter().all(is_same_on_ad));
+        let changes = known
+            .map(|known| known.changes)
+            .filter(|all| vendor != Vendor::ActiveDirectory || all.iter().all(is_same_on_ad));
         // If a filter has to find the entry, the claim is checked once the entry is known.
         if (filter.is_none() || changes.is_some())
             && let Some(Err(reason)) =
@@ -211,7 +226,11 @@ impl Applier {
         };
         // Before the change is sent: the effect of a change whose answer is lost is not known.
         self.digest_caches.touch(key, filter, schema);
-        if let Some(changes) = changes.filter(|_| write_policy.operations.update && !self.assert_unchanged) {
+        let is_at_once = write_policy.operations.update && !self.assert_unchanged;
+        // Whether a password takes a lock away is found with the entry at hand.
+        let is_at_once =
+            |all: &Vec<Modification>| is_at_once && !all.iter().any(|step| self.takes_a_lock(step));
+        if let Some(changes) = changes.filter(is_at_once) {
             match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
                 Ok(()) => return Ok(WriteOutcome::Modified.into()),
                 Err(e) if e.is_connection() => return Err(e),

@@ -202,7 +202,7 @@ impl Destination {
         // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
         let controls = &*self.admitted(change, controls)?;
-        let lock = self.lock_at_stake(change).await?;
+        let lock = self.lock_at_stake(change, false).await?;
         let Some(undo) = &self.undo else {
             self.passed(change, self.judged(admitted, controls).await)?;
             return self.lock_again(change.dn(), lock).await;
@@ -324,7 +324,7 @@ impl Destination {
         let checked = self.check(&change).await?;
         // The operation takes no assertion.
         self.admitted(&change, &[])?;
-        let lock = self.lock_at_stake(&change).await?;
+        let lock = self.lock_at_stake(&change, !counts).await?;
         let number = match &self.undo {
             Some(undo) if counts => Some((undo, self.note(undo, &change, true).await?)),
             _ => None,

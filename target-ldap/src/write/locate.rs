@@ -5,6 +5,7 @@ use ldap_directory::entry::Entry;
 use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
 
+use super::readable::Unreadable;
 use super::{Applier, AttemptContext};
 use crate::map::WritePolicy;
 use crate::write::claims::{Claimant, DeleteDenied, DeletePermit, KeyKind};
@@ -59,6 +60,8 @@ pub(super) enum Located {
     Taken(String),
     /// There are several.
     Several(MatchedNames),
+    /// It may exist, and the bound user may not find it.
+    Hidden(Unreadable),
 }
 
 impl Applier {
@@ -72,13 +75,15 @@ impl Applier {
         context: &AttemptContext,
         names: &[String],
     ) -> Result<(Located, bool), DirectoryError> {
-        match (self.locate_match(dn, filter, write_policy, context, names).await?, dn) {
-            (Located::Nowhere, Some(dn)) => Ok((self.locate_by_dn(dn, write_policy, names).await?, false)),
-            (place, _) => {
-                let is_found = !matches!(place, Located::Nowhere);
-                Ok((place, is_found))
-            }
+        let place = self.locate_match(dn, filter, write_policy, context, names).await?;
+        if !matches!(place, Located::Nowhere) {
+            return Ok((place, true));
         }
+        Ok(match (Box::pin(self.hidden_from_match(dn, filter, write_policy)).await?, dn) {
+            (Some(unreadable), _) => (Located::Hidden(unreadable), false),
+            (None, Some(dn)) => (self.locate_by_dn(dn, write_policy, names).await?, false),
+            (None, None) => (Located::Nowhere, false),
+        })
     }
 
     /// Locates the entry that a filter matches, and no other: what it does not match is never deleted, whatever its DN. `dn` is
@@ -136,7 +141,10 @@ impl Applier {
             .find_map(|name| Some((name, schema.values_of(&entry, name).first()?)));
         Ok(match claimed {
             Some((name, value)) => Located::Taken(format!("{name}={}", shown(name, value))),
-            None => Located::Named(entry),
+            None => match Box::pin(self.hidden_in_namesake(&entry, write_policy)).await? {
+                Some(unreadable) => Located::Hidden(unreadable),
+                None => Located::Named(entry),
+            },
         })
     }
 

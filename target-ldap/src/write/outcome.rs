@@ -9,6 +9,7 @@ use ldap_directory::dn::DnKey;
 use super::exchange::Exchange;
 use super::ldap_result::LdapResult;
 use super::locate::{MatchedNames, SHOWN};
+use super::readable::Unreadable;
 use super::references::DeferredReference;
 use super::removal::LimitReached;
 use crate::plan::entry_digests::EntryDigestCache;
@@ -56,6 +57,8 @@ pub enum WriteOutcome {
     TookBack(Vec<Modification>),
     /// Refused, not by the directory.
     Refused(String),
+    /// Refused: what the record asks for depends on an attribute that the bound user may not see.
+    Unreadable(Unreadable),
     /// Refused: the record's filter matches these entries.
     Several(MatchedNames),
     /// Not deleted: the entry belongs to another record of the run, or left the scope of the stream.
@@ -92,6 +95,7 @@ impl Attempt {
             | WriteOutcome::Unchanged
             | WriteOutcome::Ignored
             | WriteOutcome::Refused(_)
+            | WriteOutcome::Unreadable(_)
             | WriteOutcome::Several(_)
             | WriteOutcome::Kept(_)
             | WriteOutcome::NotMoved(_)

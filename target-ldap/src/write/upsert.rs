@@ -20,6 +20,7 @@ use super::groups::{EmptyGroupAction, empty_groups};
 use super::ldap_result::{LdapResult, is_records_fault, is_taken_value};
 use super::locate::Located;
 use super::outcome::{Attempt, AttemptContext, WriteOutcome};
+use super::readable::Unreadable;
 use super::references::DeferredReference;
 use super::rename::{Rename, is_respelled, without_naming_values};
 use crate::map::wanted::{Wanted, WantedEntry};
@@ -107,6 +108,9 @@ impl<'a> Upsert<'a> {
         if let Err(reason) = self.may_write(&located) {
             return Ok(WriteOutcome::Refused(reason).into());
         }
+        if let Some(unreadable) = self.unreadable(&located).await? {
+            return Ok(WriteOutcome::Unreadable(unreadable).into());
+        }
         let mut target = match self.resolve(located).await? {
             ControlFlow::Continue(target) => target,
             ControlFlow::Break(step) => return Ok(step),
@@ -138,7 +142,13 @@ impl<'a> Upsert<'a> {
         let Self { applier, claimant, wanted, filter, write_policy, context, .. } = *self;
         let schema = applier.directory.schema();
         let (located, is_found_by_filter) = if self.is_absent {
-            (Located::Nowhere, false)
+            let hidden = match filter {
+                Some(filter) => {
+                    Box::pin(applier.hidden_from_match(Some(&wanted.dn), filter, write_policy)).await?
+                }
+                None => None,
+            };
+            (hidden.map_or(Located::Nowhere, Located::Hidden), false)
         } else if let Some(filter) = filter {
             let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
             let match_lock = applier.match_lock.read().await;
@@ -178,6 +188,20 @@ impl<'a> Upsert<'a> {
         if there == *self.key { Ok(()) } else { claims.may_write(claimant, &self.wanted.dn, self.key) }
     }
 
+    /// Returns an attribute that the entry does not show, and that the bound user may not read. Before anything is written.
+    async fn unreadable(&self, located: &Located) -> Result<Option<Unreadable>, DirectoryError> {
+        let (Located::Named(entry) | Located::Elsewhere(entry)) = located else { return Ok(None) };
+        // The container of an entry elsewhere, whose rights are asked about.
+        let key = match located {
+            Located::Elsewhere(entry) => &self.applier.key(&entry.dn).unwrap_or_default(),
+            _ => self.key,
+        };
+        if !self.write_policy.operations.update {
+            return Ok(None);
+        }
+        self.applier.unreadable(self.wanted, entry, key).await
+    }
+
     /// Turns the located state into what the try writes to; an entry under another DN is renamed, or steps aside.
     async fn resolve(&mut self, located: Located) -> Result<ControlFlow<TryEnd, Target<'a>>, DirectoryError> {
         let wanted = Cow::Borrowed(self.wanted);
@@ -186,6 +210,7 @@ impl<'a> Upsert<'a> {
         let stop = |outcome: WriteOutcome| Ok(ControlFlow::Break(outcome.into()));
         let current = match located {
             Located::Several(names) => return stop(WriteOutcome::Several(names)),
+            Located::Hidden(unreadable) => return stop(WriteOutcome::Unreadable(unreadable)),
             Located::NotLocked(dn) => return stop(WriteOutcome::NotLocked(dn)),
             Located::Taken(by) => return stop(WriteOutcome::NameTaken(by)),
             Located::Nowhere if !operations.create => return stop(WriteOutcome::LeftAlone),
@@ -314,6 +339,9 @@ impl<'a> Upsert<'a> {
         }
         if !self.write_policy.operations.update {
             return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
+        }
+        if let Some(unreadable) = applier.unreadable_for_change(wanted, current, &planned).await? {
+            return Ok(WriteOutcome::Unreadable(unreadable).into());
         }
         // A password that only new entries get goes before the other changes: after them the entry no longer looks as it was added.
         // Any other goes after them: it cannot be taken back if they are refused.

@@ -12,6 +12,7 @@ use serde_json::Value;
 const NAMED_BAD_VALUES: u64 = 10;
 
 /// A property of the records.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the property")]
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) name: String,
@@ -21,6 +22,8 @@ pub(super) struct Column {
     pub(super) array: bool,
     /// Whether it is a part of the key.
     pub(super) is_key: bool,
+    /// Whether the bound user may not see its attribute in all entries: none to be seen is no proof that there is none.
+    pub(super) is_hidden: bool,
     /// Whether the current entry has an invalid value of the key.
     pub(super) has_bad_key: bool,
     pub(super) bad_values: u64,

@@ -65,6 +65,7 @@ impl<'a> ObjectWriter<'a> {
                 array: !self.schema.is_single_valued(&name),
                 name,
                 is_key: false,
+                is_hidden: false,
                 has_bad_key: false,
                 bad_values: 0,
                 surplus_entries: 0,

@@ -40,7 +40,7 @@ proptest! {
         let key = DnKey::parse("CN=x", schema).unwrap();
         let plan = wanted.changes(&entry, schema);
         match digest_cache.changes(&wanted, &key, None, schema) {
-            Some(changes) => prop_assert_eq!(changes, plan),
+            Some(known) => prop_assert_eq!(known.changes, plan),
             None => prop_assert!(!plan.is_empty() || policy == Policy::Merge),
         }
         digest_cache.forget(&key, false);

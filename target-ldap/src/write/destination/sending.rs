@@ -11,6 +11,7 @@ use ldap_directory::filter::Filter;
 use ldap_directory::oid;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::unseen::{self, Hidden};
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
 
 use super::Destination;
@@ -154,7 +155,15 @@ impl Destination {
     }
 
     /// Returns the lock that an account must have after a change, if the server drops it with a password (OpenLDAP's overlay ppolicy).
-    pub(super) async fn lock_at_stake(&self, change: &Change) -> Result<Option<HeldLock>, DirectoryError> {
+    /// `is_new`: this run has just added the entry.
+    ///
+    /// # Errors
+    /// A search fails, or the bound user may not read the lock: the password could enable a disabled account.
+    pub(super) async fn lock_at_stake(
+        &self,
+        change: &Change,
+        is_new: bool,
+    ) -> Result<Option<HeldLock>, DirectoryError> {
         let (Change::Modify { dn, changes }, Directory::Ldap(_)) = (change, &self.directory) else {
             return Ok(None);
         };
@@ -170,8 +179,14 @@ impl Destination {
             Some(step) if step.kind == ModificationKind::Delete => Vec::new(),
             Some(step) => step.values.clone(),
             None => {
-                let entry = Box::pin(self.directory.read(dn, &[lock.attribute()])).await?;
-                entry.map(|entry| entry.values(lock.attribute()).to_vec()).unwrap_or_default()
+                let name = lock.attribute();
+                let entry = Box::pin(self.directory.read(dn, &[name])).await?;
+                if let Some(entry) = entry.as_ref().filter(|_| !is_new)
+                    && let Some(hidden) = Box::pin(unseen::hidden(&self.directory, entry, &[name])).await?
+                {
+                    return Err(unreadable(&hidden));
+                }
+                entry.map(|entry| entry.values(name).to_vec()).unwrap_or_default()
             }
         };
         Ok(values.into_iter().find(|value| is_disabling(lock, value)).map(|value| HeldLock { lock, value }))
@@ -208,6 +223,19 @@ impl Destination {
             }
             error => error,
         })
+    }
+}
+
+fn unreadable(hidden: &Hidden) -> DirectoryError {
+    DirectoryError::Operation {
+        operation: "modify",
+        dn: hidden.dn.clone(),
+        code: result_code::INSUFFICIENT_ACCESS_RIGHTS,
+        matched: String::new(),
+        text: format!(
+            "bind_dn: the bound user may not read `{}`: a password would enable the account, if it is disabled",
+            hidden.attribute
+        ),
     }
 }
 

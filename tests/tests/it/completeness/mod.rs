@@ -8,6 +8,7 @@ use ldap_tests::run::{Output, Run};
 use serde_json::{Value, json};
 
 mod duplicate_keys;
+mod hidden_attributes;
 mod hidden_classes;
 mod hidden_parents;
 mod ldif_files;

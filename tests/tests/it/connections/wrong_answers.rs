@@ -139,7 +139,8 @@ fn ranges_that_have_no_end_end_at_a_bound_and_without_values_at_once() {
         stderr.reports(&json!({"level": "error", "dn": ALICE}));
         let asked =
             fake.searches().iter().filter(|s| s.attributes.iter().any(|a| a.contains("range="))).count();
-        assert!(asked < 40, "{manner:?}: {asked}");
+        // Once for the sample of the stream, and once for its record.
+        assert!(asked < 80, "{manner:?}: {asked}");
     }
 }
 

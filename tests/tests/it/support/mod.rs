@@ -27,7 +27,9 @@ pub(crate) fn tap_config(server: &Server) -> Value {
 
 /// The same as uid=reader, to whom limits apply and who sees no passwords.
 pub(crate) fn reader_config(slapd: &Slapd) -> Value {
-    with(&tap_config(slapd), &json!({"bind_dn": slapd.reader_dn(), "bind_password": "reader-pw"}))
+    let reader =
+        json!({"bind_dn": slapd.reader_dn(), "bind_password": "reader-pw", "operational_attributes": null});
+    with(&tap_config(slapd), &reader)
 }
 
 /// The target's configuration for a mirror: no rule.

@@ -21,4 +21,5 @@ mod schema_differences;
 mod second_run;
 mod server_habits;
 mod unique_values;
+mod unreadable;
 mod write_connections;

@@ -1,0 +1,394 @@
+//! Attributes that the bound user may not see. A server answers as if they were not there, so an attribute that an entry does not show
+//! proves nothing.
+//!
+//! A filter tells both apart. Where the user may not search an attribute, a comparison with it is Undefined, and so is its negation (RFC 4511
+//! section 4.5.1.7): `(!(a=*))` matches an entry that lacks `a`, and only if that may be known. Where it may search and not read, the entry
+//! matches `(a=*)` and shows nothing.
+//!
+//! A file hides nothing. A preview is asked about the directory below it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::directory::{Directory, Paging, Scope, SearchRequest};
+use crate::entry::{Entry, base_type};
+use crate::error::DirectoryError;
+use crate::filter::Filter;
+use crate::schema::Schema;
+
+/// The entries in one filter.
+const AT_ONCE: usize = 50;
+/// The most entries of which it is checked one by one why a filter did not match them.
+const SINGLY: usize = 20;
+
+/// An attribute that the bound user may not see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// An entry of which it may not see it.
+    pub dn: String,
+    /// The attribute.
+    pub attribute: String,
+}
+
+/// Returns the server that is asked; `None`: nothing is hidden, or the schema is not known.
+fn server(directory: &Directory) -> Option<&Directory> {
+    let directory = match directory {
+        Directory::Preview(preview) => preview.below(),
+        other => other,
+    };
+    (matches!(directory, Directory::Ldap(_)) && !directory.schema().is_assumed()).then_some(directory)
+}
+
+/// Returns at most `most` entries that a filter matches. A base that is not there has none.
+async fn find(
+    directory: &Directory,
+    base: &str,
+    scope: Scope,
+    filter: Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Vec<Entry>, DirectoryError> {
+    let request =
+        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
+    let mut found = Vec::new();
+    let mut search = match directory.search(request).await {
+        Err(e) if e.is_no_such_object() => return Ok(found),
+        search => search?,
+    };
+    loop {
+        match search.next_entry().await {
+            Ok(Some(entry)) => found.push(entry),
+            Ok(None) => return Ok(found),
+            Err(e) if e.is_no_such_object() => return Ok(found),
+            Err(e) => return Err(e),
+        }
+        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
+            search.abandon().await?;
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether an entry shows an attribute, be it with options or as a subtype.
+fn shows(entry: &Entry, name: &str, schema: &Schema) -> bool {
+    let is_it = |of: &str| {
+        schema.same_description(of, name)
+            || schema.type_chain(of).any(|t| t.names.iter().any(|n| schema.same_description(n, name)))
+    };
+    entry.attributes.iter().any(|a| !a.values.is_empty() && is_it(base_type(&a.description)))
+}
+
+/// Returns the attributes of the schema that an entry does not show.
+fn missing<'n>(entry: &Entry, names: &[&'n str], schema: &Schema) -> Vec<&'n str> {
+    let mut missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| schema.attribute_type(name).is_some() && !shows(entry, base_type(name), schema))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing
+}
+
+fn present(name: &str) -> Filter {
+    Filter::Present(name.to_owned())
+}
+
+fn absent(name: &str) -> Filter {
+    Filter::Not(Box::new(present(name)))
+}
+
+fn lacks(names: &[&str]) -> Filter {
+    Filter::And(names.iter().map(|name| absent(name)).collect())
+}
+
+/// Returns a filter that every entry matches, unless the user may not search one of these attributes of it.
+fn known(names: &[&str]) -> Filter {
+    let either = |name: &&str| Filter::Or(vec![present(name), absent(name)]);
+    Filter::And(names.iter().map(either).collect())
+}
+
+/// Returns an attribute that an entry, which was read with these attributes, may have though it does not show it.
+///
+/// One search, if there is none.
+///
+/// # Errors
+/// A search fails.
+pub async fn hidden(
+    directory: &Directory,
+    entry: &Entry,
+    names: &[&str],
+) -> Result<Option<Hidden>, DirectoryError> {
+    Ok(hidden_of(directory, entry, names, 1).await?.pop())
+}
+
+/// The same for at most `most` attributes.
+async fn hidden_of(
+    directory: &Directory,
+    entry: &Entry,
+    names: &[&str],
+    most: usize,
+) -> Result<Vec<Hidden>, DirectoryError> {
+    let mut all = Vec::new();
+    let Some(directory) = server(directory) else { return Ok(all) };
+    let schema = directory.schema();
+    let first = missing(entry, names, schema);
+    if first.is_empty() {
+        return Ok(all);
+    }
+    let is_so = async |names: &[&str]| {
+        let found = find(directory, &entry.dn, Scope::Base, lacks(names), &["1.1"], 1).await?;
+        Ok::<_, DirectoryError>(!found.is_empty())
+    };
+    if is_so(&first).await? {
+        return Ok(all);
+    }
+    // It may have been changed meanwhile, or be gone.
+    let Some(again) = directory.read(&entry.dn, &first).await? else { return Ok(all) };
+    for name in missing(&again, &first, schema) {
+        if !is_so(&[name]).await? {
+            all.push(Hidden { dn: entry.dn.clone(), attribute: name.to_owned() });
+            if all.len() >= most {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The same for many entries below a base: those that lack the same attributes are asked about together, by their identifiers.
+///
+/// # Errors
+/// A search fails.
+pub async fn hidden_of_many(
+    directory: &Directory,
+    base: &str,
+    entries: &[&Entry],
+    id: &str,
+    names: &[&str],
+) -> Result<Option<Hidden>, DirectoryError> {
+    let Some(directory) = server(directory) else { return Ok(None) };
+    let schema = directory.schema();
+    let mut by_missing: BTreeMap<Vec<&str>, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        by_missing.entry(missing(entry, names, schema)).or_default().push(entry);
+    }
+    by_missing.retain(|missing, _| !missing.is_empty());
+    for (missing, entries) in by_missing {
+        for some in entries.chunks(AT_ONCE) {
+            let filter = Filter::And(vec![Filter::Or(by_id(some, id, schema)), lacks(&missing)]);
+            let most = u32::try_from(some.len()).unwrap_or(u32::MAX);
+            let found = find(directory, base, Scope::Subtree, filter, &["1.1"], most).await?;
+            if found.len() >= some.len() {
+                continue;
+            }
+            for entry in some.iter().filter(|entry| found.iter().all(|other| other.dn != entry.dn)) {
+                if let Some(hidden) = hidden(directory, entry, &missing).await? {
+                    return Ok(Some(hidden));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn by_id(entries: &[&Entry], id: &str, schema: &Schema) -> Vec<Filter> {
+    let ids = entries.iter().filter_map(|entry| schema.values_of(entry, id).first());
+    ids.map(|value| Filter::equality(id, value.clone())).collect()
+}
+
+/// Returns all attributes that some of these entries, which were read with these attributes, may have though they do not show them; each
+/// attribute once, with an entry.
+///
+/// One search for 50 entries, if there is none: an attribute that none of them shows is absent from all of them, the others are only
+/// checked for the right to search them.
+///
+/// # Errors
+/// A search fails.
+pub async fn hidden_in_sample(
+    directory: &Directory,
+    base: &str,
+    entries: &[Entry],
+    id: &str,
+    names: &[&str],
+) -> Result<Vec<Hidden>, DirectoryError> {
+    let mut all: Vec<Hidden> = Vec::new();
+    let Some(directory) = server(directory) else { return Ok(all) };
+    let schema = directory.schema();
+    let mut names: Vec<&str> =
+        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
+    let has_id = |entry: &&Entry| !schema.values_of(entry, id).is_empty();
+    let (with_id, without_id): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(has_id);
+    for some in with_id.chunks(AT_ONCE) {
+        while !names.is_empty() {
+            let is_absent = |name: &&&str| !some.iter().any(|entry| shows(entry, base_type(name), schema));
+            let (none, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_absent(name));
+            // An empty conjunction (RFC 4526) is not known to every server.
+            let parts = [(lacks(&none), none.is_empty()), (known(&others), others.is_empty())];
+            let parts = parts.into_iter().filter(|(_, is_empty)| !is_empty).map(|(filter, _)| filter);
+            let filter =
+                Filter::And(std::iter::once(Filter::Or(by_id(some, id, schema))).chain(parts).collect());
+            let most = u32::try_from(some.len()).unwrap_or(u32::MAX);
+            let found = find(directory, base, Scope::Subtree, filter, &["1.1"], most).await?;
+            let mut more = Vec::new();
+            for entry in some.iter().filter(|entry| found.iter().all(|other| other.dn != entry.dn)) {
+                more = hidden_of(directory, entry, &names, usize::MAX).await?;
+                if !more.is_empty() {
+                    break;
+                }
+            }
+            if more.is_empty() {
+                break;
+            }
+            names.retain(|name| more.iter().all(|hidden| hidden.attribute != *name));
+            all.extend(more);
+        }
+    }
+    for entry in without_id.into_iter().take(SINGLY) {
+        let more = hidden_of(directory, entry, &names, usize::MAX).await?;
+        names.retain(|name| more.iter().all(|hidden| hidden.attribute != *name));
+        all.extend(more);
+    }
+    Ok(all)
+}
+
+/// Returns an attribute that the user may not search, of some entries that match a filter: comparisons with it are Undefined, and the entries
+/// are not found by them.
+///
+/// # Errors
+/// A search fails. A base that is not there has no entries.
+pub async fn unsearchable(
+    directory: &Directory,
+    (base, scope): (&str, Scope),
+    sample: &Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Option<Hidden>, DirectoryError> {
+    let Some(directory) = server(directory) else { return Ok(None) };
+    let schema = directory.schema();
+    let names: Vec<&str> =
+        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let id = directory.root_dse().vendor.immutable_ids();
+    let id = id.iter().copied().find(|id| schema.attribute_type(id).is_some()).unwrap_or("1.1");
+    let entries = sample_of(directory, (base, scope), sample.clone(), &[id], most).await?;
+    let ids = by_id(&entries.iter().collect::<Vec<_>>(), id, schema);
+    if ids.len() == entries.len() && ids.len() > 1 {
+        let filter = Filter::And(vec![Filter::Or(ids), known(&names)]);
+        if find(directory, base, scope, filter, &["1.1"], most).await?.len() >= entries.len() {
+            return Ok(None);
+        }
+    }
+    for entry in &entries {
+        if let Some(hidden) = unsearchable_of(directory, &entry.dn, &names).await? {
+            return Ok(Some(hidden));
+        }
+    }
+    Ok(None)
+}
+
+async fn unsearchable_of(
+    directory: &Directory,
+    dn: &str,
+    names: &[&str],
+) -> Result<Option<Hidden>, DirectoryError> {
+    for name in names {
+        let found = find(directory, dn, Scope::Base, known(&[name]), &["1.1"], 1).await?;
+        if found.is_empty() && directory.read(dn, &["1.1"]).await?.is_some() {
+            return Ok(Some(Hidden { dn: dn.to_owned(), attribute: (*name).to_owned() }));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns an attribute of a filter, or of these, that the user may not search in entries below a base: the filter would find nobody. `most`:
+/// the entries that are looked at.
+///
+/// # Errors
+/// A search fails.
+pub async fn unsearchable_below(
+    directory: &Directory,
+    base: &str,
+    filter: &Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Option<Hidden>, DirectoryError> {
+    let mut all: Vec<&str> = filter.attributes().into_iter().chain(names.iter().copied()).collect();
+    // Without it, no entry is found.
+    all.retain(|name| !name.eq_ignore_ascii_case("objectClass"));
+    all.sort_unstable();
+    all.dedup();
+    let any = present("objectClass");
+    unsearchable(directory, (base, Scope::Subtree), &any, &all, most).await
+}
+
+/// Returns an attribute that the user may not search, of one of many entries below a base: two searches for DNs alone, in pages. The first
+/// matches the entries, the second those of them of which all attributes may be searched. A limit of the server ends the look, not the program.
+///
+/// # Errors
+/// A search fails. A base that is not there has no entries.
+pub async fn unsearchable_among(
+    directory: &Directory,
+    base: &str,
+    entries: &Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Option<Hidden>, DirectoryError> {
+    let Some(directory) = server(directory) else { return Ok(None) };
+    let schema = directory.schema();
+    let names: Vec<&str> =
+        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let all = dns(directory, base, entries.clone(), most).await?;
+    let searchable = Filter::And(vec![entries.clone(), known(&names)]);
+    let searchable: HashSet<String> = dns(directory, base, searchable, most).await?.into_iter().collect();
+    for dn in all.iter().filter(|dn| !searchable.contains(*dn)).take(SINGLY) {
+        if let Some(hidden) = unsearchable_of(directory, dn, &names).await? {
+            return Ok(Some(hidden));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns at most `most` entries that a filter matches, fewer if the server has a limit.
+async fn sample_of(
+    directory: &Directory,
+    (base, scope): (&str, Scope),
+    filter: Filter,
+    names: &[&str],
+    most: u32,
+) -> Result<Vec<Entry>, DirectoryError> {
+    let paging = Paging::AtMost(most);
+    let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, names).repeating() };
+    let mut found = Vec::new();
+    let mut search = match directory.search(request).await {
+        Err(e) if e.is_no_such_object() => return Ok(found),
+        search => search?,
+    };
+    loop {
+        match search.next_entry().await {
+            Ok(Some(entry)) => found.push(entry),
+            Ok(None) => return Ok(found),
+            Err(e) if e.is_no_such_object() || e.is_limit() => return Ok(found),
+            Err(e) => return Err(e),
+        }
+        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
+            search.abandon().await?;
+            return Ok(found);
+        }
+    }
+}
+
+/// Returns the DNs of such entries.
+async fn dns(
+    directory: &Directory,
+    base: &str,
+    filter: Filter,
+    most: u32,
+) -> Result<Vec<String>, DirectoryError> {
+    let found = sample_of(directory, (base, Scope::Subtree), filter, &["1.1"], most).await?;
+    Ok(found.into_iter().map(|entry| entry.dn).collect())
+}
