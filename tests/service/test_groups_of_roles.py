@@ -56,8 +56,8 @@ def test_scim(made):
 
 def test_a_move_in_place_of_a_deletion(directory, writing):
     suffix = directory.suffix
-    rule = {"groups": {"on_delete": {"move_to": f"ou=left,ou=groups,{suffix}"}}}
-    directory.add(people.entry(f"ou=left,ou=groups,{suffix}", objectClass="organizationalUnit", ou="left"))
+    rule = {"groups": {"on_delete": {"move_to": f"ou=left,{suffix}"}}}
+    directory.add(people.entry(f"ou=left,{suffix}", objectClass="organizationalUnit", ou="left"))
     service = writing(directory, write={"mapping_rules": rule})
     refused(scim(service, "DELETE", f"/Groups/{group(service, 'admins')}"), ADMINS)
     assert "admin" in roles(service)

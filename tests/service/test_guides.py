@@ -47,8 +47,9 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_configurations_are_accepted(shared_openldap, tmp_path, page):
+def test_configurations_are_accepted(openldap, tmp_path, page):
     """`--test` with each configuration of a page; the server, the user and files are those of the test."""
+    openldap.add(people.entry(f"ou=left,{people.SUFFIX}", objectClass="organizationalUnit", ou="left"))
     ca = Authority(tmp_path, "ca")
     cert, key = ca.server("server", "DNS:localhost")
     (tmp_path / "password").write_text(people.SERVICE_PASSWORD)
@@ -58,7 +59,7 @@ def test_configurations_are_accepted(shared_openldap, tmp_path, page):
         "/etc/ldap-service/server.pem": cert, "/etc/ldap-service/server.key": key, "/etc/ldap-service/clients-ca.pem": ca.certificate,
         "/var/lib/ldap-service/undo": "undo",
     }  # fmt: skip
-    own = {"server_url": shared_openldap.url, "bind_dn": people.service_dn(), "bind_password_file": str(tmp_path / "password"),
+    own = {"server_url": openldap.url, "bind_dn": people.service_dn(), "bind_password_file": str(tmp_path / "password"),
            "users": {"base_dn": f"ou=people,{people.SUFFIX}"}, "groups": {"base_dn": f"ou=groups,{people.SUFFIX}"}}
     (tmp_path / "own.json").write_text(json.dumps(own))
     found = [block for block in blocks(PAGES[page]) if settings(block)]
