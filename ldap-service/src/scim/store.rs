@@ -5,6 +5,7 @@ mod list;
 mod members;
 mod moved;
 mod renames;
+mod seen;
 mod state;
 mod write;
 
@@ -18,12 +19,11 @@ use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchItem, Searc
 use serde_json::Value;
 
 use super::filter::FilterLimits;
-use super::mapping::{Active, Context, Mapping, NONE, ResourceType};
+use super::mapping::{Context, Mapping, NONE, ResourceType};
 use super::projection::Projection;
 use super::resource::{Related, Renderer};
 use crate::error::ApiError;
 use crate::login;
-use crate::members::UID;
 use crate::service::Service;
 use crate::unseen;
 use crate::write::{EntryId, EntryRef, ResourceKind};
@@ -325,85 +325,6 @@ impl<'s> Store<'s> {
         let entry = self.entry_of(kind, id, &Self::attributes(kind, wants_members)).await?;
         let entry = entry.ok_or_else(|| not_found(resource, id))?;
         self.found(kind, entry, projection, &Links::default()).await
-    }
-
-    /// Returns the LDAP attributes that a projection of a resource depends on.
-    fn deciding<'k>(kind: &'k Kind, projection: &Projection) -> Vec<&'k str> {
-        let mapping = &kind.mapping;
-        let (core, fields) = (mapping.resource.schema(), mapping.fields.iter());
-        let wanted = fields.filter(|f| projection.wants(mapping, &f.key.schema, &f.key.name));
-        let mut names: Vec<&str> = wanted.map(|f| f.attribute.as_str()).collect();
-        if let Some(Active::Lock(lock)) = mapping.active
-            && projection.wants(mapping, core, "active")
-        {
-            names.push(lock.attribute());
-            names.extend(login::days(lock));
-        }
-        if mapping.members.is_some() && projection.wants(mapping, core, "members") {
-            names.extend(mapping.member_attributes());
-        }
-        if mapping.resource == ResourceType::User
-            && mapping.has_user_names
-            && projection.wants(mapping, core, "groups")
-        {
-            names.push(UID);
-        }
-        names
-    }
-
-    /// Whether an answer shows other things than its own entry: the version does not change with them.
-    pub fn shows_others(&self, resource: ResourceType, projection: &Projection) -> Result<bool, ApiError> {
-        let mapping = &self.kind(resource)?.mapping;
-        let core = mapping.resource.schema();
-        let mut users = mapping.fields.iter().filter(|f| f.is_user);
-        Ok(users.any(|f| projection.wants(mapping, &f.key.schema, &f.key.name))
-            || resource == ResourceType::User
-                && self.groups.is_some()
-                && projection.wants(mapping, core, "groups")
-            // The days of an account begin and end without a change of it.
-            || matches!(mapping.active, Some(Active::Lock(_))) && projection.wants(mapping, core, "active")
-            || mapping.members.is_some() && projection.wants(mapping, core, "members"))
-    }
-
-    /// Returns the resource of an entry that was read, all of which the service's user may see.
-    ///
-    /// # Errors
-    /// It may not: 500, for an attribute that it may not read looks like one that is not there.
-    async fn found(
-        &self,
-        kind: &Kind,
-        entry: Entry,
-        projection: &Projection,
-        links: &Links,
-    ) -> Result<Found, ApiError> {
-        let hidden = unseen::hidden(&self.directory, &entry, &Self::deciding(kind, projection)).await?;
-        if let Some(hidden) = hidden {
-            return Err(hidden.into());
-        }
-        self.rendered(kind, entry, projection, links).await
-    }
-
-    /// The same for many entries, which are rendered already.
-    async fn check_seen(
-        &self,
-        kind: &Kind,
-        entries: &[&Entry],
-        projection: &Projection,
-    ) -> Result<(), ApiError> {
-        let (names, id) = (Self::deciding(kind, projection), kind.mapping.id.attribute.as_str());
-        let hidden = unseen::hidden_of_many(&self.directory, &kind.base_dn, entries, id, &names).await?;
-        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
-    }
-
-    /// Checks that the service's user may search attributes of a kind: if not, a filter finds nothing, whoever is there.
-    async fn check_searchable(&self, kind: &Kind, names: &[&str]) -> Result<(), ApiError> {
-        let mut names = names.to_vec();
-        names.sort_unstable();
-        let key = format!("{} {}", kind.mapping.resource.name(), names.join(" "));
-        let place = (kind.base_dn.as_str(), Scope::Subtree);
-        let find_out = unseen::unsearchable(&self.directory, place, &kind.filter, &names, SAMPLE);
-        let hidden = self.service.directory.rights.get(key, find_out).await?;
-        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
     }
 
     /// Returns the resource of an entry that was read.

@@ -131,7 +131,12 @@ pub(super) async fn check_gone(
     let Some(entry) = found.first() else { return Ok(()) };
     let is_false = |value: &Vec<u8>| std::str::from_utf8(value).is_ok_and(|text| truth(text) == Some(false));
     let values = own_mark.map(|name| directory.schema().values_of(entry, name)).unwrap_or_default();
-    if lock.is_some_and(|lock| lock.is_enabled(entry) == Some(false)) || values.iter().any(is_false) {
+    // Also a lock from a time on, which only the policy ends.
+    let is_locked = |lock: AccountLock| {
+        lock == AccountLock::PwdAccountLockedTime && !entry.values(lock.attribute()).is_empty()
+            || lock.is_enabled(entry) == Some(false)
+    };
+    if lock.is_some_and(is_locked) || values.iter().any(is_false) {
         return Ok(());
     }
     let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
