@@ -338,10 +338,7 @@ fn what_a_server_or_a_connection_is_not_fit_for_is_2_before_anything_is_sent() {
     for (change, word) in [
         (json!({"password": {"from": "pw"}}), "mode"),
         (json!({"password": mode("md5", "force")}), "md5"),
-        (
-            json!({"attribute_mapping": {"id": "uid", "name": ["cn", "sn"], "pw": "userPassword"}}),
-            "userPassword",
-        ),
+        (json!({"attribute_mapping": {"id": ["uid", "userPassword"], "name": ["cn", "sn"]}}), "userPassword"),
         (json!({"values": {"userPassword": "{SSHA}{id}"}}), "userPassword"),
     ] {
         let mut config = config(&slapd, &mode("exop", "force"));

@@ -198,7 +198,7 @@ fn secrecy_follows_a_value_from_its_property() {
     let word = "KwFirst7301";
     let rule = json!({"dn_template": "cn={id},dc=example,dc=test", "object_classes": ["inetOrgPerson"], "match": "(employeeNumber={ssn})",
         "attribute_mapping": {"id": "cn", "name": "sn", "ssn": "employeeNumber"}, "password": {"from": "start", "mode": "hash:ssha512"},
-        "values": {"description": "no {ssn}", "title": "{employeeNumber|lower}", "initials": "{start}"}});
+        "values": {"description": "no {ssn}", "title": "{employeeNumber|lower}"}});
     let file = folder.path().join("tree.ldif");
     let rejects = folder.path().join("rejects.jsonl");
     let undo = folder.path().join("undo.ldif");

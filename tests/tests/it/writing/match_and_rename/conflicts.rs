@@ -81,9 +81,11 @@ fn several_entries_that_fit_are_an_error_that_names_them() {
     let output = run(&config(&slapd, &json!({})), &[person("", "z", "a")]).exits(1);
     output.reports(&json!({"record": "id=", "line": 2}));
     assert_untouched(&slapd, &marks);
-    // In a scope where only one is, it is found.
+    // In a scope where only one is, it is found; as the base of the scope it is protected.
     let scoped = config(&slapd, &json!({"scope_base": at("uid=x,ou=b")}));
-    done(run(&scoped, &[person("7", "z", "a")])).counts(&[("renamed", 1)]);
+    let output = run(&scoped, &[person("7", "z", "a")]).exits(1);
+    output.reports(&json!({"record": "id=7", "setting": "mapping_rules.p.scope_base"}));
+    assert_untouched(&slapd, &marks);
 }
 
 #[test]
