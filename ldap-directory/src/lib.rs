@@ -101,6 +101,7 @@ pub mod file;
 pub mod filter;
 pub mod json;
 pub mod ldif;
+pub mod lookup;
 pub mod nearest;
 pub mod observer;
 pub mod oid;

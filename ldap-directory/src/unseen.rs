@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::directory::{Directory, Paging, Scope, SearchRequest};
+use crate::directory::{Directory, Scope};
 use crate::entry::{Entry, base_type};
 use crate::error::DirectoryError;
 use crate::filter::Filter;
+use crate::lookup::{self, find};
 use crate::schema::Schema;
 
 /// The entries in one filter.
@@ -38,34 +39,13 @@ fn server(directory: &Directory) -> Option<&Directory> {
     (matches!(directory, Directory::Ldap(_)) && !directory.schema().is_assumed()).then_some(directory)
 }
 
-/// Returns at most `most` entries that a filter matches. A base that is not there has none.
-async fn find(
-    directory: &Directory,
-    base: &str,
-    scope: Scope,
-    filter: Filter,
-    names: &[&str],
-    most: u32,
-) -> Result<Vec<Entry>, DirectoryError> {
-    let request =
-        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
-    let mut found = Vec::new();
-    let mut search = match directory.search(request).await {
-        Err(e) if e.is_no_such_object() => return Ok(found),
-        search => search?,
-    };
-    loop {
-        match search.next_entry().await {
-            Ok(Some(entry)) => found.push(entry),
-            Ok(None) => return Ok(found),
-            Err(e) if e.is_no_such_object() => return Ok(found),
-            Err(e) => return Err(e),
-        }
-        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            search.abandon().await?;
-            return Ok(found);
-        }
-    }
+/// Returns the server that is to be asked, and the names that its schema has; `None`: there is nothing to ask.
+fn to_ask<'d, 'n>(directory: &'d Directory, names: &[&'n str]) -> Option<(&'d Directory, Vec<&'n str>)> {
+    let directory = server(directory)?;
+    let schema = directory.schema();
+    let names: Vec<&str> =
+        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
+    (!names.is_empty()).then_some((directory, names))
 }
 
 /// Whether an entry shows an attribute, be it with options or as a subtype.
@@ -263,16 +243,10 @@ pub async fn unsearchable(
     names: &[&str],
     most: u32,
 ) -> Result<Option<Hidden>, DirectoryError> {
-    let Some(directory) = server(directory) else { return Ok(None) };
-    let schema = directory.schema();
-    let names: Vec<&str> =
-        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let id = directory.root_dse().vendor.immutable_ids();
+    let Some((directory, names)) = to_ask(directory, names) else { return Ok(None) };
+    let (id, schema) = (directory.root_dse().vendor.immutable_ids(), directory.schema());
     let id = id.iter().copied().find(|id| schema.attribute_type(id).is_some()).unwrap_or("1.1");
-    let entries = sample_of(directory, (base, scope), sample.clone(), &[id], most).await?;
+    let entries = lookup::sample(directory, (base, scope), sample.clone(), &[id], most).await?;
     let ids = by_id(&entries.iter().collect::<Vec<_>>(), id, schema);
     if ids.len() == entries.len() && ids.len() > 1 {
         let filter = Filter::And(vec![Filter::Or(ids), known(&names)]);
@@ -335,13 +309,7 @@ pub async fn unsearchable_among(
     names: &[&str],
     most: u32,
 ) -> Result<Option<Hidden>, DirectoryError> {
-    let Some(directory) = server(directory) else { return Ok(None) };
-    let schema = directory.schema();
-    let names: Vec<&str> =
-        names.iter().copied().filter(|name| schema.attribute_type(name).is_some()).collect();
-    if names.is_empty() {
-        return Ok(None);
-    }
+    let Some((directory, names)) = to_ask(directory, names) else { return Ok(None) };
     let all = dns(directory, base, entries.clone(), most).await?;
     let searchable = Filter::And(vec![entries.clone(), known(&names)]);
     let searchable: HashSet<String> = dns(directory, base, searchable, most).await?.into_iter().collect();
@@ -353,42 +321,13 @@ pub async fn unsearchable_among(
     Ok(None)
 }
 
-/// Returns at most `most` entries that a filter matches, fewer if the server has a limit.
-async fn sample_of(
-    directory: &Directory,
-    (base, scope): (&str, Scope),
-    filter: Filter,
-    names: &[&str],
-    most: u32,
-) -> Result<Vec<Entry>, DirectoryError> {
-    let paging = Paging::AtMost(most);
-    let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, names).repeating() };
-    let mut found = Vec::new();
-    let mut search = match directory.search(request).await {
-        Err(e) if e.is_no_such_object() => return Ok(found),
-        search => search?,
-    };
-    loop {
-        match search.next_entry().await {
-            Ok(Some(entry)) => found.push(entry),
-            Ok(None) => return Ok(found),
-            Err(e) if e.is_no_such_object() || e.is_limit() => return Ok(found),
-            Err(e) => return Err(e),
-        }
-        if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            search.abandon().await?;
-            return Ok(found);
-        }
-    }
-}
-
-/// Returns the DNs of such entries.
+/// Returns the DNs of some entries that a filter matches.
 async fn dns(
     directory: &Directory,
     base: &str,
     filter: Filter,
     most: u32,
 ) -> Result<Vec<String>, DirectoryError> {
-    let found = sample_of(directory, (base, Scope::Subtree), filter, &["1.1"], most).await?;
+    let found = lookup::sample(directory, (base, Scope::Subtree), filter, &["1.1"], most).await?;
     Ok(found.into_iter().map(|entry| entry.dn).collect())
 }
