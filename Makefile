@@ -81,7 +81,7 @@ deps: ## install the servers, the browser, the Meltano and the OTLP receiver tha
 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
-	$(CARGO) test --locked --workspace --all-features
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} $(CARGO) test --locked --workspace --all-features
 
 e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/reference/conformance.md)
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster site
@@ -93,7 +93,7 @@ service-tests: deps ## ldap-service from outside: logins, SCIM, JWT, OpenAPI, pr
 	@scripts/install-service-tests.sh "$${CARGO_TARGET_DIR:-target}/service"
 	$(CARGO) build --locked --all-features -p ldap-service -p tap-ldap -p target-ldap
 	$(CARGO) build --locked --all-features -p ldap-tests --bin serve
-	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/service/service/bin/pytest" tests/service $(SERVICE_TESTS)
+	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/service/service/bin/pytest" tests/service -n 3 --dist loadfile $(SERVICE_TESTS)
 
 site: ## the documentation as a site, in target/site; broken links fail it
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site

@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub use check::InvalidConfig;
 
 use crate::client::tls::Built;
+use crate::client::{OwnPassword, RefusedBinds};
 use crate::observer::{Observer, Observing};
 use crate::secret::Secret;
 
@@ -315,6 +316,12 @@ pub struct DirectoryConfig {
     pub secret_attributes: Vec<String>,
     /// The observer of connections, operations and searches. Default: none.
     pub observer: Observing,
+    /// What is known about refusals of `auth`: after invalidCredentials, it is not shown again for 2 seconds, then for 5 minutes, then for
+    /// 15, and connections fail without a bind. Otherwise, a program that reconnects would lock its account. Each server that referrals lead
+    /// to is counted by itself.
+    pub refused_binds: RefusedBinds,
+    /// What servers reported about the password of `auth`: that it expires, or has expired.
+    pub own_password: OwnPassword,
 }
 
 impl DirectoryConfig {
@@ -337,13 +344,16 @@ impl DirectoryConfig {
             bind_idle_limit: Duration::from_secs(10),
             secret_attributes: Vec::new(),
             observer: Observing::default(),
+            refused_binds: RefusedBinds::default(),
+            own_password: OwnPassword::default(),
         }
     }
 
     /// Sets how to bind.
     #[must_use]
     pub fn auth(self, auth: AuthMethod) -> Self {
-        Self { auth, ..self }
+        let (refused_binds, own_password) = (RefusedBinds::default(), OwnPassword::default());
+        Self { auth, refused_binds, own_password, ..self }
     }
 
     /// Sets how TLS is used.

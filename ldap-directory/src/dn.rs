@@ -11,7 +11,7 @@ use std::fmt;
 
 pub(crate) use key::Parents;
 pub(crate) use key::normal_name;
-pub use key::{Above, DnKey, SuffixRewrite};
+pub use key::{Above, DnKey, SuffixRewrite, topmost};
 
 use crate::schema::Schema;
 

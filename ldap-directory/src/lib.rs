@@ -53,6 +53,7 @@
 //! | [`root_dse`] | What a server publishes about itself; its vendor. |
 //! | [`secret`] | Passwords that never print, and the attributes that hold them. |
 //! | [`unseen`] | Which attributes the bound user may not read or search: what an entry does not show may be hidden. |
+//! | [`conflict`] | Entries that replication left in conflict. |
 //! | [`oid`] | Object identifiers of controls, operations, features and syntaxes. |
 //!
 //! **Around them**
@@ -93,6 +94,7 @@
 pub mod change;
 pub mod client;
 pub mod config;
+pub mod conflict;
 pub mod directory;
 pub mod dn;
 pub mod entry;
@@ -133,6 +135,7 @@ pub const MODULES: &[&str] = &[
     "change",
     "client",
     "config",
+    "conflict",
     "directory",
     "dn",
     "entry",

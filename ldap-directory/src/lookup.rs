@@ -5,7 +5,8 @@ use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 
-/// Returns at most `most` entries that a filter matches, with these attributes. A base that is not there has none.
+/// Returns at most `most` entries that a filter matches, with these attributes, which may be none: in a request, an empty list stands for all
+/// (RFC 4511 section 4.5.1.8). A base that is not there has none.
 ///
 /// # Errors
 /// The search fails, also by a limit of the server.
@@ -17,12 +18,14 @@ pub async fn find(
     names: &[&str],
     most: u32,
 ) -> Result<Vec<Entry>, DirectoryError> {
-    let request =
-        SearchRequest { paging: Paging::Limited(most), ..SearchRequest::new(base, scope, filter, names) };
+    let request = SearchRequest {
+        paging: Paging::Limited(most),
+        ..SearchRequest::new(base, scope, filter, alone(names))
+    };
     read(directory, request, most, false).await
 }
 
-/// Returns some of the entries that a filter matches, at most `most`: fewer if the server has a limit. A base that is not there has none.
+/// Returns some of the entries that a filter matches, at most `most`, as [`find`] does: fewer if the server has a limit.
 ///
 /// # Errors
 /// The search fails for another reason than a limit.
@@ -34,8 +37,14 @@ pub async fn sample(
     most: u32,
 ) -> Result<Vec<Entry>, DirectoryError> {
     let paging = Paging::AtMost(most);
-    let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, names).repeating() };
+    let request =
+        SearchRequest { paging, ..SearchRequest::new(base, scope, filter, alone(names)).repeating() };
     read(directory, request, most, true).await
+}
+
+/// Returns the list of a request for these attributes alone.
+fn alone<'a, 'n>(names: &'a [&'n str]) -> &'a [&'n str] {
+    if names.is_empty() { &["1.1"] } else { names }
 }
 
 async fn read(
@@ -60,6 +69,29 @@ async fn read(
         if found.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
             search.abandon().await?;
             return Ok(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DirectoryConfig, ServerUrl};
+    use crate::directory::Access;
+
+    #[tokio::test]
+    async fn no_attributes_are_none_and_not_all() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
+        let config = DirectoryConfig::new([ServerUrl::Ldif(file.path().to_owned())]);
+        let directory = Directory::open(&config, Access::Read).await.unwrap();
+        for (names, expected) in [(&[] as &[&str], 0), (&["dc"], 1), (&["*"], 2)] {
+            let any = || Filter::Present("dc".to_owned());
+            let found = find(&directory, "dc=x", Scope::Base, any(), names, 1).await;
+            let sampled = sample(&directory, ("dc=x", Scope::Base), any(), names, 1).await;
+            for found in [found.unwrap(), sampled.unwrap()] {
+                assert_eq!(found[0].attributes.len(), expected, "{names:?}");
+            }
         }
     }
 }

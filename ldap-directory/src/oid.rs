@@ -29,6 +29,9 @@ pub const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
 pub const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
 /// Get Effective Rights (draft-ietf-ldapext-acl-model), supported by 389 DS.
 pub const EFFECTIVE_RIGHTS: &str = "1.3.6.1.4.1.42.2.27.9.5.2";
+/// Real attributes only (Netscape's): a search returns what the entries have, without what the server computes (389 DS: classes of
+/// service, roles).
+pub const REAL_ATTRIBUTES_ONLY: &str = "2.16.840.1.113730.3.4.17";
 /// Assertion (RFC 4528).
 pub const ASSERTION: &str = "1.3.6.1.1.12";
 /// Relax Rules (draft-zeilenga-ldap-relax-03); OpenLDAP calls it both Relax and Manage DIT.

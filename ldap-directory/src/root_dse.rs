@@ -252,7 +252,6 @@ impl RootDse {
             return self.default_naming_context.as_deref();
         }
         // 389 DS publishes `cn=changelog` as its default naming context, which is never the intended one.
-        let is_data = |dn: &str| !dn.to_ascii_lowercase().starts_with("cn=");
         if let Some(dn) = self.default_naming_context.as_deref().filter(|dn| is_data(dn)) {
             return Some(dn);
         }
@@ -262,6 +261,18 @@ impl RootDse {
             _ => None,
         }
     }
+
+    /// Returns the bases of all data: the naming contexts that hold some, else the default base. There need not be an entry at each.
+    pub fn data_bases(&self) -> Vec<&str> {
+        let contexts: Vec<&str> =
+            self.naming_contexts.iter().map(String::as_str).filter(|dn| is_data(dn)).collect();
+        if contexts.is_empty() { self.default_base().into_iter().collect() } else { contexts }
+    }
+}
+
+/// Whether a naming context holds data, not the configuration or the changes of the server.
+fn is_data(dn: &str) -> bool {
+    !dn.to_ascii_lowercase().starts_with("cn=")
 }
 
 #[cfg(test)]

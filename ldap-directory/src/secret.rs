@@ -55,9 +55,7 @@ impl Secret {
 pub fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Links are followed. A file without readable metadata cannot be read either, which is reported elsewhere.
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        let mode = mode(path)?;
         let whose = match mode {
             _ if mode & 0o002 != 0 => "anybody on this machine may change it",
             _ if mode & 0o004 != 0 => "anybody on this machine may read it",
@@ -71,6 +69,34 @@ pub fn exposure(path: &Path) -> Option<String> {
         let _ = path;
         None
     }
+}
+
+/// Returns a warning if others than the owner and its group can change a file or folder that decides about rights; `None` if they cannot, or
+/// if it has no such permissions.
+pub fn open_to_changes(path: &Path) -> Option<String> {
+    #[cfg(unix)]
+    {
+        let mode = mode(path)?;
+        // In a sticky folder nobody replaces the files of others, but anybody adds one.
+        (mode & 0o002 != 0).then(|| {
+            format!(
+                "{} has the mode {mode:04o}, so anybody on this machine may change it: `chmod o-w` it",
+                path.display()
+            )
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// Returns the permissions of a file. Links are followed. One without readable metadata cannot be read either, which is reported elsewhere.
+#[cfg(unix)]
+fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o777)
 }
 
 impl fmt::Debug for Secret {

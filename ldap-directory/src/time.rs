@@ -4,6 +4,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 
 use generalized::GeneralizedTime;
 
+pub mod dates;
 pub mod generalized;
 
 /// The time zone of times that do not name one.
@@ -36,6 +37,16 @@ impl Zone {
             return text.parse().ok().map(Self::Offset);
         }
         text.parse().ok().map(Self::Named)
+    }
+
+    /// Returns the day that it is now in this zone.
+    pub fn today(self) -> NaiveDate {
+        let now = chrono::Utc::now();
+        match self {
+            Self::Utc => now.date_naive(),
+            Self::Offset(offset) => now.with_timezone(&offset).date_naive(),
+            Self::Named(zone) => now.with_timezone(&zone).date_naive(),
+        }
     }
 
     /// Returns a local time with its offset. Of two such times the earlier one; for one that clocks skip, as if they had not been
@@ -87,7 +98,23 @@ pub fn read_time_in(value: &str, zone: Zone) -> Option<DateTime<FixedOffset>> {
     if let Ok(date) = value.parse::<NaiveDate>() {
         return zone.at(date.and_hms_opt(0, 0, 0)?);
     }
+    // A date with an offset, as XML Schema has it (`2026-01-31-07:00`).
+    if let Some((date, offset)) = value.split_at_checked(10)
+        && let Ok(date) = date.parse::<NaiveDate>()
+        && let Some(offset) = written_offset(offset)
+    {
+        return date.and_hms_opt(0, 0, 0)?.and_local_timezone(offset).single();
+    }
     GeneralizedTime::read(value)?.to_date_time()
+}
+
+/// Parses `Z`, or an offset with a colon.
+fn written_offset(text: &str) -> Option<FixedOffset> {
+    match text {
+        "Z" => FixedOffset::east_opt(0),
+        _ if text.len() == 6 => text.parse().ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -104,10 +131,15 @@ mod tests {
             ("2026-01-31T08:00:00+0200", "2026-01-31T08:00:00+02:00"),
             ("2026-01-31T08:00", "2026-01-31T08:00:00+00:00"),
             ("2026-01-31", "2026-01-31T00:00:00+00:00"),
+            ("2026-01-31-07:00", "2026-01-31T00:00:00-07:00"),
+            ("2026-01-31Z", "2026-01-31T00:00:00+00:00"),
             ("20260131080000Z", "2026-01-31T08:00:00+00:00"),
             ("20260131080000.25+0130", "2026-01-31T08:00:00.250+01:30"),
         ] {
             assert_eq!(read_time(text).map(|t| t.to_rfc3339()).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["2026-01-31-", "2026-01-31-7", "2026-01-31-070000", "2026-01-31ZZ", "2026-01-31+25:00"] {
+            assert_eq!(read_time(text), None, "{text}");
         }
         for text in ["", " ", "0", "null", "false", "soon", "2026", "2026-13-01", "20260131", "1767225600"] {
             assert_eq!(read_time(text), None, "{text}");

@@ -15,11 +15,15 @@ use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::lookup::{self, find};
 use crate::schema::Schema;
+use crate::search_request::SearchRequest;
 
 /// The entries in one filter.
 const AT_ONCE: usize = 50;
 /// The most entries of which it is checked one by one why a filter did not match them.
 const SINGLY: usize = 20;
+
+/// How often an entry is looked at that is changed meanwhile.
+const TRIES: usize = 5;
 
 /// An attribute that the bound user may not see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +52,9 @@ fn to_ask<'d, 'n>(directory: &'d Directory, names: &[&'n str]) -> Option<(&'d Di
     (!names.is_empty()).then_some((directory, names))
 }
 
-/// Whether an entry shows an attribute, be it with options or as a subtype.
-fn shows(entry: &Entry, name: &str, schema: &Schema) -> bool {
-    let is_it = |of: &str| {
-        schema.same_description(of, name)
-            || schema.type_chain(of).any(|t| t.names.iter().any(|n| schema.same_description(n, name)))
-    };
-    entry.attributes.iter().any(|a| !a.values.is_empty() && is_it(base_type(&a.description)))
+/// Returns whether an entry shows an attribute, be it with options or as a subtype.
+pub fn shows(entry: &Entry, name: &str, schema: &Schema) -> bool {
+    entry.attributes.iter().any(|a| !a.values.is_empty() && schema.is_subtype(&a.description, name))
 }
 
 /// Returns the attributes of the schema that an entry does not show.
@@ -122,10 +122,10 @@ async fn hidden_of(
     if is_so(&first).await? {
         return Ok(all);
     }
-    // It may have been changed meanwhile, or be gone.
-    let Some(again) = directory.read(&entry.dn, &first).await? else { return Ok(all) };
-    for name in missing(&again, &first, schema) {
-        if !is_so(&[name]).await? {
+    // It may have been changed meanwhile. A filter matches what the server computes, too.
+    let shown = directory.as_shown();
+    for name in first {
+        if stays_unmatched(&shown, &entry.dn, &absent(name), Some(name)).await? {
             all.push(Hidden { dn: entry.dn.clone(), attribute: name.to_owned() });
             if all.len() >= most {
                 break;
@@ -231,6 +231,79 @@ pub async fn hidden_in_sample(
     Ok(all)
 }
 
+/// Returns an attribute that the user may not search of an entry, or, with the subtree, of one at or below it. One search for an entry, two for
+/// a subtree, if there is none. An entry that is not there has none. `counts`: whether it matters of an entry, by its DN.
+///
+/// # Errors
+/// A search fails.
+pub async fn unsearchable_at(
+    directory: &Directory,
+    dn: &str,
+    with_subtree: bool,
+    names: &[&str],
+    counts: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<Option<Hidden>, DirectoryError> {
+    let Some((directory, names)) = to_ask(directory, names) else { return Ok(None) };
+    let mut unclear = Vec::new();
+    if with_subtree {
+        let known = all_dns(directory, dn, known(&names)).await?;
+        let all = all_dns(directory, dn, present("objectClass")).await?;
+        unclear.extend(all.into_iter().filter(|dn| !known.contains(dn)));
+    } else if find(directory, dn, Scope::Base, known(&names), &["1.1"], 1).await?.is_empty() {
+        unclear.push(dn.to_owned());
+    }
+    for dn in unclear.into_iter().filter(|dn| counts(dn)) {
+        if let Some(hidden) = unsearchable_of(directory, &dn, &names).await? {
+            return Ok(Some(hidden));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the user may search these attributes of all entries below a base. `most`: of more entries, it is not known; then `false`.
+///
+/// # Errors
+/// A search fails.
+pub async fn may_search_all(
+    directory: &Directory,
+    base: &str,
+    names: &[&str],
+    most: usize,
+) -> Result<bool, DirectoryError> {
+    let Some((directory, names)) = to_ask(directory, names) else { return Ok(true) };
+    let mut counts = Vec::new();
+    for filter in [known(&names), present("objectClass")] {
+        let request = SearchRequest::new(base, Scope::Subtree, filter, &["1.1"]).repeating();
+        let (mut search, mut count) = (directory.search(request).await?, 0_usize);
+        while search.next_entry().await?.is_some() {
+            count += 1;
+            if count > most {
+                search.abandon().await?;
+                return Ok(false);
+            }
+        }
+        counts.push(count);
+    }
+    Ok(counts.windows(2).all(|two| matches!(two, [known, all] if known == all)))
+}
+
+/// Returns the DNs at and below an entry that match a filter.
+async fn all_dns(directory: &Directory, dn: &str, filter: Filter) -> Result<HashSet<String>, DirectoryError> {
+    let mut all = HashSet::new();
+    let request = SearchRequest::new(dn, Scope::Subtree, filter, &["1.1"]).repeating();
+    let found = async {
+        let mut search = directory.search(request).await?;
+        while let Some(entry) = search.next_entry().await? {
+            all.insert(entry.dn);
+        }
+        Ok::<_, DirectoryError>(())
+    };
+    match found.await {
+        Err(error) if !error.is_no_such_object() => Err(error),
+        _ => Ok(all),
+    }
+}
+
 /// Returns an attribute that the user may not search, of some entries that match a filter: comparisons with it are Undefined, and the entries
 /// are not found by them.
 ///
@@ -244,8 +317,7 @@ pub async fn unsearchable(
     most: u32,
 ) -> Result<Option<Hidden>, DirectoryError> {
     let Some((directory, names)) = to_ask(directory, names) else { return Ok(None) };
-    let (id, schema) = (directory.root_dse().vendor.immutable_ids(), directory.schema());
-    let id = id.iter().copied().find(|id| schema.attribute_type(id).is_some()).unwrap_or("1.1");
+    let (id, schema) = (immutable_id(directory), directory.schema());
     let entries = lookup::sample(directory, (base, scope), sample.clone(), &[id], most).await?;
     let ids = by_id(&entries.iter().collect::<Vec<_>>(), id, schema);
     if ids.len() == entries.len() && ids.len() > 1 {
@@ -268,12 +340,50 @@ async fn unsearchable_of(
     names: &[&str],
 ) -> Result<Option<Hidden>, DirectoryError> {
     for name in names {
-        let found = find(directory, dn, Scope::Base, known(&[name]), &["1.1"], 1).await?;
-        if found.is_empty() && directory.read(dn, &["1.1"]).await?.is_some() {
+        if stays_unmatched(directory, dn, &known(&[name]), None).await? {
             return Ok(Some(Hidden { dn: dn.to_owned(), attribute: (*name).to_owned() }));
         }
     }
     Ok(None)
+}
+
+/// Returns the attribute that identifies entries, or what asks for none.
+fn immutable_id(directory: &Directory) -> &'static str {
+    let known = |id: &&&str| directory.schema().attribute_type(id).is_some();
+    directory.root_dse().vendor.immutable_ids().iter().find(known).copied().unwrap_or("1.1")
+}
+
+/// Returns whether an entry does not match a filter though nothing changed it meanwhile: one read before the search and one after it show
+/// the same entry. `lacks`: an attribute that both do not show. An entry that is renamed is not found under its DN, and another one may have
+/// that DN soon after.
+async fn stays_unmatched(
+    directory: &Directory,
+    dn: &str,
+    filter: &Filter,
+    lacks: Option<&str>,
+) -> Result<bool, DirectoryError> {
+    let is_matched = async || {
+        Ok::<_, DirectoryError>(
+            !find(directory, dn, Scope::Base, filter.clone(), &["1.1"], 1).await?.is_empty(),
+        )
+    };
+    // Almost always.
+    if is_matched().await? {
+        return Ok(false);
+    }
+    let names: Vec<&str> = [immutable_id(directory)].into_iter().chain(lacks).collect();
+    for _ in 0..TRIES {
+        let Some(before) = directory.read(dn, &names).await? else { return Ok(false) };
+        if lacks.is_some_and(|name| shows(&before, base_type(name), directory.schema()))
+            || is_matched().await?
+        {
+            return Ok(false);
+        }
+        if directory.read(dn, &names).await?.as_ref() == Some(&before) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns an attribute of a filter, or of these, that the user may not search in entries below a base: the filter would find nobody. `most`:

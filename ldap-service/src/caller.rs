@@ -94,7 +94,8 @@ fn by_api_token(service: &Service, token: &str) -> Option<Caller> {
 }
 
 async fn by_jwt(service: &Service, client: &Client, token: &str) -> Result<Caller, ApiError> {
-    let Some(tokens) = service.tokens.as_ref().filter(|_| token.contains('.')) else {
+    let accepted = service.tokens.as_ref().zip(service.config.jwt.as_ref());
+    let Some((tokens, jwt)) = accepted.filter(|_| token.contains('.')) else {
         tracing::info!(
             "a bearer token is refused: it is none of api_tokens, and not a JWT that `jwt` accepts"
         );
@@ -105,7 +106,7 @@ async fn by_jwt(service: &Service, client: &Client, token: &str) -> Result<Calle
     match claims.subject {
         Subject::Client(name) => Ok(Caller { name, scopes: claims.scopes, user: None }),
         Subject::User(name) => {
-            let user = Login::user_of_name(&service.config, &service.directory, &name).await?;
+            let user = Login::user_of_token(&service.config, jwt, &service.directory, &name).await?;
             let scopes = [claims.scopes, user.scopes.clone()].concat();
             Ok(Caller { name: user.username.clone(), scopes, user: Some(Box::new(user)) })
         }

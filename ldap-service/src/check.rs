@@ -7,25 +7,28 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use ldap_directory::client::probe::{Grade, Step};
-use ldap_directory::entry::Entry;
-use ldap_directory::filter::Filter;
-use ldap_directory::{
-    Directory, DirectoryError, KnownNames, Paging, Scope, SearchRequest, UnknownName, Vendor,
-};
+use ldap_directory::{Directory, DirectoryError, KnownNames, UnknownName, Vendor};
 use serde_json::{Value, json};
 use singer_common::operations::error::Classified as _;
 use singer_common::plugin::settings::SettingsError;
 
-use crate::config::{Config, RoleName};
+use crate::config::{Config, OwnFilter, RoleName};
 use crate::fit::can_match;
 use crate::login;
-use crate::lookup;
 use crate::scim::mapping::{Context, Mapping, NONE, ResourceType};
 use crate::service::Service;
 use crate::write::Writer;
 
+pub mod bind_password;
+mod identifiers;
+mod limits;
 mod lockout;
 mod rights;
+mod role_names;
+mod secrets;
+mod settings;
+mod user_name;
+mod users;
 
 /// The longest time of the checks when the directory is opened.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -52,6 +55,11 @@ pub struct Finding {
 impl Finding {
     fn well(name: &'static str, text: impl Into<String>) -> Self {
         Self { name, grade: Grade::Ok, text: text.into(), fault: None }
+    }
+
+    /// Returns a warning that is in the log already.
+    fn noted(name: &'static str, text: String) -> Self {
+        Self { name, grade: Grade::Warning, text, fault: None }
     }
 
     fn fault(name: &'static str, grade: Grade, fault: SettingsError) -> Self {
@@ -90,9 +98,12 @@ impl Finding {
 /// The directory cannot be asked.
 pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
     let mut found = logins(config, directory).await?;
+    found.extend(bind_password::of(directory));
     names(config, directory, &mut found);
     scim(config, directory, &mut found);
     rules(config, directory, &mut found);
+    settings::names(config, directory, &mut found);
+    found.extend(settings::groups_of_roles(config, directory).await?);
     found.extend(config.write.as_ref().map(|write| undo_dir(&write.undo_dir)));
     entries(config, directory, &mut found).await?;
     found.extend(placeholder(config, directory).await?);
@@ -105,10 +116,46 @@ pub async fn all(config: &Config, directory: &Directory) -> Result<Vec<Finding>,
 /// The directory cannot be asked.
 pub async fn thorough(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
     let mut found = all(config, directory).await?;
+    found.extend(settings::of(config, directory).await?);
     if let Ok(policies) = tokio::time::timeout(SEARCHING, lockout::of(config, directory)).await {
         found.extend(policies?);
     } else {
         found.push(lockout::too_slow());
+    }
+    if let Ok(limits) = tokio::time::timeout(SEARCHING, limits::of(config, directory)).await {
+        found.extend(limits?);
+    }
+    if let Ok(identifiers) = tokio::time::timeout(SEARCHING, identifiers::of(config, directory)).await {
+        found.extend(identifiers?);
+    }
+    Ok(found)
+}
+
+/// Checks the same, for `--test` and `doctor`, what a running service logs by itself (settings that protect nothing), and what
+/// a look at all attributes of some users shows.
+///
+/// # Errors
+/// The directory cannot be asked.
+pub async fn from_outside(config: &Config, directory: &Directory) -> Result<Vec<Finding>, DirectoryError> {
+    let mut found = thorough(config, directory).await?;
+    if let Ok(secrets) = tokio::time::timeout(SEARCHING, secrets::of(config, directory)).await {
+        found.extend(secrets?);
+    }
+    let Ok(protection) = tokio::time::timeout(SEARCHING, Writer::protection_of(config, directory)).await
+    else {
+        return Ok(found);
+    };
+    match protection {
+        Ok(warnings) => found.extend(warnings.into_iter().map(|text| Finding::noted("protect", text))),
+        Err(error) => match error.downcast::<DirectoryError>() {
+            Ok(error) => return Err(error),
+            Err(error) => {
+                let fault = error.downcast::<SettingsError>().unwrap_or_else(|error| {
+                    SettingsError::value("write.protect", error.to_string(), "names that the directory knows")
+                });
+                found.push(Finding::fault("protect", Grade::Failed, fault));
+            }
+        },
     }
     Ok(found)
 }
@@ -139,11 +186,13 @@ pub async fn logins(config: &Config, directory: &Directory) -> Result<Vec<Findin
     if config.auth_enabled {
         login_attributes(config, directory, &mut found);
     }
+    found.extend(username_attribute(config, directory));
     let names = KnownNames::new(directory);
     // What is unknown has been told, or is by `names`: it needs no consequence.
-    let is_known = directory.schema().is_assumed() || can_match(&config.users.filter, &names);
+    let is_known = directory.schema().is_assumed()
+        || can_match(config.users.filter.on(directory.root_dse().vendor), &names);
     if found.iter().all(|finding| finding.grade == Grade::Ok) && is_known {
-        found.extend(users(config, directory).await?);
+        found.extend(users::of(config, directory).await?);
         found.extend(rights::of(config, directory).await?);
     }
     Ok(found)
@@ -231,64 +280,19 @@ fn login_attributes(config: &Config, directory: &Directory, found: &mut Vec<Find
     }
 }
 
-/// Whether some users, as the service's user sees them, have what logins and SCIM need.
-async fn users(config: &Config, directory: &Directory) -> Result<Option<Finding>, DirectoryError> {
-    let (users, vendor) = (&config.users, directory.root_dse().vendor);
-    let (ids, logins) = (vendor.immutable_ids(), login::login_attributes(users, vendor));
-    let login = logins.first().map(String::as_str).unwrap_or_default();
-    let attributes: Vec<&str> = ids.iter().copied().chain([login]).collect();
-    let mut request = SearchRequest::new(&users.base_dn, Scope::Subtree, users.filter.clone(), &attributes);
-    request.paging = Paging::Limited(SAMPLE);
-    let mut entries = Vec::new();
-    let fault = |grade, setting: &str, problem: &str, expected: &str| {
-        Ok(Some(Finding::fault("users", grade, SettingsError::value(setting, problem, expected))))
-    };
-    let read = async {
-        let mut stream = directory.search(request).await?;
-        while let Some(entry) = stream.next_entry().await? {
-            entries.push(entry);
-        }
-        Ok::<_, DirectoryError>(())
-    };
-    match read.await {
-        Err(error) if error.is_connection() => return Err(error),
-        // Another check tells it.
-        Err(error) if error.is_no_such_object() => return Ok(None),
-        Err(error) if entries.is_empty() => {
-            return fault(Grade::Unknown, "users", &error.to_string(), "users that can be searched");
-        }
-        _ => {}
+/// `jwt.username_attribute`, where the kind of directory decides what the login attribute is.
+fn username_attribute(config: &Config, directory: &Directory) -> Option<Finding> {
+    let attribute = config.jwt.as_ref()?.username_attribute.as_ref()?;
+    let logins = login::login_attributes(&config.users, directory.root_dse().vendor);
+    if logins.iter().any(|name| name.eq_ignore_ascii_case(attribute)) {
+        return None;
     }
-    if entries.is_empty() {
-        let problem =
-            "no entry below users.base_dn matches users.filter, or the service's user may not see one";
-        return fault(Grade::Warning, "users.filter", problem, "the filter of the users");
-    }
-    let has = |name: &str| entries.iter().any(|entry| !directory.schema().values_of(entry, name).is_empty());
-    if !ids.iter().any(|id| has(id)) {
-        let problem =
-            "the service's user may not see the immutable id of users: logins fail, and SCIM shows nobody";
-        return fault(Grade::Failed, "bind_dn", problem, &format!("the right to read {}", ids.join(" or ")));
-    }
-    if config.auth_enabled && !has(login) {
-        let problem = format!(
-            "no user that was looked at has `{login}`, or the service's user may not see it: nobody can log in"
-        );
-        return fault(Grade::Failed, "users.login_attributes[0]", &problem, "an attribute that users have");
-    }
-    if vendor == Vendor::ActiveDirectory && !computers(config, directory).await?.is_empty() {
-        let problem = "it matches computers, too: they are listed as users, and who disables or deletes users that it does not know takes them out of the domain";
-        let expected = "(&(objectCategory=person)(objectClass=user))";
-        return fault(Grade::Warning, "users.filter", problem, expected);
-    }
-    Ok(Some(Finding::well("users", "users have a login name and an id")))
-}
-
-/// Returns a computer that counts as a user, on Active Directory, where `computer` is a kind of `person`.
-async fn computers(config: &Config, directory: &Directory) -> Result<Vec<Entry>, DirectoryError> {
-    let computer = Filter::equality("objectClass", "computer");
-    let filter = Filter::And(vec![config.users.filter.clone(), computer]);
-    lookup::find(directory, &config.users.base_dn, Scope::Subtree, filter, &["1.1"], 1).await
+    let problem = format!(
+        "`{attribute}` is not what users log in by here, which is {}: tokens of users are refused (401)",
+        logins.join(", ")
+    );
+    let fault = SettingsError::value("jwt.username_attribute", problem, "one of users.login_attributes");
+    Some(Finding::fault("jwt", Grade::Failed, fault))
 }
 
 /// `users.filter`, `groups.filter`, and the attributes of roles.
@@ -310,14 +314,14 @@ fn names(config: &Config, directory: &Directory, found: &mut Vec<Finding>) {
 
 fn filter(
     setting: &'static str,
-    filter: &Filter,
+    own: &OwnFilter,
     directory: &Directory,
     names: &KnownNames<'_>,
     found: &mut Vec<Finding>,
 ) {
     let before = found.len();
-    let is_default = crate::config::is_default_filter(filter);
-    if !directory.schema().is_assumed() && !is_default {
+    let filter = own.on(directory.root_dse().vendor);
+    if !directory.schema().is_assumed() && !own.is_default() {
         let can_match = can_match(filter, names);
         for what in names.unknown_in(filter) {
             let (grade, effect) = if can_match {
@@ -366,6 +370,7 @@ fn scim(config: &Config, directory: &Directory, found: &mut Vec<Finding>) {
         }
         found.extend(unknown.into_iter().map(|fault| Finding::fault("scim", Grade::Failed, fault)));
     }
+    found.extend(user_name::of(config, directory));
     if found.len() == before {
         found.push(Finding::well("scim", "the mappings fit the directory's schema"));
     }

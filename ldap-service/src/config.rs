@@ -13,7 +13,10 @@ use target_ldap::config::protection::ProtectionSettings;
 
 mod algorithm;
 mod callers;
+mod exposed;
 mod listener;
+mod never;
+mod own_filter;
 mod parts;
 mod people;
 mod secret;
@@ -22,8 +25,9 @@ pub use algorithm::Algorithm;
 pub use callers::{ApiToken, CertificateMatch, ClientCertificate, JwtConfig, Scope};
 pub(crate) use callers::{is_loopback, provider_url};
 pub use listener::ListenTls;
+pub use own_filter::OwnFilter;
+pub(crate) use people::active_attribute;
 pub use people::{GroupsConfig, LoginConfig, Nested, RoleName, RoleRule, UnknownMembers, UsersConfig};
-pub(crate) use people::{active_attribute, is_default_filter};
 
 /// The longest pause before the directory is tried again while a caller waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +44,8 @@ pub struct Config {
     pub directory: DirectoryConfig,
     /// The address of the service.
     pub listen: SocketAddr,
+    /// The URL of the service for its clients, without a slash at its end.
+    pub public_url: Option<String>,
     /// TLS of the service; `None`: without.
     pub tls: Option<ListenTls>,
     /// Proxies whose headers about the client are believed.
@@ -266,9 +272,10 @@ impl Config {
         for (setting, effect) in login.unbounded() {
             warnings.push(Warning::of_setting(setting, format!("setting `{setting}` is 0: {effect}")));
         }
-        Ok(Config {
+        let config = Config {
             directory,
             listen,
+            public_url: listener::public_url(values)?,
             tls,
             trusted_proxies: listener::proxies(values)?,
             auth_enabled,
@@ -281,7 +288,10 @@ impl Config {
             client_certificates,
             write: WriteConfig::from_settings(values)?,
             limits,
-        })
+        };
+        never::check(&config, warnings)?;
+        exposed::check(&config, values, warnings);
+        Ok(config)
     }
 }
 

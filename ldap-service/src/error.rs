@@ -60,6 +60,7 @@ pub const CODES: &[&str] = &[
     "password_expired",
     "password_must_change",
     "precondition_failed",
+    "primary_group",
     "protected",
     "request_timeout",
     "role_missing",

@@ -5,6 +5,7 @@
 use std::ops::Deref;
 
 use ldap_directory::Directory;
+use ldap_directory::dn::first_rdn;
 use ldap_directory::entry::base_type;
 use ldap_directory::filter::{Filter, FilterError};
 use ldap_directory::schema::{AttributeType, Schema};
@@ -67,6 +68,20 @@ impl SafeFilter {
     /// Returns the filter that every entry matches.
     pub fn every_entry() -> Self {
         Self(Filter::Present("objectClass".to_owned()))
+    }
+}
+
+/// Returns the DNs that a filter compares something with: `(memberOf=cn=staff,…)`.
+pub(crate) fn names_in(filter: &Filter) -> Vec<String> {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(names_in).collect(),
+        Filter::Not(inner) => names_in(inner),
+        Filter::Equality { value, .. } | Filter::Approx { value, .. } | Filter::Extensible { value, .. } => {
+            let text = std::str::from_utf8(value).ok();
+            let is_name = |text: &&str| first_rdn(text).is_ok_and(|rdn| rdn.is_some());
+            text.filter(is_name).map(str::to_owned).into_iter().collect()
+        }
+        _ => Vec::new(),
     }
 }
 

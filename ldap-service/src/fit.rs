@@ -4,11 +4,11 @@
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, KnownNames};
 
-use crate::config::{Config, is_default_filter};
+use crate::config::{Config, OwnFilter};
 
 /// The filters of the configuration, with their settings.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnFilters(Vec<(&'static str, Filter)>);
+pub(crate) struct OwnFilters(Vec<(&'static str, OwnFilter)>);
 
 impl OwnFilters {
     /// Returns those of a configuration.
@@ -25,7 +25,9 @@ impl OwnFilters {
         }
         let names = KnownNames::new(directory);
         self.0.iter().find_map(|(setting, filter)| {
-            if is_default_filter(filter) || can_match(filter, &names) {
+            let is_default = filter.is_default();
+            let filter = filter.on(directory.root_dse().vendor);
+            if is_default || can_match(filter, &names) {
                 return None;
             }
             let unknown = names.unknown_in(filter);

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http::StatusCode;
-use http_body::Body as _;
+use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
@@ -66,7 +65,11 @@ impl Gate {
     /// # Errors
     /// 413 for a body beyond `limits.request_bytes`, 408 for one that does not arrive in time, 503 if too much is in memory, 400 for one that
     /// is cut off.
-    pub async fn body(&self, mut body: Incoming, limits: &Limits) -> Result<Body<'_>, ApiError> {
+    pub async fn body(
+        &self,
+        body: &mut (impl HttpBody<Data = Bytes> + Unpin),
+        limits: &Limits,
+    ) -> Result<Body<'_>, ApiError> {
         let too_large = || {
             let detail =
                 format!("the body is larger than {} octets (limits.request_bytes)", limits.request_bytes);

@@ -15,16 +15,18 @@ use ldap_directory::{Directory, DirectoryError};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::config::{Config, LoginConfig};
+use crate::config::{Config, JwtConfig, LoginConfig};
 use crate::directory::DirectoryHandle;
 use crate::error::{AnswerAt, ApiError};
 use crate::unseen;
 use crate::write::Writer;
 
 mod account;
+mod answers;
 mod find;
 mod left_out;
 mod mark;
+mod only_grace;
 mod pace;
 mod roles;
 mod throttle;
@@ -33,14 +35,19 @@ mod user;
 pub use account::Unusable;
 pub(crate) use account::{days, deciding, out_of_days, out_of_days_filter};
 pub use find::{id, login_attributes};
-pub(crate) use roles::{hidden as hidden_of_groups, unsearchable};
+pub(crate) use mark::{OFF, is_off};
+pub(crate) use roles::{hidden as hidden_of_groups, limited, role_name, unsearchable};
 pub use user::User;
 
+use answers::{check_server, not_usable, outage, refused, throttled, unusable};
 use find::Fitting;
 use left_out::LeftOut;
+use only_grace::OnlyGrace;
 use pace::Pace;
 use throttle::{Attempt, Throttle};
 
+/// Why an account without a name of its own cannot be used.
+const NO_NAME: &str = "it has no login name that is its own alone";
 /// The window of the limit for each address.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -61,6 +68,7 @@ pub struct Login {
     addresses: Throttle<IpAddr>,
     pace: Arc<Pace>,
     left_out: LeftOut,
+    only_grace: OnlyGrace,
     /// The RDN of an entry that cannot exist.
     decoy: Rdn,
 }
@@ -98,6 +106,7 @@ impl Login {
             addresses: Throttle::new(MINUTE),
             pace: Arc::default(),
             left_out: LeftOut::new(),
+            only_grace: OnlyGrace::new(),
             decoy: Rdn::single("cn", uuid::Uuid::new_v4().hyphenated().to_string()),
         }
     }
@@ -116,6 +125,7 @@ impl Login {
     ) -> Result<LoggedIn, ApiError> {
         let began = Instant::now();
         let directory = handle.get()?;
+        check_server(&directory)?;
         // Nothing is sent: it would bind anonymously, and succeed (trap 1).
         let Some(password) = &credentials.password else { return Err(refused()) };
         // It fits nobody, and nothing of it is kept.
@@ -148,7 +158,8 @@ impl Login {
                     tracing::info!(dn = entry.dn, "login refused: {why:?}");
                     not_usable(why.into())
                 })?;
-                let user = describe(config, handle, &entry, Some(&credentials.name)).await?;
+                let found_by = FoundBy::Login(&credentials.name);
+                let user = describe(config, handle, &entry, &found_by).await?;
                 Ok(LoggedIn { user, password })
             }
             Err(error) => Err(error),
@@ -165,7 +176,9 @@ impl Login {
         password: &NonEmptyPassword,
     ) -> Result<Checked, ApiError> {
         let directory = &handle.get()?;
-        let entry = match find::by_name(&config.users, directory, name).await.map_err(outage)? {
+        let attributes = login_attributes(&config.users, directory.root_dse().vendor);
+        let fitting = find::by_name(&config.users, directory, &attributes, name);
+        let entry = match fitting.await.map_err(outage)? {
             Fitting::One(entry) => entry,
             Fitting::None => {
                 check_searchable(config, handle, directory).await?;
@@ -180,6 +193,7 @@ impl Login {
                 );
                 return self.bind_in_vain(config, directory, password).await;
             }
+            Fitting::Referral => return Err(ApiError::directory_unavailable()),
         };
         // Wrong passwords would lock it, and with it the whole service.
         if writer.is_bound_as(directory, &entry).await? {
@@ -268,28 +282,72 @@ impl Login {
         }
     }
 
-    /// Returns the user of a name that was proven otherwise, by a token: its entry is looked up, and must be enabled.
+    /// Returns the user of a name that a token proves: its entry is looked up, and must be enabled. The name is compared with the one
+    /// attribute of the setting (`jwt.username_attribute`), so that nobody takes it from its owner by another attribute.
     ///
     /// # Errors
     /// 401 if the name fits no entry, or several; 403 if the account cannot be used; 503 if the directory cannot tell.
-    pub async fn user_of_name(
+    pub async fn user_of_token(
         config: &Config,
+        jwt: &JwtConfig,
         handle: &DirectoryHandle,
         name: &str,
     ) -> Result<User, ApiError> {
         let directory = handle.get()?;
-        let fitting = find::by_name(&config.users, &directory, name).await.map_err(outage)?;
-        enabled(config, handle, fitting, Some(name)).await
+        let login = login_attributes(&config.users, directory.root_dse().vendor);
+        let attribute = jwt.attribute_of_name(&login).to_owned();
+        let compared = std::slice::from_ref(&attribute);
+        let fitting = find::by_name(&config.users, &directory, compared, name).await.map_err(outage)?;
+        if matches!(fitting, Fitting::None) {
+            tracing::info!(
+                attribute,
+                "a token is refused: no user has the name in it as a value of `{attribute}` (jwt.username_attribute)"
+            );
+        }
+        enabled(config, handle, fitting, &FoundBy::Token { name, attribute: &attribute }).await
     }
 
-    /// As [`Self::user_of_name`], by the immutable id.
+    /// As [`Self::user_of_token`], by the immutable id.
     ///
     /// # Errors
-    /// As [`Self::user_of_name`].
+    /// As [`Self::user_of_token`].
     pub async fn user_of_id(config: &Config, handle: &DirectoryHandle, id: &str) -> Result<User, ApiError> {
         let directory = handle.get()?;
         let fitting = find::by_id(&config.users, &directory, id).await.map_err(outage)?;
-        enabled(config, handle, fitting, None).await
+        enabled(config, handle, fitting, &FoundBy::Id).await
+    }
+}
+
+/// What the entry of a user was found by.
+enum FoundBy<'n> {
+    /// A login name: no login attribute of another user has it.
+    Login(&'n str),
+    /// The name in a token: this attribute of no other user has it.
+    Token { name: &'n str, attribute: &'n str },
+    /// The immutable id.
+    Id,
+}
+
+impl FoundBy<'_> {
+    /// Returns the attributes in which nobody else may have the user's own name, of all login attributes. For a token it is the one that
+    /// the name is of: whoever writes it into another attribute must not lock its owner out.
+    fn own_in<'a>(&self, login: &'a [String]) -> &'a [String] {
+        match self {
+            FoundBy::Login(_) | FoundBy::Id => login,
+            FoundBy::Token { .. } => login.get(..1).unwrap_or(login),
+        }
+    }
+
+    /// Whether the search for the entry has shown already that nobody else has a name in these attributes.
+    fn proves(&self, own: &str, attributes: &[String]) -> bool {
+        match self {
+            // In another spelling, the directory may have compared it with other attributes, or not at all: `ſ` is an `s` for some of them.
+            FoundBy::Login(name) => *name == own,
+            FoundBy::Token { name, attribute } => {
+                *name == own && attributes.iter().all(|compared| compared.eq_ignore_ascii_case(attribute))
+            }
+            FoundBy::Id => false,
+        }
     }
 }
 
@@ -325,7 +383,7 @@ async fn enabled(
     config: &Config,
     handle: &DirectoryHandle,
     fitting: Fitting,
-    name: Option<&str>,
+    found_by: &FoundBy<'_>,
 ) -> Result<User, ApiError> {
     let entry = match fitting {
         Fitting::One(entry) => entry,
@@ -337,10 +395,11 @@ async fn enabled(
             tracing::warn!(?dns, "a name fits more than one entry: {}", quoted(&dns));
             return Err(ApiError::unauthorized());
         }
+        Fitting::Referral => return Err(ApiError::directory_unavailable()),
     };
     let usable = mark::check(&config.users, handle.get()?.schema(), &entry, Utc::now());
     usable.map_err(|why| not_usable(why.into()))?;
-    describe(config, handle, &entry, name).await
+    describe(config, handle, &entry, found_by).await
 }
 
 /// Checks that users can be found at all: what the service's user may not search fits nobody, whoever is there.
@@ -353,19 +412,19 @@ async fn check_searchable(
     let logins = login_attributes(users, vendor);
     let names: Vec<&str> =
         logins.iter().map(String::as_str).chain(vendor.immutable_ids().iter().copied()).collect();
-    let find_out = unseen::unsearchable_below(directory, &users.base_dn, &users.filter, &names);
+    let find_out = unseen::unsearchable_below(directory, &users.base_dn, users.filter.on(vendor), &names);
     let hidden = handle.rights.get("users".to_owned(), find_out).await.map_err(outage)?;
     hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
 }
 
-/// Returns the user of an entry, which `name` fits alone.
+/// Returns the user of an entry.
 ///
 /// What applications know a user by belongs to the entry alone: the id, and the name as a login name.
 async fn describe(
     config: &Config,
     handle: &DirectoryHandle,
     entry: &Entry,
-    name: Option<&str>,
+    found_by: &FoundBy<'_>,
 ) -> Result<User, ApiError> {
     let (users, directory) = (&config.users, &handle.get()?);
     let Some(id) = find::id(directory, entry).filter(|id| !id.is_empty()) else {
@@ -374,21 +433,25 @@ async fn describe(
         tracing::error!(dn = entry.dn, "{detail}: applications could not tell users apart");
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", detail));
     };
+    if !matches!(found_by, FoundBy::Id) {
+        find::check_id((users, directory), entry, &id).await?;
+    }
     let Some(username) = user::username(users, directory, entry) else {
         tracing::warn!(
             dn = entry.dn,
             "login refused: the entry has no value of the first of login_attributes"
         );
-        return Err(unnamed());
+        return Err(unusable(NO_NAME));
     };
+    let login = login_attributes(users, directory.root_dse().vendor);
+    let attributes = found_by.own_in(&login);
     let is_own = async {
-        let canonical = |name: &str| find::canonical_name(users, directory, name);
-        if name.is_some_and(|name| canonical(name) == canonical(&username)) {
+        if found_by.proves(&username, attributes) {
             return Ok(true);
         }
-        Ok(match find::by_name(users, directory, &username).await? {
+        Ok(match find::by_name(users, directory, attributes, &username).await? {
             Fitting::One(found) => is_same_dn(directory, &found.dn, &entry.dn),
-            Fitting::None => false,
+            Fitting::None | Fitting::Referral => false,
             Fitting::Several(dns) => {
                 tracing::warn!(?dns, "the name of a user fits more than one entry: {}", quoted(&dns));
                 false
@@ -407,7 +470,7 @@ async fn describe(
             dn = entry.dn,
             "login refused: `{username}`, the name of the entry, is not its own alone"
         );
-        return Err(unnamed());
+        return Err(unusable(NO_NAME));
     }
     Ok(User::of(id, username, entry, membership, directory.secret_attributes()))
 }
@@ -422,12 +485,6 @@ fn quoted(dns: &[String]) -> String {
     dns.iter().map(|dn| format!("`{}`", printable_line(dn))).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the refusal of an account without a name of its own.
-fn unnamed() -> ApiError {
-    let detail = "the account cannot be used: it has no login name that is its own alone";
-    ApiError::new(StatusCode::FORBIDDEN, "account_unusable", detail)
-}
-
 /// Returns the addresses that count as one: an IPv6 client usually has a network of 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address {
@@ -437,59 +494,6 @@ fn network(address: IpAddr) -> IpAddr {
             IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
     }
-}
-
-/// Returns 503 for every error of the directory: nothing is known about the user, whatever the directory said (trap 10). A base that is not
-/// there is no unknown user either: 500.
-#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn outage(error: DirectoryError) -> ApiError {
-    if error.is_no_such_object() && matches!(error, DirectoryError::Operation { operation: "search", .. }) {
-        tracing::error!(code = error.code(), "a user could not be checked: {error}");
-        let detail =
-            "users.base_dn or groups.base_dn: the entry is not there, or the service's user may not see it";
-        return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", detail);
-    }
-    tracing::warn!(code = error.code(), "a user could not be checked: {error}");
-    ApiError::directory_unavailable()
-}
-
-/// Returns the one refusal of a login.
-fn refused() -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "the name or the password is wrong")
-}
-
-fn throttled(wait: Duration) -> ApiError {
-    let detail = "too many logins have failed: try again later";
-    // Rounded up: earlier would be too early.
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    ApiError {
-        retry_after: Some(Duration::from_secs(seconds)),
-        ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
-    }
-}
-
-impl From<Unusable> for Refusal {
-    fn from(why: Unusable) -> Self {
-        match why {
-            Unusable::Disabled => Refusal::Disabled,
-            Unusable::Expired => Refusal::AccountExpired,
-            Unusable::NotYet => Refusal::LogonHours,
-        }
-    }
-}
-
-/// Returns the error of an account that cannot be used though the password is right.
-fn not_usable(why: Refusal) -> ApiError {
-    let (code, detail) = match why {
-        Refusal::PasswordExpired => ("password_expired", "the password has expired: have a new one set"),
-        Refusal::MustChange => ("password_must_change", "the password must be changed first"),
-        Refusal::Disabled => ("account_disabled", "the account is disabled"),
-        Refusal::AccountExpired => ("account_expired", "the account has expired"),
-        Refusal::LogonHours => ("not_at_this_time", "the account may not log in at this time"),
-        Refusal::Workstation => ("not_from_here", "the account may not log in from here"),
-        _ => ("account_unusable", "the account cannot be used"),
-    };
-    ApiError::new(StatusCode::FORBIDDEN, code, detail)
 }
 
 #[cfg(test)]

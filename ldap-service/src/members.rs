@@ -6,6 +6,8 @@ use ldap_directory::entry::{Attribute, Entry, base_type};
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{AttributeType, Schema};
 
+pub(crate) mod primary;
+
 /// The attributes with DNs of members.
 const BY_DN: [&str; 2] = ["member", "uniqueMember"];
 /// The attribute with user names of members (RFC 2307).

@@ -136,6 +136,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let sources = args.common.config.clone();
     let (config, values) = configuration(&sources)?;
+    let is_doctor = matches!(args.common.command, Some(ServiceCommand::Common(Command::Doctor { .. })));
+    if is_doctor || args.common.test.is_some() {
+        can_start(&config, &values)?;
+    }
     if let Some(ServiceCommand::Common(Command::Doctor { format })) = &args.common.command {
         let report = diagnosis(&config).await;
         writer.show_colored(&report.render(*format, MANUAL.name))?;
@@ -171,17 +175,33 @@ fn configuration(
     Ok((config?, resolved.values))
 }
 
+/// Checks what the start reads beside the directory: files, the address, and the settings of metrics and traces.
+fn can_start(
+    config: &Config,
+    values: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(), SettingsError> {
+    observe::check(values)?;
+    Service::check_files(config)?;
+    config.tls.as_ref().map(Acceptor::new).transpose()?;
+    // Any port: the service itself may have its own at the moment.
+    std::net::TcpListener::bind((config.listen.ip(), 0))
+        .map(drop)
+        .map_err(|e| not_listening(config.listen, &e))
+}
+
+fn not_listening(address: std::net::SocketAddr, error: &std::io::Error) -> SettingsError {
+    SettingsError::value(
+        "listen",
+        format!("{address}: {error}"),
+        "an address of this machine and a free port",
+    )
+}
+
 async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Result<()> {
     let hangups = Hangups::catch().context("SIGHUP")?;
     let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
     let address = config.listen;
-    let listener = TcpListener::bind(address).await.map_err(|e| {
-        SettingsError::value(
-            "listen",
-            format!("{address}: {e}"),
-            "an address of this machine and a free port",
-        )
-    })?;
+    let listener = TcpListener::bind(address).await.map_err(|e| not_listening(address, &e))?;
     let service = Service::new(config, None)?;
     check::log_when_open(&service);
     service.writer.recover_when_open(service.directory.opened());
@@ -205,7 +225,8 @@ async fn serve(config: Config, sources: Vec<String>, stop: Stop) -> anyhow::Resu
     Ok(())
 }
 
-/// Reads the configuration again at each SIGHUP. A wrong one is logged, and the earlier one stays.
+/// Reads the configuration again at each SIGHUP. A wrong one is logged, and the earlier one stays; so it does as long as the directory of the
+/// new one cannot be opened. The health report says so.
 async fn reload(
     mut hangups: Hangups,
     app: App,
@@ -213,18 +234,34 @@ async fn reload(
     routes: Routes,
     sources: Vec<String>,
 ) {
+    hangups.next().await;
     loop {
-        hangups.next().await;
-        match next_generation(&app, acceptor.as_ref(), &sources).await {
+        let generation = tokio::select! {
+            generation = next_generation(&app, acceptor.as_ref(), &sources) => generation,
+            // What was read may have changed since.
+            () = hangups.next() => continue,
+        };
+        match generation {
             Ok(service) => {
                 let table = routes::router(&service.config, app.clone());
-                app.replace(service);
+                app.replace(service.clone());
+                // Not before: a configuration that is refused must not take over what is owed, at its own directory.
+                service.writer.recover_when_open(service.directory.opened());
                 routes.store(Arc::new(table));
+                app.note_reload(None);
                 tracing::info!("the configuration was read again");
             }
-            Err(error) => error.facts().error(&format!("{error}; the earlier configuration stays")),
+            Err(error) => not_taken_over(&app, &error, "the earlier configuration stays"),
         }
+        hangups.next().await;
     }
+}
+
+/// Logs why a configuration does not count, and keeps it for the health report.
+fn not_taken_over(app: &App, error: &SettingsError, effect: &str) {
+    let text = format!("{error}; {effect}");
+    error.facts().error(&text);
+    app.note_reload(Some(text));
 }
 
 /// Returns the generation of the configuration as it is now, with its directory open.
@@ -253,14 +290,18 @@ async fn next_generation(
     let tls = config.tls.clone();
     let service = Service::new(config, Some(&earlier))?;
     check::log_when_open(&service);
-    service.writer.recover_when_open(service.directory.opened());
     // Requests go on with the earlier generation meanwhile.
     service.directory.first_attempt(RELOAD_TIME).await;
     if let Some(trouble) = service.directory.trouble()
         && earlier.directory.trouble().is_none()
     {
         let expected = "a directory that can be opened, as the earlier one";
-        return Err(SettingsError::value("server_url", trouble, expected));
+        let error = SettingsError::value("server_url", trouble, expected);
+        // An outage must not bring back what the new configuration takes away.
+        not_taken_over(app, &error, "the earlier configuration stays until the directory can be opened");
+        if service.directory.opened().await.is_none() {
+            return Err(error);
+        }
     }
     if let Some(fault) = check::worse(&service, &earlier).await {
         return Err(fault);
@@ -303,10 +344,13 @@ async fn diagnosis(config: &Config) -> doctor::Report {
         writes: config.write.is_some(),
     };
     doctor::examine_with(&config.directory, Access::Read, &subject, async |directory, report| {
-        match check::thorough(config, directory).await {
-            // The base of the users is among the checks before.
+        match check::from_outside(config, directory).await {
+            // The base of the users and the bind are among the checks before.
             Ok(found) => {
-                let is_new = |f: &&check::Finding| f.name != "users.base_dn" || f.grade != Grade::Ok;
+                let is_new = |f: &&check::Finding| {
+                    (f.name != "users.base_dn" || f.grade != Grade::Ok)
+                        && f.name != check::bind_password::NAME
+                };
                 let own = found.iter().filter(is_new);
                 report.steps.extend(own.map(check::Finding::step));
             }
@@ -330,7 +374,7 @@ async fn health(config: &Config, writer: &mut SingerWriter) -> anyhow::Result<Ex
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
-        let found = check::thorough(config, &directory).await?;
+        let found = check::from_outside(config, &directory).await?;
         checks.extend(found.iter().map(check::Finding::to_json));
         found.iter().filter(|finding| finding.grade != Grade::Failed).for_each(check::Finding::log);
         if let Some(fault) = found.into_iter().find_map(check::Finding::failure) {

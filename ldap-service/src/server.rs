@@ -16,6 +16,7 @@ use crate::service::App;
 mod idle;
 mod request;
 pub mod tls;
+mod unread;
 
 use idle::IdleTimeout;
 use request::Peer;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use ldap_directory::dn::DnKey;
@@ -62,8 +62,20 @@ impl Service {
         let directory = DirectoryHandle::open(&config.directory, filters.clone());
         let gate = Gate::new(&config.limits);
         let readiness = Readiness::default();
-        let cursors = Cursors::new(&config.directory, filters, sessions.derived_key("search cursors"));
+        let cursors = Cursors::new(&config.directory, filters, sessions.derived_key("search cursors"))
+            .sharing_a_file(&directory);
         Ok(Arc::new(Self { config, directory, gate, readiness, login, sessions, tokens, cursors, writer }))
+    }
+}
+
+impl Service {
+    /// Reads the files that settings name, as a start does, without making or changing one: the service may be at work, and belong to another user.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn check_files(config: &Config) -> Result<(), SettingsError> {
+        config.jwt.as_ref().map(|jwt| Tokens::new(jwt, None)).transpose()?;
+        Sessions::check(&config.login)
     }
 }
 
@@ -99,6 +111,8 @@ struct AppState {
     metrics: Metrics,
     started: Instant,
     stopping: AtomicBool,
+    /// Why the configuration that was read last does not count.
+    reload: ArcSwapOption<String>,
 }
 
 impl App {
@@ -109,6 +123,7 @@ impl App {
             metrics: Metrics::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            reload: ArcSwapOption::empty(),
         }))
     }
 
@@ -120,6 +135,16 @@ impl App {
     /// Replaces the generation. Requests that have begun keep theirs.
     pub fn replace(&self, service: Arc<Service>) {
         self.0.current.store(service);
+    }
+
+    /// Keeps why the configuration that was read last does not count; `None`: it does.
+    pub fn note_reload(&self, trouble: Option<String>) {
+        self.0.reload.store(trouble.map(Arc::new));
+    }
+
+    /// Returns why the configuration that was read last does not count.
+    pub fn reload_trouble(&self) -> Option<Arc<String>> {
+        self.0.reload.load_full()
     }
 
     /// Returns the metrics.

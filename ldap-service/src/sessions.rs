@@ -4,8 +4,8 @@
 //! before its end is remembered (`ended`).
 
 mod ended;
+mod key;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::Utc;
 use cookie::{Cookie, SameSite};
-use hmac::{Hmac, Mac as _};
+use hmac::Mac as _;
 use http::{HeaderMap, header};
 use ldap_directory::text::printable_line;
 use serde::{Deserialize, Serialize};
@@ -26,28 +26,13 @@ use crate::error::ApiError;
 use crate::login::User;
 
 use ended::Ended;
+use key::Key;
 
 /// The name of the session cookie. Over TLS, it has the prefix by which browsers accept it from this host alone.
 pub(crate) const SESSION: &str = "ldap_session";
 /// The name of the cookie of forms.
 const FORM: &str = "ldap_form";
 const HOST_PREFIX: &str = "__Host-";
-/// The least octets of `login.session_key_file`.
-const SHORTEST_KEY: usize = 32;
-/// The most octets of `login.session_key_file`.
-const LONGEST_KEY: u64 = 64 * 1024;
-
-/// Reads a file with a key. A device would never end, and a pipe would stop a reload.
-///
-/// # Errors
-/// It is not a regular file of a bounded size, or cannot be read.
-fn key_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let about = std::fs::metadata(path)?;
-    if !about.is_file() || about.len() > LONGEST_KEY {
-        return Err(std::io::Error::other("not a regular file of at most 64 KiB"));
-    }
-    std::fs::read(path)
-}
 
 /// What sessions need.
 #[derive(Debug, Clone)]
@@ -56,25 +41,6 @@ pub struct Sessions {
     time: Duration,
     /// The numbers of sessions that were logged out.
     ended: Ended,
-}
-
-/// A key, ready to sign.
-#[derive(Clone)]
-struct Key(Hmac<Sha256>);
-
-impl Key {
-    fn of(octets: &[u8]) -> Self {
-        // The hash fits every key into the block of HMAC.
-        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
-        block.iter_mut().zip(Sha256::digest(octets)).for_each(|(octet, of_hash)| *octet = of_hash);
-        Self(Hmac::new(&block))
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// The content of a session cookie.
@@ -95,6 +61,9 @@ pub struct Session {
     /// Identifies the host and the scheme that it is for. Sessions of earlier versions have none.
     #[serde(rename = "h", default, skip_serializing_if = "String::is_empty")]
     site: String,
+    /// The mark of the file of ended sessions when it began.
+    #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
+    since: String,
 }
 
 /// What a browser asks: sessions are for one host, over TLS or in clear text.
@@ -164,35 +133,23 @@ impl Sessions {
     /// The file cannot be read, or the key is too short.
     pub fn new(config: &LoginConfig, earlier: Option<&Sessions>) -> Result<Self, SettingsError> {
         let key = match (&config.session_key_file, earlier) {
-            (Some(path), _) => {
-                let expected =
-                    "a file with a random key of 32 octets or more, for example by `openssl rand -hex 32`";
-                let wrong = |problem: String| {
-                    let problem = format!("{}: {problem}", path.display());
-                    SettingsError::value("login.session_key_file", problem, expected)
-                };
-                let mut octets = key_file(path).map_err(|e| wrong(e.to_string()))?;
-                while octets.last().is_some_and(|c| matches!(c, b'\n' | b'\r')) {
-                    octets.pop();
-                }
-                if octets.len() < SHORTEST_KEY {
-                    return Err(wrong(format!("{} octets", octets.len())));
-                }
-                Key::of(&octets)
-            }
+            (Some(path), _) => Key::read(path)?,
             (None, Some(earlier)) => earlier.key.clone(),
-            (None, None) => {
-                let mut octets = [0; 32];
-                getrandom::fill(&mut octets).map_err(|e| {
-                    let problem = format!("not set, and there are no random numbers: {e}");
-                    SettingsError::value("login.session_key_file", problem, "a file")
-                })?;
-                Key::of(&octets)
-            }
+            (None, None) => Key::random()?,
         };
         let time = config.session_time();
-        let ended = Ended::new(config.session_key_file.as_deref(), time, earlier.map(|e| &e.ended))?;
+        let ended = Ended::new(config.session_key_file.as_deref(), earlier.map(|e| &e.ended))?;
         Ok(Self { key, time, ended })
+    }
+
+    /// Checks the files of a configuration, without making or changing one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn check(config: &LoginConfig) -> Result<(), SettingsError> {
+        let Some(path) = &config.session_key_file else { return Ok(()) };
+        Key::read(path)?;
+        Ended::check(path)
     }
 
     /// Returns a key for another purpose. It stays as long as that of the sessions does.
@@ -220,6 +177,7 @@ impl Sessions {
             end: Utc::now().timestamp().saturating_add(seconds),
             number: random()?,
             site: site.mark(),
+            since: self.ended.since(),
         };
         let mut cookie = cookie(SESSION, self.seal(&session), site.is_secure);
         cookie.set_max_age(cookie::time::Duration::seconds(seconds));
@@ -460,6 +418,31 @@ mod tests {
     }
 
     #[test]
+    fn a_check_changes_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "k".repeat(32)).unwrap();
+        let config = LoginConfig { session_key_file: Some(key), ..LoginConfig::default() };
+        let content = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+            let mut files: Vec<_> = files
+                .map(|f| (std::fs::read(&f).unwrap(), f.metadata().unwrap().modified().unwrap(), f))
+                .collect();
+            files.sort_unstable();
+            files
+        };
+        let ended = folder.path().join("key.ended");
+        let over =
+            "ldap-service ended sessions 1\n# the last line has the number of sessions\n7 over\n# end: 1\n";
+        for text in [None, Some(over), Some("ldap-service ended sessions 1\n7 over\n"), Some("")] {
+            text.map_or(Ok(()), |text| std::fs::write(&ended, text)).unwrap();
+            let before = content();
+            assert_eq!(Sessions::check(&config).is_ok(), text != Some(""), "{text:?}");
+            assert_eq!(content(), before, "{text:?}");
+        }
+    }
+
+    #[test]
     fn keys_are_kept_or_read_and_never_short() {
         let first = sessions(480);
         let config = LoginConfig::default();
@@ -482,7 +465,7 @@ mod tests {
         assert_eq!(a.of(&headers, at(false)), None, "another instance knows a logout");
         let ended = format!("{}.ended", file.path().display());
         let text = std::fs::read_to_string(&ended).unwrap();
-        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(text.lines().count(), 5, "{text}");
         assert_eq!(Sessions::new(&config, None).unwrap().of(&headers, at(false)), None, "a restart knows it");
         // What is over is left out, and another version is not overwritten.
         std::fs::write(&ended, format!("{text}1 over\n")).unwrap();

@@ -24,6 +24,12 @@ const OWN: &[Setting] = &[
     .of(Group::Listener)
     .basic()
     .or("\"127.0.0.1:8389\""),
+    Setting::new(
+        "public_url",
+        Kind::Text,
+        "The URL at which clients reach the service, for example `https://ldap.example.com`: of `meta.location`, `Location` and `$ref` in SCIM. Without it, these have the host that the client asks for.",
+    )
+    .of(Group::Listener),
     Setting::new("listen_cert_file", Kind::Text, "PEM file of the service's own certificate (chain). With it, the service speaks TLS.")
         .of(Group::Listener),
     Setting::new("listen_key_file", Kind::Text, "PEM file of the key of `listen_cert_file`.").of(Group::Listener),
@@ -52,7 +58,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "users",
         Kind::Object,
-        "The users: `base_dn` (needed), `filter` (`(objectClass=person)`: others do not exist for the service), `login_attributes` (`uid`, or `sAMAccountName` on Active Directory: a login name is compared with these), `scim` (SCIM attribute to LDAP attribute).",
+        "The users: `base_dn` (needed), `filter` (`(objectClass=person)`; on Active Directory the accounts of class `user` without those of computers, services and trusts: others do not exist for the service), `login_attributes` (`uid`, or `sAMAccountName` on Active Directory: a login name is compared with these), `scim` (SCIM attribute to LDAP attribute).",
     )
     .of(Group::People)
     .basic(),
@@ -80,7 +86,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "jwt",
         Kind::Object,
-        "Bearer tokens of an identity provider: `issuer` and `audience` (needed), `algorithms` (asymmetric ones: RS256, ES256, EdDSA, …), `username_claim` (`preferred_username`), `client_claim` (a claim that only tokens of programs have, with the client id), `leeway_seconds` (60), `jwks_url` (default: found by the issuer's discovery document), `ca_file`.",
+        "Bearer tokens of an identity provider: `issuer` and `audience` (needed), `algorithms` (asymmetric ones: RS256, ES256, EdDSA, …), `username_claim` (`preferred_username`), `username_attribute` (the attribute with its value; default: the first of `users.login_attributes`, and `mail` for the claim `email`), `client_claim` (a claim that only tokens of programs have, with the client id), `leeway_seconds` (60), `jwks_url` (default: found by the issuer's discovery document), `ca_file`.",
     )
     .of(Group::Callers),
     Setting::new(

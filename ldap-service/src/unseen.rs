@@ -10,6 +10,10 @@ pub(crate) use ldap_directory::unseen::{Hidden, hidden, hidden_of_many, unsearch
 
 use crate::error::ApiError;
 
+mod answers;
+
+pub(crate) use answers::Unread;
+
 /// The entries that are looked at.
 const SAMPLE: u32 = 20;
 /// How long a result counts.

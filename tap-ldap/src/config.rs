@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ldap_directory::dn::Dn;
 use ldap_directory::filter::Filter;
 use ldap_directory::nearest::nearest;
-use ldap_directory::{DirectoryConfig, Scope};
+use ldap_directory::{Directory, DirectoryConfig, Scope};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
@@ -131,6 +131,8 @@ pub struct TapConfig {
     pub directory: DirectoryConfig,
     /// The base DN; the server's default if not set.
     pub base_dn: Option<String>,
+    /// The subtrees that are in no stream.
+    pub exclude_base_dns: Vec<String>,
     /// The streams of the setting `schemas`; empty means discovery.
     pub schemas: Vec<StreamConfig>,
     /// What makes a stream, if `schemas` is empty.
@@ -167,6 +169,8 @@ pub struct TapConfig {
     pub verify: Verify,
     /// Whether METRIC lines are written.
     pub metrics: bool,
+    /// Whether entries are read without what the server computes.
+    pub own_values: bool,
 }
 
 /// The settings as they are written.
@@ -174,6 +178,7 @@ pub struct TapConfig {
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 struct Settings {
     base_dn: Option<String>,
+    exclude_base_dns: Vec<String>,
     #[serde(default)]
     schemas: Vec<Value>,
     discover_by: DiscoverBy,
@@ -194,9 +199,15 @@ struct Settings {
     catalog_path: Option<String>,
     verify: Verify,
     enable_metrics: bool,
+    own_values: bool,
 }
 
 impl TapConfig {
+    /// Returns a directory, whose answers have what `own_values` says.
+    pub fn reading(&self, directory: &Directory) -> Directory {
+        if self.own_values { directory.own_values() } else { directory.as_shown() }
+    }
+
     /// Resolves the settings. Warnings are for the log.
     ///
     /// # Errors
@@ -209,6 +220,9 @@ impl TapConfig {
         let settings: Settings = typed("(tap)", Value::Object(values.clone()))?;
         if let Some(base) = &settings.base_dn {
             check_dn("base_dn", base)?;
+        }
+        for (n, dn) in settings.exclude_base_dns.iter().enumerate() {
+            check_dn(&format!("exclude_base_dns[{n}]"), dn)?;
         }
         for dn in &settings.ignore_modifiers {
             check_dn("ignore_modifiers", dn)?;
@@ -226,6 +240,7 @@ impl TapConfig {
         Ok(TapConfig {
             directory,
             base_dn: settings.base_dn,
+            exclude_base_dns: settings.exclude_base_dns,
             schemas,
             discover_by: settings.discover_by,
             sample_size: Some(settings.discovery_sample_size).filter(|n| *n > 0),
@@ -244,6 +259,7 @@ impl TapConfig {
             catalog_path: settings.catalog_path,
             verify: settings.verify,
             metrics: settings.enable_metrics,
+            own_values: settings.own_values,
         })
     }
 }

@@ -11,7 +11,7 @@
 //! first. During a whole read, one commit per buffer would cost more than the read: the file notes instead that a whole read
 //! did not end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -22,9 +22,11 @@ use sha2::{Digest as _, Sha256};
 use singer_common::operations::signals;
 use uuid::Uuid;
 
-use self::tables::{COMMITS, GONE, KEYS, LogPhase, PHASE, RETURNED, RUN, prepare};
+use self::tables::{COMMITS, DnBefore, GONE, KEYS, LogPhase, ORIGIN, PHASE, RETURNED, RUN, prepare};
+pub(crate) use self::tables::{EntryKey, RenamedKey};
 
 mod file;
+mod former;
 pub(crate) mod shared;
 mod tables;
 #[cfg(test)]
@@ -92,6 +94,12 @@ pub(crate) struct KeyIndex {
     dns: HashMap<String, Option<String>>,
     /// Keys and DNs of listed entries that must be read.
     unread: Vec<(String, String)>,
+    /// Keys and former DNs of entries whose deletions this run emitted.
+    settled: HashSet<(String, String)>,
+    /// Whether there may be deletions, or former DNs, that no bookmark confirmed.
+    may_have_gone: bool,
+    /// Whether the file had no key when it was opened.
+    began_empty: bool,
     /// Whether a deletion, or an entry to be read, was found since the last counted run.
     found: bool,
     /// Whether there are changes that are not durable.
@@ -122,6 +130,9 @@ impl KeyIndex {
             pending: Vec::new(),
             dns: HashMap::new(),
             unread: Vec::new(),
+            settled: HashSet::new(),
+            may_have_gone: found.has_gone,
+            began_empty: !found.has_keys,
             found: false,
             dirty: false,
             learned: false,
@@ -142,6 +153,25 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
+    /// Returns where the stream was read from the last time, if it was kept.
+    pub(crate) fn origin(&self) -> Result<Option<String>, IndexError> {
+        let read = || -> Result<_, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(ORIGIN)?.get(())?.map(|row| row.value().to_owned()))
+        };
+        file::guarded(read).map_err(|e| fail(&self.path, &e))
+    }
+
+    /// Keeps where the stream was read from.
+    pub(crate) fn keep_origin(&mut self, origin: &str) -> Result<(), IndexError> {
+        if self.origin()?.as_deref() == Some(origin) {
+            return Ok(());
+        }
+        self.change(Durability::None, |change| {
+            change.open_table(ORIGIN)?.insert((), origin)?;
+            Ok(())
+        })
+    }
+
     /// Returns the position for a bookmark before any deletion of this run.
     pub(crate) fn position(&self) -> IndexPosition {
         IndexPosition { id: self.id, run: self.run, commits: self.commits }
@@ -154,11 +184,15 @@ impl KeyIndex {
         if position.id != self.id || position.run > self.run || position.commits > self.commits {
             return Ok(false);
         }
+        let mut is_empty = false;
         self.change(Durability::Immediate, |change| {
-            change.open_table(GONE)?.retain(|_, run| run > position.run)?;
+            let mut gone = change.open_table(GONE)?;
+            gone.retain(|_, run| run > position.run)?;
+            is_empty = gone.is_empty()?;
             change.open_table(RETURNED)?.retain(|_, run| run > position.run)?;
             Ok(())
         })?;
+        self.may_have_gone = !is_empty;
         Ok(true)
     }
 
@@ -283,7 +317,7 @@ impl KeyIndex {
         let pending = std::mem::take(&mut self.pending);
         self.dns.clear();
         let (pass, run) = (self.pass, self.run + 1);
-        let (mut learned, mut unread) = (false, Vec::new());
+        let (mut learned, mut unread, mut renamed, mut has_gone) = (false, Vec::new(), false, false);
         self.change(Durability::None, |change| {
             let mut returned = change.open_table(RETURNED)?;
             let mut any_returned = !returned.is_empty()?;
@@ -294,15 +328,16 @@ impl KeyIndex {
                 let key = key.as_str();
                 match update {
                     KeyUpdate::Present(dn) => {
-                        let before = keys.insert(key, (pass, dn.as_str()))?;
-                        learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
+                        let before = DnBefore::of(keys.insert(key, (pass, dn.as_str()))?, dn);
+                        learned |= before != DnBefore::Same;
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
+                        renamed |= before.keep(key, run, &mut gone)?;
                     }
                     KeyUpdate::Listed(dn) => {
-                        let before = keys.insert(key, (pass, dn.as_str()))?;
-                        let is_new = before.is_none_or(|row| row.value().1 != dn.as_str());
+                        let before = DnBefore::of(keys.insert(key, (pass, dn.as_str()))?, dn);
+                        let is_new = before != DnBefore::Same;
                         // An earlier run may have been killed before it emitted the record.
                         if is_new || (any_returned && returned.get(key)?.is_some()) {
                             returned.insert(key, run)?;
@@ -312,10 +347,12 @@ impl KeyIndex {
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
+                        renamed |= before.keep(key, run, &mut gone)?;
                     }
                     KeyUpdate::Emitted(dn) => {
-                        let before = keys.insert(key, (NO_PASS, dn.as_str()))?;
-                        learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
+                        let before = DnBefore::of(keys.insert(key, (NO_PASS, dn.as_str()))?, dn);
+                        learned |= before != DnBefore::Same;
+                        renamed |= before.keep(key, run, &mut gone)?;
                     }
                     KeyUpdate::Deleted(dn) => {
                         keys.remove(key)?;
@@ -327,11 +364,14 @@ impl KeyIndex {
                         (any_gone, learned) = (true, true);
                     }
                 }
+                any_gone |= renamed;
             }
+            has_gone = any_gone;
             Ok(())
         })?;
+        self.may_have_gone |= has_gone;
         self.learned |= learned;
-        self.found |= !unread.is_empty();
+        self.found |= renamed || !unread.is_empty();
         self.unread.append(&mut unread);
         Ok(())
     }
@@ -387,6 +427,7 @@ impl KeyIndex {
         })?;
         self.found |= found;
         self.learned |= found;
+        self.may_have_gone |= found;
         // Entries seen from now on belong to a new pass.
         self.pass = Uuid::new_v4().as_u128();
         self.save()

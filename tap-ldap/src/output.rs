@@ -3,7 +3,7 @@
 //! - [`batches`]: records in BATCH files.
 //! - [`rewrite`]: stream maps and batches, applied to the messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub struct Output<'a, W: Write> {
     pub empty: Vec<String>,
     /// The number of streams that each attribute is hidden in.
     pub hidden: BTreeMap<String, u64>,
+    /// The reasons, the same for all streams, of which a warning said that no stream is complete.
+    pub warned: BTreeSet<&'static str>,
     /// Records emitted in all streams.
     pub records: u64,
     /// Counts records, if metrics are enabled.
@@ -98,6 +100,7 @@ impl<'a, W: Write> Output<'a, W> {
             saved_at,
             empty: Vec::new(),
             hidden: BTreeMap::new(),
+            warned: BTreeSet::new(),
             records: 0,
             counter,
         }

@@ -9,12 +9,16 @@
 //! - `bookmark`, `log_bookmark`, `fingerprint`: positions in the STATE, and what they depend on.
 //! - `witness`: whether the directory was restored from a backup since the position.
 //! - `container_renames`, `moved_out`: entries that change, or leave the stream, with an entry above them.
-//! - `hidden_attributes`: attributes that the bound user may not read, of which nothing is said.
+//! - `origin`: who read, from which server, and of which part a file is: what another one does not show is not gone; `reads_from` finds it out.
+//! - `hidden_attributes`: attributes that the bound user may not read, or that are not in a file, of which nothing is said.
+//! - `computed`: values that the server computes, whose changes no run by changes sees.
+//! - `only`: one entry alone (`--only-dn`).
 //! - `recovery`: transient errors in the middle of a stream.
 //! - `known_ids`, `duplicate_keys`: the keys of a stream's entries.
 
 pub(crate) mod bookmark;
 pub(crate) mod completeness;
+pub(crate) mod computed;
 mod conclude;
 mod container_renames;
 pub mod content_sync;
@@ -29,6 +33,9 @@ mod known_ids;
 mod log_bookmark;
 pub mod method;
 mod moved_out;
+pub(crate) mod only;
+pub(crate) mod origin;
+pub(crate) mod reads_from;
 mod recovery;
 pub(crate) mod stream_run;
 pub mod verify;

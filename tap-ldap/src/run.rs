@@ -32,13 +32,16 @@ use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover, discover_with};
+use crate::discovery::conflicts;
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::doubles::Doubles;
+use crate::discovery::exclusions;
 use crate::discovery::missing_base;
 use crate::discovery::setting_names;
 use crate::output::Output;
 use crate::output::batches::Batches;
 use crate::output::rewrite::Rewriter;
+use crate::replication::origin::account;
 use crate::report::{self, PageHead};
 use crate::settings::{ABOUT, TABLE};
 use crate::stream::selection;
@@ -70,6 +73,9 @@ pub struct Args {
     /// STATE of an earlier run, to continue from
     #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub state: Option<String>,
+    /// Read the entry with this DN alone, in each stream that has it: no STATE, no deletions
+    #[arg(long, value_name = "DN", conflicts_with_all = ["discover", "test"], help_heading = heading::INPUT)]
+    pub only_dn: Option<String>,
 }
 
 /// Tasks other than a run.
@@ -179,8 +185,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::resolve(resolved)?;
     let config = &settings.config;
-    // All files of the command line are read before the directory is.
-    let state = read_state(args.state.as_deref())?;
+    // All files of the command line are read before the directory is. One entry alone is no continuation.
+    let state = read_state(args.state.as_deref().filter(|_| args.only_dn.is_none()))?;
     let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);
     let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
     if let Some(TapCommand::Common(Command::Doctor { format })) = args.common.command {
@@ -201,7 +207,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         (None, Some(_)) => "catalog_path",
         _ => "--catalog",
     };
-    sync(settings, catalog, origin, state, progress, stop, &mut writer).await
+    let only = args.only_dn.as_deref();
+    sync(settings, (catalog, origin), (state, only), progress, stop, &mut writer).await
 }
 
 /// The resolved settings.
@@ -295,16 +302,16 @@ async fn discover_only(
 /// Reads the selected streams. Without a catalog, all streams that discovery selects.
 async fn sync(
     settings: Settings,
-    catalog: Option<Catalog>,
-    origin: &str,
-    state: State,
+    (catalog, origin): (Option<Catalog>, &str),
+    (state, only): (State, Option<&str>),
     progress: Show,
     stop: Stop,
     writer: &mut SingerWriter,
 ) -> anyhow::Result<ExitCode> {
     let Settings { config, mut maps, batches } = settings;
     summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
-    let _locked = config.track_deletions.as_deref().map(lock_indexes).transpose()?;
+    let indexes = config.track_deletions.as_deref().filter(|_| only.is_none());
+    let _locked = indexes.map(lock_indexes).transpose()?;
     let (directory, context) = open(&config).await?;
     let catalog = match catalog {
         Some(catalog) => catalog,
@@ -321,7 +328,7 @@ async fn sync(
     stop.handle();
     let metrics = Metrics::new(config.metrics);
     let mut output = Output::new(writer, metrics, stop, progress, state, config.state_interval);
-    let sync = Sync { config: &config, context: &context };
+    let sync = Sync { config: &config, context: &context, only };
     let outcome = match Box::pin(sync.run(&catalog, &mut output)).await {
         Ok(outcome) => outcome,
         Err(e) => return Err(missing_base::explained(&config, &directory, e).await),
@@ -391,12 +398,15 @@ fn write_report(
 }
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
-    let directory = directory_settings::open(&config.directory, Access::Read).await?;
+    let directory = config.reading(&directory_settings::open(&config.directory, Access::Read).await?);
     let doubtful_filters = setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
+    let directory = exclusions::exclude(config, directory, &base).await?;
     match DirectoryContext::find(config, &directory, &base).await {
         Ok(mut context) => {
             context.doubtful_filters = doubtful_filters;
+            conflicts::warn(&directory, &base).await;
+            context.account = account(&config.directory.auth, &directory).await?;
             Ok((directory, context))
         }
         Err(e) => Err(missing_base::explained(config, &directory, e.into()).await),
@@ -445,10 +455,11 @@ async fn health(
     let attempt = async {
         let (steps, opened) = doctor::open(&config.directory, Access::Read).await;
         checks.extend(steps.iter().map(doctor::check_json));
-        let directory = opened?;
+        let directory = config.reading(&opened?);
         checks.push(doctor::root_check(&directory));
         setting_names::check(config, &directory)?;
         let base = base(config, &directory)?;
+        let directory = exclusions::exclude(config, directory, &base).await?;
         let context = DirectoryContext::find(config, &directory, &base).await?;
         checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));
         let catalog = match catalog {

@@ -55,6 +55,14 @@ const OWN: &[Setting] = &[
     .of(Group::Streams)
     .basic(),
     Setting::new(
+        "exclude_base_dns",
+        Kind::TextList,
+        "Subtrees to leave out of every stream: a list of DNs. An entry that moves into one of them has left its stream, and is deleted downstream. With another list, INCREMENTAL and LOG_BASED read everything again. Values that name such entries stay: members of groups, managers.",
+    )
+    .of(Group::Streams)
+    .basic()
+    .or("[]"),
+    Setting::new(
         "schemas",
         Kind::ObjectList,
         "The streams, instead of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `replication_key`, `single_valued`, `partitions`.",
@@ -96,7 +104,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "operational_attributes",
         Kind::TextList,
-        "Operational attributes of every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key. A secret attribute in this list (`userPassword`) is read if it occurs; a list of secret attributes alone does not change the default.",
+        "Operational attributes of every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key. A secret attribute in this list (`userPassword`) is read if it occurs, and `userPassword` together with the lock of its account (`pwdAccountLockedTime`, `nsAccountLock`); a list of such names alone does not change the default.",
     )
     .of(Group::Streams),
     Setting::new(
@@ -106,6 +114,13 @@ const OWN: &[Setting] = &[
     )
     .of(Group::Streams)
     .basic()
+    .or("false"),
+    Setting::new(
+        "own_values",
+        Kind::Boolean,
+        "Read what the entries have of their own, without the values that 389 Directory Server computes by classes of service and roles: for mirrors to another directory, in which a computed value would be one of the entry's own. By default the tap reads what the server shows, as a warehouse wants it. Other servers compute no values, and are read as before.",
+    )
+    .of(Group::Streams)
     .or("false"),
     Setting::new(
         "state_interval_records",

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ldap_directory::entry::base_type;
 use ldap_directory::{DirectoryError, Paging};
 use serde_json::json;
 use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
 use singer_common::operations::observe::StreamSpan;
 use singer_common::operations::signals::Signal;
 use singer_common::operations::summary::{self, Count};
@@ -20,14 +22,17 @@ use singer_common::singer::writer::WriteError;
 use crate::config::method::FULL_TABLE;
 use crate::config::{TapConfig, Verify};
 use crate::discovery::context::DirectoryContext;
+use crate::discovery::identity::PASSWORD;
+use crate::discovery::source::Source;
 use crate::discovery::streams::{StreamSource, sources};
 use crate::output::{Interrupted, Output};
+use crate::replication::computed;
 use crate::replication::content_sync::{self, ContentSyncStream};
 use crate::replication::dirsync::DirSyncStream;
 use crate::replication::method::{Log, Method, method};
 use crate::replication::stream_run::StreamRun;
 use crate::replication::verify::{Reconciliation, reconcile, reconcile_unselected};
-use crate::replication::{follow, full, hidden_attributes, incremental};
+use crate::replication::{follow, full, hidden_attributes, incremental, only, reads_from};
 use crate::stream::entries::Entries;
 use crate::stream::selection;
 
@@ -46,6 +51,8 @@ pub struct Sync<'a> {
     pub config: &'a TapConfig,
     /// The directory.
     pub context: &'a DirectoryContext,
+    /// The DN of the entry that is read alone (`--only-dn`).
+    pub only: Option<&'a str>,
 }
 
 /// A selected stream, its source, and its replication method.
@@ -94,6 +101,11 @@ impl<'a> Sync<'a> {
                 "a stream with replication_method LOG_BASED, or follow: false",
             )
             .into());
+        }
+        if let Some(dn) = self.only {
+            let streams: Vec<_> =
+                planned.iter().map(|(stream, source, method)| (*stream, &source.source, method)).collect();
+            return only::run((self.config, self.context), dn, &streams, output).await;
         }
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
@@ -150,6 +162,7 @@ impl<'a> Sync<'a> {
             tracing::warn!("the catalog selects no stream: nothing is read");
         }
         self.warn_of_uncataloged(catalog);
+        self.warn_of_missing_locks(&selected, known).await?;
         let bookmarks = &output.state.bookmarks;
         // A count of records is not a position.
         let is_position = |b: &serde_json::Value| b.get("replication_method").is_none_or(|m| m != FULL_TABLE);
@@ -172,12 +185,14 @@ impl<'a> Sync<'a> {
         let mut planned = Vec::new();
         for stream in selected {
             let source = known.get(&stream.tap_stream_id).ok_or_else(|| {
+                let why = if self.context.is_excluded(&stream.tap_stream_id) {
+                    "exclude_base_dns leaves out"
+                } else {
+                    "the directory does not have (or no longer)"
+                };
                 SettingsError::value(
                     "--catalog",
-                    format!(
-                        "it selects `{}`, which the directory does not have (or no longer)",
-                        stream.tap_stream_id
-                    ),
+                    format!("it selects `{}`, which {why}", stream.tap_stream_id),
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
@@ -186,6 +201,11 @@ impl<'a> Sync<'a> {
             let last_key = last.and_then(|b| b.get("replication_key")).and_then(serde_json::Value::as_str);
             let method = method(self.config, self.context, stream, &source.source, last_key).await?;
             planned.push((stream, source, method));
+        }
+        if !self.config.own_values {
+            let by_changes = planned.iter().filter(|(.., method)| !matches!(method, Method::FullTable));
+            let streams: Vec<&CatalogEntry> = by_changes.map(|(stream, ..)| *stream).collect();
+            computed::warn(&self.context.directory, &streams).await;
         }
         Ok(planned)
     }
@@ -211,6 +231,49 @@ impl<'a> Sync<'a> {
         }
     }
 
+    /// Warns of streams with passwords in which the catalog lacks the mark of a disabled account: in a copy the account would be enabled.
+    async fn warn_of_missing_locks(
+        &self,
+        selected: &[&CatalogEntry],
+        known: &BTreeMap<String, StreamSource>,
+    ) -> Result<(), DirectoryError> {
+        let directory = &self.context.directory;
+        let is_of = |name: &str, of: &str| directory.schema().same_description(base_type(name), of);
+        let has_password = |stream: &&CatalogEntry| {
+            let mut names = stream.properties().map(|(name, _)| name);
+            names.any(|name| is_of(name, PASSWORD) && stream.is_property_selected(name))
+        };
+        let streams: Vec<&CatalogEntry> = selected.iter().copied().filter(has_password).collect();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let locks = self.context.ids.locks_of_passwords(self.config, directory, &self.context.base).await?;
+        for lock in locks {
+            // An excluded or deselected one is left out on purpose.
+            let excluded = |id: &str| match known.get(id).map(|known| &known.source) {
+                Some(Source::Search(search)) => search.exclude_attributes.as_slice(),
+                _ => &[],
+            };
+            let is_without = |stream: &&CatalogEntry| {
+                !stream.properties().any(|(name, _)| is_of(name, &lock))
+                    && !excluded(&stream.tap_stream_id).iter().any(|name| is_of(name, &lock))
+            };
+            let lacking: Vec<&CatalogEntry> = streams.iter().copied().filter(is_without).collect();
+            let Some(first) = lacking.first() else { continue };
+            let facts = Facts {
+                stream: Some(first.stream.clone()),
+                attribute: Some(lock.clone()),
+                ..Facts::of_setting("--catalog")
+            };
+            facts.warn(&format!(
+                "{} stream(s) of the catalog read `{PASSWORD}` and do not have `{lock}`, the mark of disabled accounts (the first is `{}`): in a copy such an account is enabled; run --discover again",
+                lacking.len(),
+                first.stream
+            ));
+        }
+        Ok(())
+    }
+
     async fn stream<'s, W: Write>(
         &self,
         stream: &'s CatalogEntry,
@@ -224,6 +287,7 @@ impl<'a> Sync<'a> {
     {
         let mut run = StreamRun::new(output, self.config, self.context, stream, &source.source, method)?;
         Box::pin(hidden_attributes::leave_out(&mut run, output)).await?;
+        reads_from::begin(&mut run, output).await?;
         match method {
             Method::FullTable => Box::pin(full::run(&mut run, output)).await?,
             Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use ldap_directory::dn::SuffixRewrite;
 use ldap_directory::ldif::{LdifFormat, LdifRules};
 use ldap_directory::nearest::nearest;
@@ -14,12 +15,16 @@ use singer_common::operations::facts::Warning;
 
 use crate::rules::rule::Rule;
 use crate::rules::template::FilterTemplate;
-use limits::Guards;
+use held::HeldSettings;
+use limits::{Guards, StreamLimits};
 use protection::ProtectionSettings;
+use rule_digests::RuleDigests;
 use undo_file::UndoFile;
 
+pub mod held;
 pub mod limits;
 pub mod protection;
+pub mod rule_digests;
 mod target_settings;
 pub mod undo_file;
 
@@ -54,6 +59,8 @@ pub struct TargetConfig {
     pub dn_rewrite: Vec<SuffixRewrite>,
     /// The zone of times that do not name one.
     pub default_timezone: Zone,
+    /// The day of the run in that zone: one for all of it.
+    pub today: NaiveDate,
     /// What happens to a record that cannot be written.
     pub on_error: OnError,
     /// Whether records are checked against their SCHEMA.
@@ -79,6 +86,12 @@ pub struct TargetConfig {
     pub undo: Option<UndoFile>,
     /// The most deletions and changes that the run may make.
     pub guards: Guards,
+    /// The most changes that the run may make, by stream and kind.
+    pub limits: StreamLimits,
+    /// What tells the rules from those of an earlier run.
+    pub digests: RuleDigests,
+    /// What a run leaves that is held back.
+    pub held: HeldSettings,
     /// What no run changes.
     pub protection: ProtectionSettings,
     /// Whether an entry is modified only if it is as it was read (RFC 4528).
@@ -88,6 +101,11 @@ pub struct TargetConfig {
 }
 
 impl TargetConfig {
+    /// Whether something can hold a run back: then it is rehearsed first.
+    pub fn has_limits(&self) -> bool {
+        self.guards.is_any() || self.limits.is_any() || self.held.plan_file.is_some()
+    }
+
     /// Returns the entries below which `max_deletes` and `max_changes` are a share: `default_base_dn`, else those of the rules'
     /// scopes. Empty: the server's own base.
     pub fn limit_bases(&self) -> Vec<&str> {

@@ -8,14 +8,16 @@
 //! 5. [`ack`] knows which records are done; [`committer`] prints the STATE that covers them.
 //!
 //! A record may wait for a parent, a DN or a value ([`waits`], [`renames`],
-//! [`exchanges`]), for entries that it references
-//! ([`deferred_references`]; [`rechecks`] compares references again after renames), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
+//! [`exchanges`], [`taken_over`]), for entries that it references
+//! ([`deferred_references`]; [`lookups`] knows which of them filters are to find; [`rechecks`] compares references again after renames), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
 //! records.
 //!
-//! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows. [`prefetch`] reads the entries of a stream at
+//! [`memberships`] collects the rows of groups, and writes them group by group.
+//!
+//! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows; [`expiry`] deletes what was set aside long ago. [`prefetch`] reads the entries of a stream at
 //! once. [`requirements`] checks the server before the first record. [`loader`] is the loop, and [`turns`] checks
 //! that it makes progress; [`counters`] and [`progress`]
-//! report.
+//! report. [`only`] takes one record alone.
 
 pub mod ack;
 mod activation;
@@ -27,10 +29,14 @@ mod deferred_references;
 mod error;
 mod exchanges;
 mod executor;
+mod expiry;
 pub mod in_file;
 mod input;
 mod line_mapper;
 mod loader;
+mod lookups;
+mod memberships;
+mod only;
 mod outcomes;
 mod prefetch;
 mod progress;
@@ -44,6 +50,7 @@ pub mod scheduler;
 mod spill;
 mod stream;
 mod stream_maps;
+mod taken_over;
 mod turns;
 pub mod versions;
 mod waits;

@@ -1,6 +1,8 @@
 //! Stage 3, plan: the fewest modifications that turn an existing entry into the wanted one. Pure.
 //!
-//! [`assertion`] makes the condition of a modify, [`entry_digests`] answers for entries that were read in advance.
+//! [`assertion`] makes the condition of a modify, [`entry_digests`] answers for entries that were read in advance, [`marker`] is what an
+//! entry that was set aside says of itself,
+//! [`other_options`] finds what a mirrored entry has beyond its record, [`reference_index`] the entries that references are.
 
 use std::collections::HashSet;
 
@@ -14,6 +16,9 @@ use crate::rules::policy::Policy;
 
 pub mod assertion;
 pub mod entry_digests;
+pub mod marker;
+pub mod other_options;
+pub mod reference_index;
 
 impl WantedEntry {
     /// Returns the modifications that turn `current` into the wanted entry; none if it is already.
@@ -253,8 +258,12 @@ mod tests {
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
         let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
-        let entry =
-            WantedEntry { dn: "cn=x".into(), attributes: vec![want], account: WantedAccount::default() };
+        let entry = WantedEntry {
+            dn: "cn=x".into(),
+            attributes: vec![want],
+            references: vec![],
+            account: WantedAccount::default(),
+        };
         let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
         entry
             .changes(&current, Schema::standard())
@@ -434,6 +443,7 @@ mod tests {
             let entry = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy, compare }],
+                references: Vec::new(),
                 account: WantedAccount::default(),
             };
             let steps = entry.changes(&current, schema);

@@ -30,9 +30,11 @@ use crate::write::plan_output::PlanFormat;
 use crate::write::protection::Protection;
 use crate::write::undo::command::{self, UndoArgs};
 
-mod maintained;
+mod apply;
+mod held;
 mod session;
 
+use apply::ApplyArgs;
 use session::Session;
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
@@ -54,6 +56,10 @@ pub struct Args {
     /// The input is a reject file (setting reject_file): try its records again
     #[arg(long, help_heading = heading::INPUT)]
     pub retry_rejects: bool,
+    /// Handle the record with this key alone, to try a rule: the value of its key property, or `a=1,b=2`. The others are passed over; no
+    /// version is carried out, and no STATE is printed
+    #[arg(long, value_name = "KEY", help_heading = heading::TASK)]
+    pub only: Option<String>,
     /// Write nothing: read the directory and print the changes
     #[arg(long, help_heading = heading::TASK)]
     pub dry_run: bool,
@@ -70,6 +76,9 @@ pub enum TargetCommand {
     /// Those of both executables
     #[command(flatten)]
     Common(Command),
+    /// Carry out the plan of a run that was held back, entry by entry: entries that changed since are left as they are and reported (exit
+    /// code 4)
+    Apply(ApplyArgs),
     /// Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)
     Undo(UndoArgs),
 }
@@ -78,7 +87,7 @@ impl Commands for TargetCommand {
     fn common(&self) -> Option<&Command> {
         match self {
             TargetCommand::Common(command) => Some(command),
-            TargetCommand::Init(_) | TargetCommand::Undo(_) => None,
+            TargetCommand::Init(_) | TargetCommand::Undo(_) | TargetCommand::Apply(_) => None,
         }
     }
 }
@@ -133,18 +142,27 @@ pub const MANUAL: Manual = Manual {
             "try rejected records again",
         ),
         example(
+            "target-ldap apply plan.ldif --config target.json",
+            "carry out the plan of a run that a limit held back (plan_file)",
+        ),
+        example(
             "target-ldap undo undo.ldif --config target.json --dry-run",
             "print the changes that would undo the run that wrote undo.ldif (undo_file)",
         ),
     ],
-    exit_codes: &[(
-        REJECTED,
-        "done, but records were rejected (on_error: skip), or entries left as they are (undo)",
-    )],
+    exit_codes: &[
+        (
+            REJECTED,
+            "done, but records were rejected (on_error: skip), or entries left as they are (undo, apply)",
+        ),
+        (HELD, "held back by a limit: nothing was written, and plan_file has the plan"),
+    ],
 };
 
 /// The exit code of a complete run with rejected records.
 const REJECTED: u8 = 4;
+/// The exit code of a run that was held back, and whose plan waits for a decision.
+const HELD: u8 = 5;
 
 /// Runs the target and returns the exit code of the process.
 pub fn main() -> ExitCode {
@@ -173,6 +191,8 @@ fn class(error: &anyhow::Error) -> (Class, Facts) {
 
 /// What the command line asks for, once the settings are known.
 enum Mode<'a> {
+    /// `apply PLAN`
+    Apply(&'a ApplyArgs),
     /// `undo FILE`
     Undo(&'a UndoArgs),
     /// `doctor`
@@ -188,6 +208,7 @@ enum Mode<'a> {
 impl Mode<'_> {
     fn of<'a>(args: &'a Args, config: &TargetConfig) -> Mode<'a> {
         match &args.common.command {
+            Some(TargetCommand::Apply(apply)) => Mode::Apply(apply),
             Some(TargetCommand::Undo(undo)) => Mode::Undo(undo),
             Some(TargetCommand::Common(Command::Doctor { format })) => Mode::Doctor(*format),
             _ if args.common.test.is_some() => Mode::Health,
@@ -212,6 +233,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let problem = "it is for --dry-run, and without that this run would write";
         return Err(SettingsError::value("--plan-format", problem, "--dry-run, too").into());
     }
+    if args.only.is_some() && args.common.test.is_some() {
+        let problem = "it is for a run or --dry-run";
+        return Err(SettingsError::value("--only", problem, "no --test with it").into());
+    }
     // Before any file is written.
     let (mut written_files, destination) = file::of_settings(&resolved.values);
     written_files.push(("server_url", destination));
@@ -231,6 +256,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let config = config?;
     requirements::check_transport(&config)?;
     match Mode::of(&args, &config) {
+        Mode::Apply(apply) => apply::run(apply, &args, &config).await,
         Mode::Undo(undo) => command::run(undo, &config).await,
         Mode::Doctor(format) => examine(&config, format, &mut writer).await,
         Mode::Health => health(&config, &mut writer).await,
@@ -291,4 +317,13 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
     let outcome = result.map_err(|e| e.to_string());
     writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
     Ok(ExitCode::from(code))
+}
+
+/// Quotes a text for a POSIX shell, if needed.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

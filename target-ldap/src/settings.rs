@@ -82,6 +82,12 @@ const OWN: &[Setting] = &[
     .of(Group::Mapping)
     .or("\"UTC\""),
     Setting::new(
+        "today",
+        Kind::Text,
+        "The day of the run, as `2026-01-31`: what `{today}`, `days_until` and `accounts` compare with, and `today()` in stream maps. The default is the day on which the run starts, in `default_timezone`. With `--dry-run` it shows what another day will change; a warning names it in a run that writes.",
+    )
+    .of(Group::Mapping),
+    Setting::new(
         "on_error",
         Kind::Choice(&["fail", "skip"]),
         "What happens to a record that cannot be written. `fail`: the run fails; earlier records are written. `skip`: the record is appended to `reject_file`, the run continues and ends with exit code 4. Only faults of the record are skipped, not failures of the connection or the server.",
@@ -180,6 +186,35 @@ const OWN: &[Setting] = &[
     )
     .of(Group::Limits)
     .holds_back(),
+    Setting::new(
+        "limits",
+        Kind::Object,
+        "The most changes by stream and kind: `{\"users\": {\"delete\": \"5%\", \"rename\": 20}}`. The streams are the names of `mapping_rules`; `\"*\"` is for each stream without limits of its own. Kinds: `add`, `modify`, `rename` (moves included), `delete` (as in `max_deletes`), `change` (any). A number, or a percentage of the entries in the scope of the stream's rule: below its `scope_base` (else `default_base_dn`, else the server's base), with its `scope_filter` or object classes. Otherwise as `max_deletes`.",
+    )
+    .of(Group::Limits)
+    .holds_back()
+    .or("{}"),
+    Setting::new(
+        "plan_file",
+        Kind::Text,
+        "The file for the plan of a run that `max_deletes`, `max_changes`, `limits` or `first_run` holds back. Nothing is written to the directory, and the exit code is 5. `target-ldap apply FILE` carries out exactly that plan: LDIF with what it saw of each entry, without passwords. A later held run replaces it. A dry run does not write it. Each run is rehearsed first, and a history beside it (`FILE.history`) has the runs that were carried out or applied.",
+    )
+    .of(Group::Limits)
+    .holds_back()
+    .basic(),
+    Setting::new(
+        "first_run",
+        Kind::Choice(&["hold", "apply"]),
+        "With `plan_file`: the first run, and the first with a stream, at another directory, or after a change of its rule or of a setting that decides what its records do. `hold`: it is held back if it would delete something of such a stream, or modify or rename more than a tenth of the entries in its scope; `target-ldap apply` carries out its plan. `apply`: it is carried out.",
+    )
+    .of(Group::Limits)
+    .or("\"hold\""),
+    Setting::new(
+        "on_held",
+        Kind::TextOrList,
+        "A command that is run when a run is held back, for at most 60 seconds: a line for the shell, or a list of a program and its arguments. It gets a summary as JSON on its standard input. If it fails, that is a warning, and the exit code stays.",
+    )
+    .of(Group::Limits),
     Setting::new(
         "protect",
         Kind::Object,

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -37,10 +38,16 @@ def person(i, unit):
 
 
 def free_port():
-    """A port on loopback that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port on loopback that was free a moment ago: by chance, and below those that a system gives to outgoing connections, so
+    that neither a client nor another test takes it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def die_with_parent():

@@ -162,6 +162,8 @@ FOLLOWED = {
     "guides/duckdb.md": Case({"ldap://ldap.example.com": source}),
     "guides/scheduling.md": Case({"ldap://ldap.example.com": source}, postgres=True, then=schedules_are_whole),
     "guides/undo.md": Case(),
+    "guides/approve-a-held-plan.md": Case(),
+    "guides/leavers-with-grace.md": Case(),
     "guides/approve-a-plan.md": Case({"ldap://ldap.example.com": destination}),
     "guides/namesakes.md": Case(),
     "guides/rotate-a-password.md": Case({"ldap://ldap.example.com": source}),

@@ -15,6 +15,7 @@ import people  # noqa: E402
 import proxies  # noqa: E402
 from directories import OpenLdap, Served  # noqa: E402
 from service import Service, configuration  # noqa: E402
+from wire import Wire  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BIN = pathlib.Path(os.environ.get("BIN", TARGET / "debug"))
@@ -157,6 +158,14 @@ def writing(services, tmp_path):
         return services(directory, name=name, write=write, **settings)
 
     return start
+
+
+@pytest.fixture
+def relay(openldap):
+    """What the service sees in place of the slapd: see wire.py."""
+    wire = Wire(openldap.url)
+    yield wire
+    wire.stop()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import threading
 import time
 
 import httpx
@@ -101,8 +100,9 @@ class Service:
         self.port = free_port()
         self.config_path = self.folder / "service.json"
         self.configure({"listen": f"127.0.0.1:{self.port}", **config})
-        self.lines, self.process, self.reader = [], None, None
-        self.client = None
+        # A file, no pipe: what the service wrote before it answered is there when the answer is.
+        self.log_path = self.folder / "service.log"
+        self.process = self.client = None
         self.start(ready)
 
     @property
@@ -123,20 +123,20 @@ class Service:
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.folder), "TMPDIR": str(self.folder)}
         environment |= {"RUST_BACKTRACE": "1", **self.environment}
         command = [str(self.executable), "--config", str(self.config_path), "--log-format", "json", *self.arguments]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-            cwd=self.folder, preexec_fn=die_with_parent,
-        )
-        self.reader = threading.Thread(target=self.read_log, args=(self.process.stderr,), daemon=True)
-        self.reader.start()
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment,
+                cwd=self.folder, preexec_fn=die_with_parent,
+            )
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         verify = self.config.get("listen_cert_file") or True
         self.client = httpx.Client(base_url=self.url, timeout=30, limits=limits, trust_env=False, verify=verify)
         self.wait("/health/ready" if ready else "/health/live")
 
-    def read_log(self, stderr):
-        for line in stderr:
-            self.lines.append(line.decode("utf-8", "backslashreplace").rstrip("\n"))
+    @property
+    def lines(self):
+        """The whole lines of the log, from the first start on."""
+        return self.log_path.read_bytes().decode("utf-8", "backslashreplace").split("\n")[:-1]
 
     def wait(self, path="/health/ready", seconds=30, status=200):
         """Waits until a path answers with a status."""
@@ -159,7 +159,7 @@ class Service:
     def log(self, **fields):
         """The lines of the JSON log that have these fields."""
         records = []
-        for line in list(self.lines):
+        for line in self.lines:
             try:
                 record = json.loads(line)
             except ValueError as error:
@@ -209,11 +209,11 @@ class Service:
         """How many files and sockets are open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def reload(self):
+    def reload(self, seconds=15):
         """SIGHUP, until the log says that the configuration was read again, or that the earlier one stays."""
         seen, ends = len(self.lines), ("the configuration was read again", "the earlier configuration stays")
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: any(end in line for line in self.lines[seen:] for end in ends), what="the reload")
+        wait_until(lambda: any(end in line for line in self.lines[seen:] for end in ends), seconds=seconds, what="the reload")
 
     def terminate(self):
         """SIGTERM, without waiting."""
@@ -229,7 +229,6 @@ class Service:
             self.process.kill()
             self.process.wait()
             code = "killed: it did not end"
-        self.reader.join(10)
         return code
 
     def stop(self):
@@ -240,7 +239,6 @@ class Service:
         code = self.end()
         out = process.stdout.read()
         process.stdout.close()
-        process.stderr.close()
         self.client.close()
         self.process = None
         self.check_log()

@@ -1,8 +1,7 @@
 """Writes that outsiders have found faults in: definitions that count for others, SCIM bodies, flags of Active Directory, exports."""
 
 from people import entry
-from test_memberships import dn
-from writing import USER, change, content, new, ok, patch, report, scim, send, user
+from writing import USER, change, content, dn, new, ok, patch, report, scim, send, user
 
 
 def codes(done):

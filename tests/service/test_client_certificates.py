@@ -200,3 +200,34 @@ def test_wrong_settings_of_certificates_are_named(shared_openldap, tmp_path, set
         tmp_path, shared_openldap, setting, listen_cert_file=cert, listen_key_file=key, listen_client_ca_file=str(ca.certificate),
         client_certificates=certificates,
     )
+
+
+# A subject as openssl prints it, or as nobody has it, and whether it is accepted.
+PASTED = [
+    ("subject=CN=hr,OU=Sync,O=Example", True),
+    ("Subject= CN=hr,OU=Sync,O=Example", True),
+    ("OID.2.5.4.3=hr,OU=Sync,O=Example", True),
+    ("CN = hr, OU = Sync, O = Example", True),
+    ("O = Example, OU = Sync, CN = hr", False),
+    ("subject=O = Example, OU = Sync, CN = hr", False),
+    ("issuer=CN=hr,OU=Sync,O=Example", False),
+    ("Issued=CN=hr,O=Example", False),
+    ("CN=hr,nosuchtype=x", False),
+]
+
+
+def test_a_subject_that_no_certificate_has_is_refused(services, shared_openldap, tmp_path):
+    tls = Tls(services, shared_openldap, tmp_path, lambda ca: [{"name": "x", "subject": "CN=nobody", "scopes": ["health"]}])
+    certificate = tls.ca.client("pasted", "/O=Example/OU=Sync/CN=hr")
+    for setting, is_accepted in PASTED:
+        tls.service.configure({**tls.service.config, "client_certificates": [{"name": "hr", "subject": setting, "scopes": ["health"]}]})
+        done = run(tls.service.executable, "--config", tls.service.config_path, "--test", code=None)
+        assert done.returncode == (0 if is_accepted else 2), (setting, done.stdout)
+        assert is_accepted or "client_certificates[0].subject" in done.stdout + done.stderr
+        if is_accepted:
+            tls.service.reload()
+            assert tls.get(certificate).status_code == 200, setting
+    printed = run("openssl", "x509", "-in", certificate[0], "-noout", "-fingerprint", "-sha256").stdout
+    tls.service.configure({**tls.service.config, "client_certificates": [{"name": "hr", "sha256": printed, "scopes": ["health"]}]})
+    tls.service.reload()
+    assert tls.get(certificate).status_code == 200

@@ -5,6 +5,7 @@ import datetime
 import people
 import pytest
 from accounts import account, browse, code, governed, log_in_by_form, me, password_of
+from test_configuration import about
 from test_login_states import domain  # noqa: F401
 from test_login_states import add_account
 from writing import new, ok, patch, scim, user
@@ -148,3 +149,15 @@ def test_days_on_samba(domain):  # noqa: F811
 def test_a_new_account_has_no_days(openldap, writing):
     service = writing(openldap)
     assert new(service, "neo", active=True).json()["active"] is True
+
+
+def test_a_last_day_that_openldap_takes_for_the_past_is_told(services, openldap):
+    """It has 32 bits for these times: the end of the year 9999 has passed for it."""
+    for name, value in (("far", "99991231235959Z"), ("near", "21000101000000Z")):
+        openldap.add(account(name))
+        set_to(openldap, people.person(name, "", "").dn(), pwdEndTime=value)
+    service = services(openldap)
+    assert service.login("far", password_of("far")).status_code == 401 and service.login("near", password_of("near")).status_code == 200
+    _, report, _ = about(service, "--test")
+    (found,) = [check for check in report["checks"] if "pwdEndTime" in check["detail"] and check["result"] == "warning"]
+    assert found["name"] == "users" and people.person("far", "", "").dn() in found["detail"] and "near" not in found["detail"]

@@ -48,6 +48,30 @@ def test_the_directory_is_killed_and_comes_back_under_load(openldap, services):
     assert load.slowest < 20, load.slowest
 
 
+def test_a_password_that_another_server_refuses_is_not_refused_here(openldap, openldaps, services):
+    """The account at a server that referrals lead to is another one: its refusals are no reason not to bind at the directory again."""
+    other = openldaps("other")
+    people_of = f"ou=people,{openldap.suffix}"
+    openldap.add(people.entry(f"ou=away,{people_of}", objectClass=["referral", "extensibleObject"], ou="away", ref=f"{other.url}/{people_of}"))
+    service = services(openldap, follow_referrals="follow", referral_hosts=["127.0.0.1"])
+    groups = lambda: service.request("GET", "/scim/v2/Groups?attributes=displayName").status_code  # noqa: E731
+    users = lambda: service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(cn=*)"}).status_code  # noqa: E731
+    assert (users(), groups()) == (200, 200)
+    service_user = people.service_dn(openldap.suffix)
+    other.modify(f"dn: {service_user}\nchangetype: modify\nreplace: userPassword\nuserPassword: another\n")
+    other.kill()
+    other.start_again()
+    # Refused twice: the next pause is five minutes.
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        assert users() != 200
+        time.sleep(0.2)
+    openldap.kill()
+    openldap.start_again()
+    wait_until(lambda: groups() == 200, seconds=20, what="the directory itself")
+    assert users() != 200
+
+
 def test_the_service_starts_while_the_directory_is_down(openldap, services):
     """It answers from the start, says what is wrong, and works once the directory is there."""
     openldap.kill()
@@ -284,7 +308,6 @@ def test_memory_is_flat(openldap, services):
         wait_until(lambda: load.done >= total * tenth // 10, seconds=3600, what=f"{load.done} requests")
         sizes.append(service.rss())
         descriptors.append(service.descriptors())
-        service.lines[:-200] = []
     statuses = load.stop()
     print(f"memory: {total} requests, RSS in KiB {sizes}, descriptors {descriptors}")
     assert not load.unanswered, load.unanswered[:5]

@@ -2,8 +2,8 @@
 
 import pytest
 from people import entry, group_dn
-from test_memberships import add_group, dn, members
-from writing import IMPORT, change, content, new, patch, report, send, user
+from test_memberships import add_group, members
+from writing import IMPORT, change, content, dn, new, patch, report, send, user
 
 NIS = ["/etc/ldap/schema/nis.schema"]
 

@@ -6,6 +6,7 @@ import httpx
 import issuers
 import people
 import pytest
+from accounts import account, code
 from conftest import TOOLS, tool
 
 AUDIENCE = "ldap-service"
@@ -117,3 +118,53 @@ def test_an_issuer_that_is_down_is_no_wrong_token(services, shared_openldap, iss
     token = issuer.token(claims={"aud": AUDIENCE, "preferred_username": "ada"})
     issuer.stop()
     assert me(service, token).status_code == 503
+
+
+@pytest.mark.parametrize("issuer", ["mock_server"], indirect=True)
+def test_a_name_of_one_kind_is_not_taken_for_another(services, shared_openldap, issuer):
+    """Whoever may choose a user name at the provider must not choose the mail address of somebody else."""
+    users = {"base_dn": f"ou=people,{shared_openldap.suffix}", "filter": "(objectClass=person)", "login_attributes": ["uid", "mail"]}
+
+    def start(name, **jwt):
+        jwt = {"issuer": issuer.issuer, "audience": AUDIENCE, "algorithms": ALGORITHMS, **jwt}
+        return services(shared_openldap, name, users=users, jwt=jwt)
+
+    address = people.ADA.mail
+    token = lambda **claims: issuer.token(claims={"aud": AUDIENCE, "preferred_username": None, **claims})  # noqa: E731
+    default = start("default")
+    assert is_ada(me(default, token(preferred_username="ada")))
+    assert me(default, token(preferred_username=address)).status_code == 401
+    by_mail = start("by-mail", username_claim="email")
+    assert [line["setting"] for line in by_mail.log(level="warning", setting="jwt.username_claim")]
+    assert is_ada(me(by_mail, token(email=address)))
+    assert is_ada(me(by_mail, token(email=address, email_verified=True)))
+    for wrong in ({"email": "ada"}, {"email": address, "email_verified": False}, {"email": address, "email_verified": "false"}):
+        assert me(by_mail, token(**wrong)).status_code == 401, wrong
+    chosen = start("chosen", username_attribute="mail")
+    assert is_ada(me(chosen, token(preferred_username=address)))
+    assert me(chosen, token(preferred_username="ada")).status_code == 401
+
+
+@pytest.mark.parametrize("issuer", ["mock_server"], indirect=True)
+def test_a_name_in_another_attribute_takes_no_token_from_its_owner(services, openldaps, issuer):
+    """Whoever may write the own mail address could lock others out by their names."""
+    twins = [account("twin", mail="ada"), account("double", uid=["double", "bob"]), account("mailer", mail=people.EVE.mail)]
+    server = openldaps("twins", more=twins)
+    users = {"base_dn": f"ou=people,{people.SUFFIX}", "filter": "(objectClass=person)", "login_attributes": ["uid", "mail"]}
+
+    def start(name, **jwt):
+        jwt = {"issuer": issuer.issuer, "audience": AUDIENCE, "algorithms": ALGORITHMS, **jwt}
+        return services(server, name, users=users, jwt=jwt)
+
+    token = lambda name: issuer.token(claims={"aud": AUDIENCE, "preferred_username": name})  # noqa: E731
+    by_uid, by_mail = start("by-uid"), start("by-mail", username_attribute="mail")
+    for name in ("ada", "ADA"):
+        assert is_ada(me(by_uid, token(name)))
+    assert is_ada(me(by_mail, token(people.ADA.mail)))
+    # By a password, either of them may be meant.
+    assert by_uid.login("ada", people.ADA.password).status_code == 401
+    # Two have the name in the attribute itself; one whose own name another one has, too; a mail address of two.
+    assert me(by_uid, token("bob")).status_code == 401
+    assert code(me(by_mail, token(people.BOB.mail))) == (403, "account_unusable"), me(by_mail, token(people.BOB.mail)).text
+    assert me(by_mail, token(people.EVE.mail)).status_code == 401
+    assert me(by_uid, token("eve")).json()["user"]["username"] == "eve"

@@ -6,6 +6,7 @@ import time
 
 import httpx
 import people
+import pytest
 from directories import wait_until
 from writing import TARGET_LDAP, FullDisk, change, content, numbers, person, report, send, undo, undo_path
 
@@ -38,7 +39,10 @@ def test_more_deletions_than_the_guard_allows_delete_nothing(openldaps, writing,
     assert send(service, deletions(6, 1)).status_code == 429
     # After an hour it is free again.
     state = tmp_path / "undo" / "max_deletes.state"
-    state.write_text("".join(f"{int(line.split()[0]) - 3600} {line.split()[1]}\n" for line in state.read_text().splitlines()))
+    first, *lines = state.read_text().splitlines()
+    service.end()
+    state.write_text("".join(f"{line}\n" for line in (first, *(f"{int(line.split()[0]) - 3600} {line.split()[1]}" for line in lines))))
+    service.start()
     assert report(send(service, deletions(6, 6)))["deleted"] == 6
 
 
@@ -50,10 +54,34 @@ def test_a_clock_that_was_set_back_holds_deletions_for_an_hour(openldap, writing
     text = change(people.COLON.dn(openldap.suffix), "changetype: delete")
     answer = send(service, text)
     assert answer.status_code == 429 and 3590 < int(answer.headers["retry-after"]) <= 3600
-    at, count = state.read_text().split()
-    assert int(at) <= time.time() and count == "1"
+    first, at, count = state.read_text().replace("\n", " ").rsplit(maxsplit=2)
+    assert first == "0 1" and int(at) <= time.time() and count == "1"
     state.write_text(f"{int(at) - 3600} 1\n")
     assert report(send(service, text))["deleted"] == 1
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "removed"])
+def test_deletions_count_though_their_file_is_damaged(openldap, writing, tmp_path, damage):
+    service = writing(openldap, write={"max_deletes": 2})
+    state = tmp_path / "undo" / "max_deletes.state"
+    for one in (people.COLON, people.EVE):
+        assert report(send(service, change(one.dn(openldap.suffix), "changetype: delete")))["deleted"] == 1
+    before = content(openldap)
+    whole = state.read_text()
+    texts = {"emptied": "", "cut": "".join(whole.splitlines(keepends=True)[:-1])}
+    if damage == "removed":
+        state.unlink()
+    else:
+        state.write_text(texts[damage])
+    text = change(people.BOB.dn(openldap.suffix), "changetype: delete")
+    assert send(service, text).status_code == (507 if damage == "cut" else 429)
+    assert content(openldap) == before
+    if damage != "removed":
+        service.end()
+        state.write_text(texts[damage])
+        service.start()
+        assert send(service, text).status_code == (507 if damage == "cut" else 429)
+        assert content(openldap) == before
 
 
 def test_deletions_at_once_do_not_pass_the_guard(openldaps, writing):

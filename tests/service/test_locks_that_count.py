@@ -4,7 +4,7 @@ import people
 import pytest
 from accounts import account, governed, password_of
 from test_configuration import about
-from writing import content, new, ok, patch, scim, undo_files, user
+from writing import change, content, new, ok, patch, report, scim, send, undo_files, user
 
 ON, OFF = ({"op": "replace", "path": "active", "value": value} for value in (True, False))
 LOCK, LOCKED = "pwdAccountLockedTime", "000001010000Z"
@@ -156,6 +156,22 @@ def test_a_deletion_that_locks(slapd, writing):
     assert binds(slapd, "nolock") and lock_of(slapd, "nolock") is None
     ok(scim(service, "DELETE", f"/Users/{user(service, 'strict')}"), 204)
     assert not binds(slapd, "strict")
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_deletion_by_an_import_that_locks(slapd, writing, readable):
+    service_dn = people.service_dn()
+    hidden = f'access to dn.subtree="ou=policies,{people.SUFFIX}" by dn.exact="{service_dn}" none by * read\n'
+    slapd = slapd("" if readable else hidden)
+    rule = {"users": {"on_delete": {"set": {LOCK: "2020-01-01T00:00:00Z"}}}}
+    service = writing(slapd, write={"mapping_rules": rule})
+    name_of = lambda name: people.person(name, "", "").dn()  # noqa: E731
+    slapd.add(people.entry(people.group_dn("g"), objectClass="groupOfNames", cn="g", member=[name_of("nolock"), name_of("plain")]))
+    before = content(slapd)
+    done = report(send(service, change(name_of("nolock"), "changetype: delete") + change(name_of("strict"), "changetype: delete")))
+    assert (done["modified"], done["rejected"]) == (1, 1) and "cn=nolock,ou=policies" in done["rejects"][0]["reason"], done
+    assert binds(slapd, "nolock") and lock_of(slapd, "nolock") is None and not binds(slapd, "strict")
+    assert content(slapd) == before
 
 
 def test_other_directories_have_no_policy_for_it(ds389, writing):

@@ -108,12 +108,16 @@ def test_a_script_gets_401_and_a_page_the_login(site):
 
 
 def test_trap_20_identity_from_outside_does_not_arrive(site):
-    forged = {name: "forged" for n in proxies.REMOTE for name in (n, n.replace("-", "_"))}
+    forged = {name: "forged" for n in proxies.REMOTE for name in (n, *(n.replace("-", other) for other in "_.~!"))}
     for path, headers in [("/page?json", basic("ada", people.ADA.password)), ("/public/?json", {})]:
         answer = site.get(path, headers={**forged, **headers})
         assert answer.status_code == 200, answer.text
         assert "forged" not in arrived(answer).values(), arrived(answer)
-    # Nor does the password.
+    # A client cannot take it out of its own request either, by saying that it is for this hop alone (RFC 9110 section 7.6.1).
+    for hop in (", ".join(proxies.REMOTE), "close, remote-user,REMOTE-GROUPS", "Remote-Id"):
+        answer = site.get("/page?json", headers={"Connection": hop, **basic("ada", people.ADA.password)})
+        assert answer.status_code == 200 and {n.lower() for n in proxies.REMOTE} <= set(arrived(answer)), (hop, arrived(answer))
+    # Nor does the password arrive.
     answer = site.get("/page?json", headers=basic("ada", people.ADA.password))
     assert "authorization" not in arrived(answer) and arrived(answer)["remote-groups"] == "admin,auditor,staff"
     assert site.get("/page?json", headers=basic("eve", people.EVE.password)).status_code == 403

@@ -16,7 +16,9 @@ import pytest
 from accounts import (
     LONG_AGO, POLICIES, SLAPD_STATES, UNBOUNDED, UNKNOWN, account, body, browse, code, log_in_by_form, me, password_of, token_of,
 )  # fmt: skip
+from conftest import SERVICE, run
 from service import basic, forward
+from test_configuration import about
 
 
 def check_states(service, states):
@@ -286,7 +288,34 @@ def test_a_logout_is_known_after_a_restart_and_to_another_instance(services, sha
     first.start()
     assert is_in(first, cookies) == 401
     ended = tmp_path / "session.key.ended"
-    assert len(ended.read_text().splitlines()) == 4 and ended.stat().st_mode & 0o777 == 0o600
+    assert len(ended.read_text().splitlines()) == 5 and ended.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("flags", [("--test",), ("doctor", "--format", "json")], ids=["test", "doctor"])
+def test_a_check_changes_no_file_of_a_service_at_work(services, shared_openldap, tmp_path, flags):
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    key, ended = folder / "session.key", folder / "session.key.ended"
+    key.write_text("k" * 64)
+    key.chmod(0o600)
+    service = services(shared_openldap)
+    service.configure({**service.config, "login": {"session_key_file": str(key)}})
+    # It is not there; one with a line that is over; one of an earlier version.
+    head = "ldap-service ended sessions 1\n"
+    for text in (None, head + "# the last line has the number of sessions\n# since: x\n7 over\n# end: 1\n", head + "7 over\n"):
+        if text is not None:
+            ended.write_text(text)
+        before = [(file.name, file.read_text(), file.stat().st_ino) for file in sorted(folder.iterdir())]
+        exit_code, report, log = about(service, *flags)
+        assert exit_code == 0 and "session_key_file" not in log, (report, log)
+        assert [(file.name, file.read_text(), file.stat().st_ino) for file in sorted(folder.iterdir())] == before
+    # What the start refuses, or warns of.
+    ended.write_text(head + "7 no")
+    run(SERVICE, "--config", service.config_path, *flags, code=2)
+    ended.unlink()
+    ended.mkdir()
+    exit_code, _, log = about(service, *flags)
+    assert exit_code == 0 and "login.session_key_file" in log, log
 
 
 def test_a_logout_that_cannot_be_kept_is_warned_of(services, shared_openldap, tmp_path):

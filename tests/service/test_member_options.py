@@ -2,10 +2,9 @@
 
 import people
 import pytest
-from test_memberships import dn, undone
+from test_memberships import undone
 from test_scim import start
-from wire import Wire
-from writing import GROUP, change, content, new, ok, patch, report, scim, send, undo, undo_files, user
+from writing import GROUP, change, content, dn, new, ok, patch, report, scim, send, undo, undo_files, user
 
 NIS = "/etc/ldap/schema/nis.schema"
 STAFF = """
@@ -349,25 +348,21 @@ def test_a_rename_ends_with_the_first_group_and_is_taken_back(many):
     assert content(directory) == before
 
 
-def test_a_server_that_goes_away_meanwhile(openldap, writing):
+def test_a_server_that_goes_away_meanwhile(openldap, relay, writing):
     """The first group's answer is lost, and nobody can connect any more: all groups are named, none is tried in vain."""
-    relay = Wire(openldap.url)
-    try:
-        service = writing(openldap, server_url=relay.url)
-        new(service, "vera")
-        vera = dn(openldap, "vera")
-        groups = [f"crew{n}" for n in range(5)]
-        openldap.add("".join(people.entry(people.group_dn(name), objectClass="groupOfNames", cn=name, member=[vera, dn(openldap, "ada")]) for name in groups))
-        path = f"/Users/{user(service, 'vera')}"
-        # A modification that deletes a value.
-        relay.lose(b"\x0a\x01\x01\x30", down=True)
-        answer = scim(service, "DELETE", path, timeout=90)
-        assert answer.status_code == 503 and relay.seen == 1, answer.text
-        detail = answer.json()["detail"]
-        assert all(people.group_dn(name) in detail for name in groups), detail
-        assert "undo-file" in answer.headers
-        assert {line["dn"] for line in service.log(level="error") if "crew" in line.get("dn", "")} == {people.group_dn(name) for name in groups}
-        relay.down = False
-        service.wait(seconds=60)
-    finally:
-        relay.stop()
+    service = writing(openldap, server_url=relay.url)
+    new(service, "vera")
+    vera = dn(openldap, "vera")
+    groups = [f"crew{n}" for n in range(5)]
+    openldap.add("".join(people.entry(people.group_dn(name), objectClass="groupOfNames", cn=name, member=[vera, dn(openldap, "ada")]) for name in groups))
+    path = f"/Users/{user(service, 'vera')}"
+    # A modification that deletes a value.
+    relay.lose(b"\x0a\x01\x01\x30", down=True)
+    answer = scim(service, "DELETE", path, timeout=90)
+    assert answer.status_code == 503 and relay.seen == 1, answer.text
+    detail = answer.json()["detail"]
+    assert all(people.group_dn(name) in detail for name in groups), detail
+    assert "undo-file" in answer.headers
+    assert {line["dn"] for line in service.log(level="error") if "crew" in line.get("dn", "")} == {people.group_dn(name) for name in groups}
+    relay.down = False
+    service.wait(seconds=60)

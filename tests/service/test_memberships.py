@@ -4,16 +4,12 @@ import concurrent.futures
 
 import people
 import pytest
-from writing import GROUP, PATCH, change, content, group, new, ok, patch, report, scim, send, undo, user
+from writing import GROUP, PATCH, change, content, dn, group, new, ok, patch, report, scim, send, undo, user
 
 
 def members(directory, name, unit="groups", attribute="member"):
     found = directory.values(people.group_dn(name, directory.suffix, unit), attribute)
     return {value.decode().lower() for value in found.get(attribute, [])}
-
-
-def dn(directory, name):
-    return f"uid={name},ou=people,{directory.suffix}".lower()
 
 
 def add_group(directory, name, *dns, unit="groups", attribute="member", classes="groupOfNames"):
@@ -156,7 +152,7 @@ def test_a_second_user_name_is_a_new_name(openldaps, writing, name):
     posix = people.group_dn("posix", directory.suffix)
     service = writing(
         directory, groups={"base_dn": f"ou=groups,{directory.suffix}"}, roles=[{"role": "pr", "groups": [posix]}],
-        users={"base_dn": f"ou=people,{directory.suffix}", "scim": {"userName": "uid", "nickName": "uid"}} if name == "uid" else {"base_dn": f"ou=people,{directory.suffix}"},
+        users={"base_dn": f"ou=people,{directory.suffix}", "scim": {"userName": "uid"}} if name == "uid" else {"base_dn": f"ou=people,{directory.suffix}"},
     )
     new(service, "zoe")
     directory.add(people.entry(posix, objectClass="posixGroup", cn="posix", gidNumber="1", memberUid=["boss", "zoe"]))
@@ -232,3 +228,23 @@ def test_a_member_that_is_renamed_or_deleted_at_the_same_moment(openldap, writin
 def at_once(*calls):
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def test_whether_groups_can_be_searched_is_not_asked_before_each_write(openldap, relay, writing):
+    """By entries of every base: what was found out counts for some seconds, as at logins."""
+    relay.released.set()
+    # (|(member=*)(!(member=*)))
+    relay.late = b"\x87\x06member\xa2\x08\x87\x06member"
+    left = f"ou=left,{openldap.suffix}"
+    openldap.add(people.entry(left, objectClass="organizationalUnit", ou="left"))
+    service = writing(openldap, server_url=relay.url, write={"mapping_rules": {"users": {"on_delete": {"move_to": left}}}})
+    new(service, "vera")
+    first = relay.seen
+    assert first > 0
+    for name in ("dora", "fay"):
+        new(service, name)
+    for name in ("vera", "dora"):
+        ok(scim(service, "DELETE", f"/Users/{user(service, name)}"), 204)
+    done = report(send(service, "".join(change(dn(openldap, name), "changetype: delete") for name in ("fay", "eve"))))
+    assert done["renamed"] == 2, done
+    assert relay.seen == first

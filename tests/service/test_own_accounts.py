@@ -8,11 +8,7 @@ from accounts import browse, code, log_in_by_form, me, token_of
 from callers import ask, claims, jwt
 from directories import wait_until
 from service import basic, forward
-from writing import patch, user
-
-
-def replace(path, value):
-    return {"op": "replace", "path": path, "value": value}
+from writing import patch, replace, user
 
 
 # The mark of a disabled account
@@ -116,10 +112,53 @@ def test_a_list_of_ended_sessions_that_was_cut_off_is_refused(keyed):
         with pytest.raises(AssertionError, match="exit code 2"):
             service.start()
         assert "login.session_key_file" in "\n".join(service.lines)
-        service.process.stdout.close(), service.process.stderr.close(), service.client.close()
+        service.process.stdout.close(), service.client.close()
     ended.write_text(whole)
     service.start()
     assert me(service, session).status_code == 401
+
+
+@pytest.mark.parametrize("then", ["restart", "logout", "reload", "killed"])
+def test_a_list_of_ended_sessions_that_is_removed_ends_no_session_anew(keyed, then):
+    service, ended, session = keyed
+    before = ended.read_text().splitlines()
+    ended.unlink()
+    if then == "killed":
+        # Nobody is left who knows which sessions were logged out: all of before are over.
+        service.process.kill(), service.process.wait()
+        service.process = None
+        service.start()
+        assert me(service, session).status_code == 401
+        wait_until(lambda: service.log(level="warning", setting="login.session_key_file"), what="a warning")
+        assert me(service, log_in_by_form(service, "ada", people.ADA.password)).status_code == 200
+        return
+    other = log_in_by_form(service, "ada", people.ADA.password)
+    if then == "logout":
+        page = browse(service, "GET", "/login", other)
+        assert browse(service, "POST", "/logout", other, data={"form_token": token_of(page)}).status_code == 303
+    elif then == "reload":
+        service.reload()
+    assert me(service, session).status_code == 401
+    assert set(before[:-1]) <= set(ended.read_text().splitlines()), ended.read_text()
+    (told,) = wait_until(lambda: service.log(level="error", setting="login.session_key_file"), what="an error")
+    assert str(ended) in told["message"] and told["sessions"] == 2
+    service.stop()
+    service.start()
+    assert me(service, session).status_code == 401
+    assert me(service, other).status_code == (401 if then == "logout" else 200)
+
+
+def test_a_list_that_is_replaced_by_an_earlier_one_is_completed(keyed):
+    service, ended, session = keyed
+    other = log_in_by_form(service, "ada", people.ADA.password)
+    early = ended.read_text()
+    page = browse(service, "GET", "/login", other)
+    assert browse(service, "POST", "/logout", other, data={"form_token": token_of(page)}).status_code == 303
+    ended.write_text(early)
+    assert me(service, session).status_code == 401 and me(service, log_in_by_form(service, "ada", people.ADA.password)).status_code == 200
+    service.stop()
+    service.start()
+    assert me(service, other).status_code == 401
 
 
 def test_a_list_of_an_earlier_version_is_taken_and_made_whole(keyed):

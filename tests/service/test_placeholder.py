@@ -3,9 +3,9 @@
 import people
 import pytest
 from test_configuration import about
-from test_memberships import add_group, dn, members
+from test_memberships import add_group, members
 from test_scim import start
-from writing import GROUP, PATCH, change, report, send
+from writing import GROUP, PATCH, change, dn, report, send
 
 NOBODY = people.group_dn("nobody")
 

@@ -3,7 +3,7 @@
 import time
 
 import people
-from directories import wait_until
+from directories import DEFAULT_POLICY, wait_until
 from load import EVERYTHING, WRONG, Load
 from service import MANY, UNLIMITED
 
@@ -49,6 +49,16 @@ def test_reload_keeps_what_must_not_be_forgotten(openldap, services):
     service.reload()
     assert service.login("ada", people.ADA.password).status_code == 200
     service.config = config
+
+
+def test_reloads_leave_no_connection_behind(openldap, writing):
+    """A generation that is replaced ends, also where it has nothing to do but to wait."""
+    service = writing(openldap)
+    service.reload()
+    before = service.descriptors()
+    for _ in range(8):
+        service.reload()
+    wait_until(lambda: service.descriptors() <= before + 2, what=f"no more than {before} descriptors; there are {service.descriptors()}")
 
 
 def test_reload_of_a_kept_alive_connection(openldap, services):
@@ -108,3 +118,54 @@ def test_a_configuration_that_does_not_fit_the_directory_is_not_taken_over(openl
     service.reload()
     assert not [line for line in service.log(level="error") if line.get("setting") == "limits.count"]
     assert service.client.get("/health/ready").status_code == 200
+
+
+def test_a_token_that_is_taken_away_during_an_outage_does_not_come_back(openldap, services):
+    """A directory that is down does not void a reload: it counts once the directory is back, and until then the health report says so."""
+    service = services(openldap)
+    search = lambda: service.request("POST", "/api/v1/ldap/users/search", json={"filter": "(uid=ada)"}).status_code  # noqa: E731
+    assert search() == 200
+    openldap.kill()
+    service.configure({**service.config, "api_tokens": [t for t in service.config["api_tokens"] if t["name"] != "all"]})
+    service.reload(seconds=40)
+    told = service.request("GET", "/api/v1/health", caller="health").json()["checks"]
+    assert [check["result"] for check in told if check["name"] == "reload"] == ["warning"], told
+    openldap.start_again()
+    wait_until(lambda: search() == 401, seconds=40, what="the configuration that was read")
+    wait_until(lambda: not [c for c in service.request("GET", "/api/v1/health", caller="health").json()["checks"] if c["name"] == "reload"],
+               what="a health report without a word about it")
+
+
+def test_a_configuration_that_does_not_count_is_in_the_health_report(openldap, services):
+    service = services(openldap)
+    good = service.config
+    service.configure({**good, "users": {**good["users"], "filter": "(objectClass=inetOrgPersn)"}})
+    service.reload()
+    report = service.request("GET", "/api/v1/health", caller="health")
+    (check,) = [check for check in report.json()["checks"] if check["name"] == "reload"]
+    assert report.status_code == 200 and check["result"] == "warning" and "users.filter" in check["detail"], report.text
+    service.configure(good)
+    service.reload()
+    assert "reload" not in [check["name"] for check in service.request("GET", "/api/v1/health", caller="health").json()["checks"]]
+
+
+def test_a_rotated_password_of_the_service_does_not_lock_its_account(openldaps, services):
+    """The directory has another password, and connections are lost: the old one is shown twice, and not by each request."""
+    server = openldaps("rotated", policies={"default": {**DEFAULT_POLICY, "pwdLockout": "TRUE", "pwdMaxFailure": "5"}})
+    service = services(server)
+    assert service.login("ada", people.ADA.password).status_code == 200
+    account = people.service_dn(server.suffix)
+    server.modify(f"dn: {account}\nchangetype: modify\nreplace: userPassword\nuserPassword: Another-pw-1Xz\n")
+    server.kill()
+    server.start_again()
+    for _ in range(20):
+        assert service.login("ada", people.ADA.password).status_code == 503
+        service.client.get("/health/ready")
+    wait_until(lambda: service.client.get("/health/ready").status_code == 503, what="no readiness")
+    failures = server.values(account, "pwdFailureTime", "pwdAccountLockedTime")
+    assert len(failures.get("pwdFailureTime", [])) <= 2 and not failures.get("pwdAccountLockedTime"), failures
+    # With the new one it works at once.
+    service.configure({**service.config, "bind_password": "Another-pw-1Xz"})
+    service.secrets.add("Another-pw-1Xz")
+    service.reload()
+    wait_until(lambda: service.login("ada", people.ADA.password).status_code == 200, what="a login")

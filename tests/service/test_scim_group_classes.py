@@ -2,9 +2,9 @@
 
 import people
 import pytest
-from test_memberships import dn, members
+from test_memberships import members
 from test_scim import start
-from writing import GROUP
+from writing import GROUP, dn
 
 NIS = "/etc/ldap/schema/nis.schema"
 # The attribute of members, and the classes of the group.

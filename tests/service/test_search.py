@@ -5,8 +5,10 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
+import time
 
 import httpx
 import people
@@ -424,6 +426,43 @@ def test_the_bodies_that_are_refused(service):
         assert error(search(service, **body)) == "invalid_member", body
     assert error(search(service, attributes=["c n"])) == "invalid_attribute"
     assert error(search(service, attributes=["member;range=0-*"])) == "invalid_attribute"
+
+
+@pytest.mark.parametrize("path", [PATH, "/api/v1/ldap/import"])
+def test_an_answer_to_a_body_that_is_not_read_arrives(service, path):
+    """A connection that is closed while the client still sends is reset, and the answer lost with it."""
+    url = service.client.base_url
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n"
+    for expects, sent, times in (("", 4_000_000, 5), ("", 3_000_000, 1), ("Expect: 100-continue\r\n", 0, 1)):
+        for _ in range(times):
+            with socket.create_connection((url.host, url.port), timeout=30) as connection:
+                connection.sendall((head + expects + "\r\n").encode() + b" " * sent)
+                answer = b""
+                while b"\r\n\r\n" not in answer and (part := connection.recv(65536)):
+                    answer += part
+                    answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 401 ")), answer[:200]
+            closes = b"\r\nconnection: close" in answer.split(b"\r\n\r\n")[0].lower()
+            assert closes == (sent < 4_000_000), answer[:400]
+
+
+def test_an_answer_arrives_though_the_client_was_told_to_send(service):
+    """`Expect: 100-continue`: once it is told to go on, it sends like any other."""
+    url = service.client.base_url
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection((url.host, url.port), timeout=30) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            # A part of 30 MB, of which all but the first is too much.
+            connection.sendall(b"1c9c380\r\n")
+            for _ in range(30):
+                connection.sendall(b" " * 100_000)
+                time.sleep(0.01)
+            answer = b""
+            while b"\r\n\r\n" not in answer and (part := connection.recv(65536)):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 413 ") and b"\r\nconnection: close" in answer.split(b"\r\n\r\n")[0].lower(), answer[:400]
 
 
 def test_who_may(service):

@@ -7,6 +7,7 @@ import people
 import pytest
 from conftest import SERVICE
 from service import basic, configuration, forward
+from test_configuration import about
 from test_scim import start
 
 USERS, GROUPS = (f"ou={unit},{people.SUFFIX}" for unit in ("people", "groups"))
@@ -47,3 +48,33 @@ def test_a_secret_default_is_never_returned(services, shared_openldap):
     assert scim.fault("GET", "/Users?filter=emails.value+sw+%22a%22") == "invalidFilter"
     for answer in [*answers, service.request("GET", "/scim/v2/Users")]:
         assert people.ADA.mail not in answer.text + str(answer.headers)
+
+
+TYPES = {"accessToken": True, "doorPin": True, "recoveryCode": True, "zimbraPreAuthKey": True, "userPSK": True, "hashOfBadge": False, "deviceOtpNumber": False, "shopping": False}
+
+
+def test_names_of_secrets_are_not_shown_and_those_that_look_so_are_told(services, openldaps, tmp_path):
+    schema = tmp_path / "secrets.schema"
+    types = [f"attributetype ( 1.3.6.1.4.1.99999.7.{n} NAME '{name}' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )" for n, name in enumerate(TYPES)]
+    schema.write_text("\n".join([*types, f"objectclass ( 1.3.6.1.4.1.99999.8 NAME 'holder' SUP top AUXILIARY MAY ( {' $ '.join(TYPES)} ) )"]) + "\n")
+    slapd = openldaps(schemas=[schema])
+    values = {name: f"value-of-{name}" for name in TYPES}
+    lines = "".join(f"-\nadd: {name}\n{name}: {value}\n" for name, value in values.items())
+    slapd.modify(f"dn: {people.ADA.dn()}\nchangetype: modify\nadd: objectClass\nobjectClass: holder\n{lines}")
+    service = services(slapd)
+    asked = [name for name in TYPES] + [name.upper() for name in TYPES]
+    texts = [service.request("GET", "/api/v1/ldap/export").text]
+    for attributes in (["*"], asked):
+        question = {"base_dn": USERS, "filter": "(uid=ada)", "attributes": attributes}
+        texts.append(service.request("POST", "/api/v1/ldap/users/search", json=question).text)
+    for name, is_secret in TYPES.items():
+        shown = [values[name] in text for text in texts]
+        assert shown[0] is not is_secret, (name, texts[0][:300])
+        assert not (is_secret and any(shown)), name
+    _, report, _ = about(service, "--test")
+    (found,) = [check for check in report["checks"] if check["name"] == "secrets"]
+    assert found["result"] == "warning" and "`hashOfBadge`" in found["detail"] and "`deviceOtpNumber`" in found["detail"]
+    assert "shopping" not in found["detail"] and not any(f"`{name}`" in found["detail"] for name, is_secret in TYPES.items() if is_secret)
+    service.configure({**service.config, "secret_attributes": ["hashOfBadge", "deviceOtpNumber"]})
+    _, report, _ = about(service, "--test")
+    assert not [check for check in report["checks"] if check["name"] == "secrets"]

@@ -7,12 +7,8 @@ import directories
 import people
 import pytest
 from people import entry
-from test_memberships import add_group, dn, members, same
-from writing import change, new, numbers, ok, patch, report, scim, send, undo, user
-
-
-def replace(path, value):
-    return {"op": "replace", "path": path, "value": value}
+from test_memberships import add_group, members, same
+from writing import change, dn, new, numbers, ok, patch, replace, report, scim, send, undo, user
 
 
 def at_once(*works):

@@ -6,8 +6,8 @@ import time
 import pytest
 from conftest import run
 from test_memberships import add_group, members
-from test_whole_writes import all_of, dn, grouped, replace
-from writing import PATCH, TARGET_LDAP, new, ok, patch, scim, undo, user
+from test_whole_writes import all_of, grouped
+from writing import PATCH, TARGET_LDAP, dn, new, ok, patch, replace, scim, undo, user
 
 
 def left_alone(directory, answer, tmp_path, code=4):

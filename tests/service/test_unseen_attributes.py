@@ -191,3 +191,18 @@ def test_attributes_of_the_filters_and_login_names(services, openldaps):
     of_groups = start(services, directory, name="groups", ready=False, users=users, groups=groups)
     told(of_groups.service, "businessCategory")
     misconfigured(request(of_groups, "GET", "/Groups"), "businessCategory")
+
+
+@pytest.mark.parametrize("right", ["none", "=w", "=s"])
+def test_exports_and_searches_name_what_may_not_be_read(services, openldaps, right):
+    service = services(openldaps(access=rights("mail", right)), ready=None)
+    export = service.request("GET", "/api/v1/ldap/export", "ldif.read")
+    assert export.status_code == 200 and "\nmail:" not in export.text
+    lines = [line for line in export.text.splitlines() if line.startswith("# left out: mail of ") and line.endswith(" entries (may not be read)")]
+    assert len(lines) == 1 and "entryUUID" not in export.text, export.text[-600:]
+    for attributes in (["uid", "mail"], ["*"]):
+        answer = service.request("POST", "/api/v1/ldap/users/search", json={"attributes": attributes})
+        assert answer.status_code == 200, answer.text
+        warnings = [w for w in answer.json()["warnings"] if w["code"] == "unreadable_attribute"]
+        assert [w["about"] for w in warnings] == ["mail"] and warnings[0]["count"] >= 1, answer.text
+        assert "entryUUID" not in answer.text

@@ -5,20 +5,13 @@ import threading
 
 import people
 import pytest
+from directories import wait_until
 from test_configuration import about
 from test_memberships import add_group, members
-from writing import USER, change, content, new, ok, patch, report, scim, send, undo, undo_files, user
+from writing import USER, change, content, dn, new, ok, patch, replace, report, scim, send, undo, undo_files, user
 
 SHORT = "no-1"
 STRICT = {"default": {"pwdCheckQuality": "2", "pwdMinLength": "6"}}
-
-
-def dn(directory, name):
-    return f"uid={name},ou=people,{directory.suffix}".lower()
-
-
-def replace(path, value):
-    return {"op": "replace", "path": path, "value": value}
 
 
 def grouped(directory, service, name="vera"):
@@ -90,10 +83,10 @@ def test_what_cannot_be_taken_back_is_named_in_the_answer_and_the_log(openldaps,
     directory.add(people.entry(dn(directory, "vera"), objectClass="inetOrgPerson", uid="vera", cn="vera", sn="vera"))
     add_group(directory, "chiefs", dn(directory, "vera"), dn(directory, "ada"))
     before = all_of(directory)
-    answer = patch(service, f"/Users/{user(service, 'vera')}", {"op": "add", "path": "title", "value": "x"}, replace("userName", "vera2"), status=403)
+    answer = patch(service, f"/Users/{user(service, 'vera')}", {"op": "add", "path": "title", "value": "x"}, replace("userName", "vera2"), status=500)
     (file,) = answer.headers.get_list("undo-file")
     assert "uid=vera2" in answer.json()["detail"] and file in answer.json()["detail"]
-    (line,) = [record for record in service.log(level="error") if record.get("undo_file") == file]
+    (line,) = wait_until(lambda: [record for record in service.log(level="error") if record.get("undo_file") == file], what="the error")
     assert "uid=vera2" in line["dn"] and file in json.dumps(line)
     undo(directory, tmp_path / "undo" / file, tmp_path)
     assert all_of(directory) == before

@@ -7,7 +7,6 @@ import people
 import pytest
 from directories import wait_until
 from service import bearer
-from wire import Wire
 from writing import GROUP, MEDIA, PATCH, USER, FullDisk, content, group, new, ok, patch, scim, undo, undo_files, user
 
 # Undo
@@ -167,13 +166,6 @@ def test_members_that_are_added_at_once_are_all_there(directory, writing):
 
 
 # Answers that get lost
-
-
-@pytest.fixture
-def relay(openldap):
-    relay = Wire(openldap.url)
-    yield relay
-    relay.stop()
 
 
 def test_a_change_whose_answer_is_lost_is_looked_up_and_not_sent_again(openldap, relay, writing):

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-BIND, SEARCH = 0x60, 0x63
+BIND, SEARCH, MODIFY, EXTENDED = 0x60, 0x63, 0x66, 0x77
 
 
 def _element(octets, at=0):
@@ -32,12 +32,23 @@ def _operation(message):
     return tag, message[name:end].decode()
 
 
+def _refusal(message, code):
+    """The answer to a request with a result code alone."""
+    _, start, _ = _element(message)
+    tag, _, after_id = _element(message, start)
+    tag = {SEARCH: 0x65, EXTENDED: 0x78}.get(message[after_id], message[after_id] + 1)
+    body = message[start:after_id] + bytes([tag, 7, 0x0A, 1, code, 4, 0, 4, 0])
+    return bytes([0x30, len(body)]) + body
+
+
 class Wire:
     """`url` stands for the directory's. `requests` are (connection, tag, DN of a bind) in their order.
 
     - `cut_answers_to`: a DN whose binds get no answer.
     - `lose(octets)`: the next request with these octets arrives, and its connection ends without an answer.
     - `late`: requests with these octets arrive once `released` is set, also if their sender has gone by then.
+    - `ahead(tag, octets)`: called before each request is passed on. A number that it returns is the request's result code, and the
+      directory does not get it; for `False` the connection is closed in its place.
     - `delay`: seconds before each answer. `down`: connections are closed at once.
 
     `seen` counts the lost and late requests."""
@@ -48,7 +59,7 @@ class Wire:
         self.requests, self.sockets, self.lock = [], {}, threading.Lock()
         self.cut_answers_to = None
         self.lost, self.down_then, self.late, self.released = None, False, None, threading.Event()
-        self.delay, self.down, self.seen = 0.0, False, 0
+        self.delay, self.down, self.seen, self.ahead = 0.0, False, 0, None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"ldap://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,6 +98,12 @@ class Wire:
                         self.seen += 1
                         waiting.append(threading.Thread(target=self._deliver, args=(message, server), daemon=True))
                         waiting[-1].start()
+                        continue
+                    refused = self.ahead(tag, message) if self.ahead else None
+                    if refused is False:
+                        raise OSError("closed")
+                    if refused is not None:
+                        client.sendall(_refusal(message, refused))
                         continue
                     if self.lost and self.lost in message:
                         self.lost, self.down = None, self.down_then

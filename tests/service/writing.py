@@ -5,9 +5,12 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
 
+import httpx
 import people
 from conftest import BIN, run
+from directories import wait_until
 
 TARGET_LDAP = pathlib.Path(os.environ.get("TARGET_LDAP", BIN / "target-ldap"))
 IMPORT = "/api/v1/ldap/import"
@@ -17,6 +20,11 @@ PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 MEDIA = {"Content-Type": "application/scim+json"}
 # What servers keep themselves.
 OPERATIONAL = {"memberOf"}
+
+
+def dn(directory, name):
+    """The DN of a person, as `content` and most servers write it."""
+    return f"uid={name},ou=people,{directory.suffix}".lower()
 
 
 def content(directory, *bases, without=()):
@@ -56,6 +64,16 @@ def undo(directory, file, folder, *arguments, code=0):
     config.chmod(0o600)
     assert TARGET_LDAP.exists(), f"{TARGET_LDAP} is missing: cargo build --all-features -p target-ldap"
     return run(TARGET_LDAP, "undo", file, "--config", config, *arguments, code=code)
+
+
+def tap(settings, folder):
+    """A run of `tap-ldap`: its messages, and the warnings of its log."""
+    config = pathlib.Path(folder) / "tap.json"
+    config.write_text(json.dumps(settings))
+    config.chmod(0o600)
+    done = run(TARGET_LDAP.with_name("tap-ldap"), "--config", config, "--log-format", "json")
+    log = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in done.stdout.splitlines()], [line for line in log if line["level"].lower().startswith("warn")]
 
 
 class FullDisk:
@@ -148,7 +166,28 @@ def group(service, name):
     return found[0]["id"]
 
 
+def replace(path, value):
+    """An operation of a PATCH."""
+    return {"op": "replace", "path": path, "value": value}
+
+
 def undo_files(service):
     """The undo files of a service, the newest last."""
     folder = service.folder / service.config["write"]["undo_dir"]
     return sorted(folder.rglob("*.ldif"), key=lambda file: file.stat().st_mtime_ns)
+
+
+def kill_while(service, work, is_time, what):
+    """Kills the service once `is_time()`, while a request (`work`) is under way; `what` is waited for."""
+    def attempt():
+        try:
+            work()
+        except httpx.TransportError:
+            pass
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    wait_until(is_time, what=what)
+    service.process.kill()
+    service.process.wait()
+    thread.join(30)

@@ -4,7 +4,7 @@
 //! [`LdapDirectory::authenticate`] with its DN. The bind never happens on a connection of other operations: those keep their identity.
 
 mod connections;
-mod outcome;
+pub(in crate::client) mod outcome;
 #[cfg(test)]
 mod tests;
 

@@ -147,6 +147,8 @@ impl From<LdapResult> for EndCode {
 pub struct SyncConnection {
     connection: Connection,
     manages_dsa_it: bool,
+    /// Asks for own values only.
+    own_values: Option<Control>,
     observer: Observing,
     referrals: Referrals,
     operation_timeout: Duration,
@@ -177,6 +179,7 @@ impl LdapDirectory {
         Ok(SyncConnection {
             connection,
             manages_dsa_it: self.manages_dsa_it(),
+            own_values: self.own_values_control(),
             observer: self.config().observer.clone(),
             referrals: self.config().referrals,
             operation_timeout: self.config().operation_timeout,
@@ -213,6 +216,7 @@ impl SyncConnection {
         if self.manages_dsa_it {
             controls.push(Control { oid: oid::MANAGE_DSA_IT.into(), critical: false, value: None });
         }
+        controls.extend(self.own_values.clone());
         let SyncRequest { base, scope, filter, attributes, .. } = request;
         let id = self.connection.search(base, *scope, filter, attributes, 0, &controls).await?;
         self.running.insert(id, base.clone());

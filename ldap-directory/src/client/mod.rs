@@ -17,11 +17,10 @@ use self::shared_connection::SharedConnection;
 use self::write_connections::WriteConnections;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
-use crate::directory::{Access, Scope, SearchFilter, SearchItem, SearchRequest};
+use crate::directory::{Access, ExcludedSubtrees, Scope, SearchFilter, SearchItem, SearchRequest};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::{Filter, FilterError};
-use crate::protocol::controls::SearchControl;
 use crate::protocol::message::{Control, LdapResult};
 use crate::protocol::{request, result_code};
 use crate::root_dse::{MATCH_ALL, RootDse, Vendor};
@@ -38,10 +37,14 @@ pub mod content_sync;
 #[doc(hidden)]
 pub mod fuzzing;
 mod large;
+mod own_password;
+mod own_values;
 mod pool;
 pub mod probe;
 mod referral;
+mod refused_binds;
 mod retry;
+mod rights;
 mod schema;
 mod search;
 mod shared_connection;
@@ -53,6 +56,8 @@ mod write_connections;
 
 pub use crate::protocol::entry::WireEntry;
 pub use authenticate::{Authentication, PasswordState, Refusal};
+pub use own_password::{OwnPassword, PasswordReport};
+pub use refused_binds::RefusedBinds;
 pub use retry::Attempts;
 pub use search::LdapSearch;
 
@@ -98,6 +103,10 @@ pub struct LdapDirectory {
     shared: Arc<Shared>,
     /// What this clone may do.
     access: Access,
+    /// What this clone leaves out, as a [`Directory`](crate::Directory).
+    pub(crate) excluded: Option<Arc<ExcludedSubtrees>>,
+    /// Whether it reads own values only (`own_values`).
+    reads_own: bool,
 }
 
 struct Shared {
@@ -220,6 +229,8 @@ impl LdapDirectory {
                 misjudges_assertions: AtomicBool::new(false),
             }),
             access,
+            excluded: None,
+            reads_own: false,
         };
         // A directory without schema, to read root DSE and schema.
         let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
@@ -238,11 +249,6 @@ impl LdapDirectory {
         let directory = bare(&link, true, root_dse, schema);
         tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
-    }
-
-    /// Returns the same directory for reading.
-    pub(crate) fn reader(&self) -> Self {
-        Self { access: Access::Read, ..self.clone() }
     }
 
     pub(crate) fn misjudges_assertions(&self) -> bool {
@@ -300,6 +306,11 @@ impl LdapDirectory {
     /// Returns the URL in use.
     pub fn location(&self) -> &str {
         &self.shared.location
+    }
+
+    /// Returns what the server reported about the password of the own bind: that it expires, or has expired.
+    pub fn own_password(&self) -> Option<PasswordReport> {
+        self.config().own_password.report()
     }
 
     /// Returns the attributes whose values must not be shown, by name, by the configuration and by the schema.
@@ -434,41 +445,6 @@ impl LdapDirectory {
         };
         let reply = self.ask_once(PASSWORD_MODIFY, dn, request).await?;
         success(PASSWORD_MODIFY, dn, reply.result)
-    }
-
-    /// Sends "Who am I?" (RFC 4532). Returns the authzId, which is empty for anonymous, or `None` if the server refuses.
-    ///
-    /// # Errors
-    /// Fails if the connection is lost or the answer does not arrive in time.
-    pub async fn who_am_i(&self) -> Result<Option<String>, DirectoryError> {
-        let reply =
-            self.session().ask("who am i", "", request::extended(oid::WHO_AM_I, None), Vec::new()).await?;
-        if reply.result.code != result_code::SUCCESS {
-            return Ok(None);
-        }
-        Ok(Some(String::from_utf8_lossy(&reply.value.unwrap_or_default()).into_owned()))
-    }
-
-    /// Returns the bound user's rights on an entry, as letters (`entryLevelRights`), if the server publishes them.
-    ///
-    /// # Errors
-    /// Fails if the server refuses the search.
-    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
-        if !self.root_dse().supports_control(oid::EFFECTIVE_RIGHTS) {
-            return Ok(None);
-        }
-        // The value of the control is an authzId: the bound user asks about itself.
-        let who = self.who_am_i().await?.unwrap_or_default();
-        let mut request = SearchRequest::new(dn, Scope::Base, "(objectClass=*)", &["entryLevelRights"]);
-        request.controls = vec![SearchControl::EffectiveRights { who }];
-        let mut search = self.search(request);
-        let mut rights = None;
-        while let Some(item) = search.next().await? {
-            if let SearchItem::Entry(entry) = item {
-                rights = entry.first_text("entryLevelRights").map(str::to_owned);
-            }
-        }
-        Ok(rights)
     }
 
     /// Returns the number of entries at which the server limited an unpaged search; `None` if no limit was reached.

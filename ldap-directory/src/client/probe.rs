@@ -152,12 +152,16 @@ async fn steps_to(
                 AuthMethod::Gssapi => "bound by Kerberos (GSSAPI)".to_owned(),
                 AuthMethod::Ntlm { .. } => "bound by NTLM".to_owned(),
             };
-            let grade = if config.auth == AuthMethod::Anonymous { Grade::Warning } else { Grade::Ok };
-            let mut step = Step::new("bind", grade, text);
-            if grade == Grade::Warning {
-                step = step
-                    .advise("bind with a DN and a password: most directories show little to anonymous users");
-            }
+            let step = if let Some(report) = config.own_password.of(&url) {
+                let text = format!("{text}; {}", report.text(std::time::SystemTime::now()));
+                Step::new("bind", Grade::Warning, text)
+                    .advise("ask the administrator for a new password, before no bind is accepted any more")
+            } else if config.auth == AuthMethod::Anonymous {
+                Step::new("bind", Grade::Warning, text)
+                    .advise("bind with a DN and a password: most directories show little to anonymous users")
+            } else {
+                Step::new("bind", Grade::Ok, text)
+            };
             steps.push(step);
             Ok(connection)
         }

@@ -113,9 +113,12 @@ impl LdapDirectory {
         let url = target.server.to_text();
         let mut others = self.shared.others.lock().await;
         if let Some(other) = others.get(&url) {
-            return Ok(other.clone());
+            return Ok(other.reading_own(self.reads_own));
         }
-        let config = DirectoryConfig { servers: vec![target.server.clone()], ..self.config().clone() };
+        let own = self.config();
+        let refused_binds = own.refused_binds.of_other(&own.servers, &target.server);
+        let servers = vec![target.server.clone()];
+        let config = DirectoryConfig { servers, refused_binds, ..own.clone() };
         // Boxed: opening reads, and reading may call this, as far as the compiler knows.
         let opened = Box::pin(LdapDirectory::open(&config, self.shared.access)).await;
         let other = opened.map_err(|e| DirectoryError::Protocol {
@@ -126,7 +129,7 @@ impl LdapDirectory {
         })?;
         tracing::info!("a referral leads to {url}");
         others.insert(url, other.clone());
-        Ok(other)
+        Ok(other.reading_own(self.reads_own))
     }
 
     /// Applies one change at the target of a referral.

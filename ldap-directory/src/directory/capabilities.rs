@@ -1,11 +1,21 @@
-//! What a directory can do: conditional changes, relaxed rules, atomic writes, and the rules of a file.
+//! What a directory can do: conditional changes, relaxed rules, atomic writes; the rules of a file, and what it states about itself.
 
 use super::Directory;
-use crate::ldif::LdifRules;
+use crate::ldif::{LdifRules, Stated};
 use crate::oid;
 use crate::root_dse::Vendor;
 
 impl Directory {
+    /// Returns what a file states about its content: the search that it was made by, and attributes that are not in it. `None` for a
+    /// server.
+    pub fn stated(&self) -> Option<&Stated> {
+        match self {
+            Directory::Ldap(_) => None,
+            Directory::Ldif(d) => Some(d.stated()),
+            Directory::Preview(d) => d.below().stated(),
+        }
+    }
+
     /// Returns whether attributes that the schema does not define can be stored: only in a file.
     pub fn takes_unknown_attributes(&self) -> bool {
         match self {

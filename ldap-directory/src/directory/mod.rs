@@ -10,8 +10,11 @@ use crate::secret::{Secret, SecretAttributes};
 
 mod capabilities;
 mod entry_ref;
+mod excluded;
 mod known_names;
 mod nearest_entry;
+mod of_server;
+mod own_values;
 mod preview;
 pub(crate) mod range_retrieval;
 mod reader;
@@ -19,8 +22,10 @@ mod search_stream;
 mod undefined;
 
 pub use entry_ref::EntryRef;
+pub use excluded::ExcludedSubtrees;
 pub use known_names::{KnownNames, UnknownName};
 pub use preview::{MaintainedReferences, PreviewDirectory, PreviewSearch};
+pub(crate) use search_stream::Answer;
 pub use search_stream::{Found, SearchItem, SearchStream};
 pub use undefined::Undefined;
 
@@ -270,11 +275,17 @@ impl Directory {
     /// # }
     /// ```
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
-        match self {
-            Directory::Ldap(d) => Ok(SearchStream::Ldap(Box::new(d.search(request)))),
-            Directory::Ldif(d) => d.search(&request).map(|s| SearchStream::Ldif(Box::new(s))),
-            Directory::Preview(d) => d.search(request).await,
+        let mut request = request;
+        if let (Some(_), Paging::Limited(most)) = (self.excluded(), request.paging) {
+            // Those that are dropped would count, too.
+            request.paging = Paging::AtMost(most);
         }
+        let answer = match self {
+            Directory::Ldap(d) => Answer::Ldap(Box::new(d.search(request))),
+            Directory::Ldif(d) => Answer::Ldif(Box::new(d.search(&request)?)),
+            Directory::Preview(d) => d.search(request).await?,
+        };
+        Ok(SearchStream::new(answer, self.excluded().cloned()))
     }
 
     /// Reads one entry, or returns `None` if it does not exist. Cancel safe: the search is abandoned.
@@ -294,6 +305,12 @@ impl Directory {
     /// # }
     /// ```
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        let entry = self.read_anywhere(dn, attributes).await?;
+        // The server may know the entry by another name, such as `<GUID=…>`.
+        Ok(entry.filter(|entry| !self.excluded().is_some_and(|excluded| excluded.has_dn(&entry.dn))))
+    }
+
+    async fn read_anywhere(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         match self {
             // In a box, as changes are: what waits for a server is large, and would be moved with every future that may call this.
             Directory::Ldap(d) => Box::pin(d.read(dn, attributes)).await,
@@ -308,6 +325,9 @@ impl Directory {
     /// # Errors
     /// As [`Self::read`].
     pub async fn begins_at(&self, dn: &str) -> Result<bool, DirectoryError> {
+        if self.excluded().is_some_and(|excluded| excluded.has_dn(dn)) {
+            return Ok(false);
+        }
         match self {
             Directory::Ldif(d) => Ok(d.begins_at(dn)),
             Directory::Preview(d) if matches!(d.below(), Directory::Ldif(file) if file.begins_at(dn)) => {
@@ -441,41 +461,6 @@ impl Directory {
             Directory::Ldap(d) => d.commit(),
             Directory::Ldif(d) => d.commit(),
             Directory::Preview(_) => Ok(()),
-        }
-    }
-
-    /// Returns the bound user's rights on an entry, as letters, if the server publishes them (389 DS).
-    ///
-    /// # Errors
-    /// Fails if the server refuses the search.
-    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
-        match self {
-            Directory::Ldap(d) => d.effective_rights(dn).await,
-            Directory::Ldif(_) | Directory::Preview(_) => Ok(None),
-        }
-    }
-
-    /// Waits after a lost connection, or an answer that the server cannot now, and restores the connection. `attempts` is `None` at first,
-    /// and is set by this method.
-    ///
-    /// # Errors
-    /// Returns the error itself if it is another one or no attempt is left; or the error of the reconnection.
-    pub async fn recover(
-        &self,
-        error: DirectoryError,
-        attempts: &mut Option<ldap::Attempts>,
-    ) -> Result<(), DirectoryError> {
-        match self {
-            Directory::Ldap(d) => d.recover(error, attempts.get_or_insert_with(|| d.attempts())).await,
-            Directory::Ldif(_) | Directory::Preview(_) => Err(error),
-        }
-    }
-
-    /// Returns the server in use with its address. After a failover, it is not the first one.
-    pub fn serving(&self) -> String {
-        match self {
-            Directory::Ldap(d) => d.serving(),
-            Directory::Ldif(_) | Directory::Preview(_) => self.location().to_owned(),
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ldif::{LdifDirectory, LdifRules};
 use super::{
-    Access, Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream, WriteControl,
+    Access, Answer, Directory, DirectoryError, ExcludedSubtrees, Paging, Scope, SearchItem, SearchRequest,
+    SearchStream, WriteControl,
 };
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
@@ -42,6 +43,8 @@ pub struct PreviewDirectory {
     references: Option<Arc<References>>,
     /// What this clone may do.
     access: Access,
+    /// What this clone leaves out, in addition to what the directory below does.
+    pub(super) excluded: Option<Arc<ExcludedSubtrees>>,
 }
 
 /// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
@@ -64,6 +67,7 @@ impl PreviewDirectory {
             copied,
             references: None,
             access: Access::WRITE,
+            excluded: None,
         }
     }
 
@@ -102,6 +106,11 @@ impl PreviewDirectory {
         Self { access: Access::Read, ..self.clone() }
     }
 
+    /// Returns the same preview over the same directory, which is read in another way.
+    pub(super) fn over(&self, below: Directory) -> Self {
+        Self { below: Box::new(below), ..self.clone() }
+    }
+
     /// Returns the directory below.
     pub fn below(&self) -> &Directory {
         &self.below
@@ -123,6 +132,12 @@ impl PreviewDirectory {
             reason: e.to_string(),
             outcome_unknown: false,
         })
+    }
+
+    /// Whether the file below has entries below a DN, and none of the DN itself.
+    fn begins_without_entry(&self, dn: &str) -> bool {
+        let Directory::Ldif(file) = &*self.below else { return false };
+        file.begins_at(dn) && file.read(dn, &["1.1"]).is_ok_and(|entry| entry.is_none())
     }
 
     /// Reads one entry, or returns `None` if it would not exist.
@@ -168,7 +183,7 @@ impl PreviewDirectory {
     ///
     /// # Errors
     /// Fails if the base is not a DN or would not exist, or if the directory below fails.
-    pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
+    pub(crate) async fn search(&self, request: SearchRequest) -> Result<Answer, DirectoryError> {
         let base = self.key(&request.base)?;
         if request.scope != Scope::Base {
             // What is changed below the base is only found below the base.
@@ -179,9 +194,11 @@ impl PreviewDirectory {
             (Arc::clone(&known), known.contains(&base))
         };
         let changed = self.changed.search(&request);
-        let base_is_there = !base_is_known || changed.is_ok();
+        // A file may have entries below a DN that it has no entry for.
+        let begins_below = || request.scope != Scope::Base && self.begins_without_entry(&request.base);
+        let base_is_there = !base_is_known || changed.is_ok() || begins_below();
         if !base_is_there {
-            return changed.map(|s| SearchStream::Ldif(Box::new(s)));
+            return changed.map(|s| Answer::Ldif(Box::new(s)));
         }
         let below = if base_is_known && request.scope == Scope::Base {
             None
@@ -203,7 +220,7 @@ impl PreviewDirectory {
         let schema = self.below.schema().clone();
         let references = self.references.clone();
         let search = PreviewSearch { changed, below, known, schema, base_is_known, references };
-        Ok(SearchStream::Preview(Box::new(search)))
+        Ok(Answer::Preview(Box::new(search)))
     }
 
     /// Sets an entry's password in memory, in clear text, which is never shown.

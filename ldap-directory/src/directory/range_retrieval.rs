@@ -92,6 +92,18 @@ fn size(values: &[Vec<u8>]) -> usize {
 }
 
 impl Directory {
+    /// Reads one entry as [`Self::read`] does, with all values of attributes that have many ([`Self::complete_ranges`]).
+    ///
+    /// # Errors
+    /// As these two.
+    pub async fn read_whole(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        let mut entry = self.read(dn, attributes).await?;
+        if let Some(entry) = &mut entry {
+            self.complete_ranges(entry).await?;
+        }
+        Ok(entry)
+    }
+
     /// Completes the ranged attributes of an entry from a search, and removes the range from their descriptions.
     ///
     /// Active Directory returns the first values only of an attribute with many (1,500 of `member`), under the description

@@ -1,8 +1,10 @@
 //! The answer to a search, item by item, from every kind of directory.
 
-use super::PreviewSearch;
+use std::sync::Arc;
+
+use super::{ExcludedSubtrees, PreviewSearch};
 use crate::client as ldap;
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryView as _};
 use crate::error::DirectoryError;
 use crate::ldif;
 
@@ -56,7 +58,15 @@ pub enum Found {
 /// # }
 /// ```
 #[derive(Debug)]
-pub enum SearchStream {
+pub struct SearchStream {
+    answer: Answer,
+    /// The subtrees whose entries are dropped.
+    excluded: Option<Arc<ExcludedSubtrees>>,
+}
+
+/// The answer of one kind of directory.
+#[derive(Debug)]
+pub(crate) enum Answer {
     /// From a server.
     Ldap(Box<ldap::LdapSearch>),
     /// From a file.
@@ -65,26 +75,17 @@ pub enum SearchStream {
     Preview(Box<PreviewSearch>),
 }
 
-impl SearchStream {
-    /// Returns the next item, or `None` once the answer is complete. After an error, the answer is *not* complete.
-    ///
-    /// # Errors
-    /// Fails if the server refuses the search, if the connection is lost and the search cannot begin again, or if there is no
-    /// message within `operation_timeout`.
-    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
+impl Answer {
+    pub(crate) async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         match self {
-            SearchStream::Ldap(search) => search.next().await,
-            SearchStream::Ldif(search) => Ok(search.advance()),
-            SearchStream::Preview(search) => search.next().await,
+            Answer::Ldap(search) => search.next().await,
+            Answer::Ldif(search) => Ok(search.advance()),
+            Answer::Preview(search) => search.next().await,
         }
     }
 
-    /// Advances to the next item, like [`Self::next`], but leaves an entry in the receive buffer if possible.
-    ///
-    /// # Errors
-    /// As [`Self::next`].
-    pub async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
-        if let SearchStream::Ldap(search) = self {
+    async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
+        if let Answer::Ldap(search) = self {
             return search.advance().await;
         }
         Ok(self.next().await?.map(|item| match item {
@@ -93,15 +94,71 @@ impl SearchStream {
             SearchItem::Unreadable(dn) => Found::Unreadable(dn),
         }))
     }
+}
+
+impl SearchStream {
+    pub(super) fn new(answer: Answer, excluded: Option<Arc<ExcludedSubtrees>>) -> Self {
+        Self { answer, excluded }
+    }
+
+    /// Returns whether an entry is dropped.
+    fn excludes(&self, dn: &str) -> bool {
+        self.excluded.as_ref().is_some_and(|excluded| excluded.has_dn(dn))
+    }
+
+    /// Returns whether what was found is dropped.
+    fn is_excluded(&self, found: &Found) -> bool {
+        match found {
+            Found::InPlace if self.excluded.is_none() => false,
+            Found::InPlace => self.in_place().is_some_and(|entry| self.excludes(entry.dn())),
+            Found::Entry(Entry { dn, .. }) | Found::Unreadable(dn) => self.excludes(dn),
+            // Another server's entries: what lies there, it does not say.
+            Found::Reference(_) => false,
+        }
+    }
+
+    /// Returns the next item, or `None` once the answer is complete. After an error, the answer is *not* complete.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the search, if the connection is lost and the search cannot begin again, or if there is no
+    /// message within `operation_timeout`.
+    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
+        loop {
+            let Some(item) = self.answer.next().await? else { return Ok(None) };
+            let is_excluded = match &item {
+                SearchItem::Entry(Entry { dn, .. }) | SearchItem::Unreadable(dn) => self.excludes(dn),
+                SearchItem::Reference(_) => false,
+            };
+            if !is_excluded {
+                return Ok(Some(item));
+            }
+        }
+    }
+
+    /// Advances to the next item, like [`Self::next`], but leaves an entry in the receive buffer if possible.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
+        loop {
+            match self.answer.advance().await? {
+                Some(found) if self.is_excluded(&found) => {}
+                found => return Ok(found),
+            }
+        }
+    }
 
     /// Advances if the next item has already arrived; `None` means that [`Self::advance`] must be called.
     ///
     /// # Errors
     /// As [`Self::next`].
     pub fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.advance_at_once(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(None),
+        loop {
+            let Answer::Ldap(search) = &mut self.answer else { return Ok(None) };
+            match search.advance_at_once()? {
+                Some(found) if self.is_excluded(&found) => {}
+                found => return Ok(found),
+            }
         }
     }
 
@@ -111,34 +168,42 @@ impl SearchStream {
     /// # Errors
     /// As [`Self::next`].
     pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.absorb().await,
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(false),
+        match &mut self.answer {
+            Answer::Ldap(search) => search.absorb().await,
+            Answer::Ldif(_) | Answer::Preview(_) => Ok(false),
         }
     }
 
     /// Returns how often the answer began again after it had returned entries (`may_repeat`): those are returned once more.
     pub fn beginnings(&self) -> u32 {
-        match self {
-            SearchStream::Ldap(search) => search.beginnings(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => 0,
+        match &self.answer {
+            Answer::Ldap(search) => search.beginnings(),
+            Answer::Ldif(_) | Answer::Preview(_) => 0,
         }
     }
 
     /// Returns whether the last `None` was the end of a page, after which the answer continues ([`Paging::Stepwise`](super::Paging::Stepwise)):
     /// the next call requests another page. `false` after a `None` at the end of the answer.
     pub fn is_paused(&self) -> bool {
-        match self {
-            SearchStream::Ldap(search) => search.is_paused(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => false,
+        match &self.answer {
+            Answer::Ldap(search) => search.is_paused(),
+            Answer::Ldif(_) | Answer::Preview(_) => false,
         }
     }
 
     /// Returns the entry in the receive buffer, after [`Found::InPlace`].
     pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
-        match self {
-            SearchStream::Ldap(search) => search.in_place(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => None,
+        match &self.answer {
+            Answer::Ldap(search) => search.in_place(),
+            Answer::Ldif(_) | Answer::Preview(_) => None,
+        }
+    }
+
+    /// Returns the search of a server, which knows more about its end.
+    pub fn of_server(&self) -> Option<&ldap::LdapSearch> {
+        match &self.answer {
+            Answer::Ldap(search) => Some(search),
+            Answer::Ldif(_) | Answer::Preview(_) => None,
         }
     }
 
@@ -147,10 +212,10 @@ impl SearchStream {
     /// # Errors
     /// Fails if the rest of the current page cannot be read.
     pub async fn abandon(self) -> Result<(), DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.abandon().await,
-            SearchStream::Ldif(_) => Ok(()),
-            SearchStream::Preview(search) => search.abandon().await,
+        match self.answer {
+            Answer::Ldap(search) => search.abandon().await,
+            Answer::Ldif(_) => Ok(()),
+            Answer::Preview(search) => search.abandon().await,
         }
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 
 use rustc_hash::FxHasher;
 
-use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall};
+use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall, Stated};
 use super::replication_state::ReplicationState;
 use super::store::Store;
 use crate::change::Change;
@@ -24,6 +24,7 @@ pub(crate) struct Said {
     pub(crate) shortfalls: Vec<Shortfall>,
     /// References to other servers, each with its URLs.
     pub(crate) references: Vec<Vec<String>>,
+    pub(crate) stated: Stated,
 }
 
 /// Why a file cannot be loaded as a directory.
@@ -157,6 +158,7 @@ fn read<R: BufRead>(
         return Err(format!("{reason}; give a file with at least one entry").into());
     }
     said.references = dump.references().to_vec();
+    said.stated = dump.stated().clone();
     Ok(said)
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::change::Change;
-use crate::directory::{Access, Scope, SearchItem, SearchRequest};
+use crate::directory::{Access, ExcludedSubtrees, Scope, SearchItem, SearchRequest};
 use crate::dn::DnKey;
 use crate::entry::{CompactEntry, Entry, UNKNOWN, base_type};
 use crate::error::DirectoryError;
@@ -25,7 +25,8 @@ mod store;
 pub mod writer;
 
 use load::{Said, Unread, load};
-pub use reader::Shortfall;
+pub use reader::{Shortfall, Stated, StatedSearch};
+pub use replication_state::ReplicationState;
 pub use search::LdifSearch;
 use store::Store;
 use writer::{LdifWriteError, LdifWriter};
@@ -74,6 +75,8 @@ pub struct LdifDirectory {
     shared: Arc<Shared>,
     /// What this clone may do.
     access: Access,
+    /// What this clone leaves out, as a [`Directory`](crate::Directory).
+    pub(crate) excluded: Option<Arc<ExcludedSubtrees>>,
 }
 
 /// The names that occur in a file, whether or not a schema defines them.
@@ -224,6 +227,7 @@ impl LdifDirectory {
                 stamp: Mutex::new(stamp),
             }),
             access,
+            excluded: None,
         })
     }
 
@@ -274,6 +278,7 @@ impl LdifDirectory {
                 stamp,
             }),
             access,
+            excluded: None,
         }
     }
 
@@ -296,6 +301,11 @@ impl LdifDirectory {
     /// [`Self::commit`] makes a cut value permanent.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shared.said.shortfalls
+    }
+
+    /// Returns what the file states about its content, if it is only read.
+    pub fn stated(&self) -> &Stated {
+        &self.shared.said.stated
     }
 
     /// Returns the number of references to other servers in the file.
@@ -323,6 +333,26 @@ impl LdifDirectory {
             }
         }
         names
+    }
+
+    /// Returns the stamp that the file had when it was read, or written last.
+    pub fn stamp(&self) -> Stamp {
+        *self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the file's stamp now, if another program has changed, replaced or removed it since it was read, or written last.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be looked at.
+    pub fn changed_by_others(&self) -> std::io::Result<Option<Stamp>> {
+        // Held, so that a commit of this program is no change of another. While one writes and syncs, nothing is said: the next call does.
+        let known = match self.shared.stamp.try_lock() {
+            Ok(known) => known,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        let now = Stamp::at(&self.shared.path)?;
+        Ok(Some(now).filter(|now| *now != *known))
     }
 
     /// Returns `ldif:PATH`.

@@ -16,10 +16,12 @@ use crate::entry::Entry;
 pub use self::dump::{Dump, Shortfall};
 use self::lines::Lines;
 use self::parse::{Parsed, Parser};
+pub use self::stated::{Stated, StatedSearch};
 
 mod dump;
 mod lines;
 mod parse;
+mod stated;
 
 /// The default maximum size of a record: 256 MiB.
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
@@ -64,7 +66,7 @@ pub struct LdifError {
 impl LdifError {
     /// Returns whether the input cannot be read any further. Otherwise, the next record can be.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.kind, LdifErrorKind::Io(_) | LdifErrorKind::Encoding)
+        matches!(self.kind, LdifErrorKind::Io(_) | LdifErrorKind::Encoding | LdifErrorKind::Version)
     }
 }
 
@@ -78,6 +80,9 @@ pub enum LdifErrorKind {
     /// The file is not in UTF-8.
     #[error("this is UTF-16, and LDIF is UTF-8 (RFC 2849): convert the file, for instance with iconv")]
     Encoding,
+    /// The file is of a version that is not known: what its records mean is not either.
+    #[error("the only version of LDIF is 1: `version: 1`")]
+    Version,
     /// The record is larger than the reader allows.
     #[error(
         "the record is larger than {limit} octets, each line counted with {LINE_OVERHEAD} more: \

@@ -4,17 +4,37 @@
 use crate::entry::{Attribute, Entry};
 
 /// What was taken off the entries of a file.
-#[derive(Debug, Default)]
-pub(super) struct ReplicationState {
-    /// The line of the first entry with it.
-    pub(super) line: Option<u64>,
-    deleted_values: u64,
-    deleted_entries: u64,
+///
+/// ```
+/// use ldap_directory::entry::{Attribute, Entry};
+/// use ldap_directory::ldif::ReplicationState;
+///
+/// let values = |name: &str| Attribute::new(name, vec![b"uid=eve,dc=x".to_vec()]);
+/// let attributes = vec![values("owner;vucsn-6b0c"), values("member;vucsn-6b0c;vdcsn-6b0d;deleted")];
+/// let mut entry = Entry { dn: "cn=admins,dc=x".into(), attributes };
+/// let mut state = ReplicationState::default();
+/// assert!(state.take_off(1, &mut entry));
+/// assert_eq!(entry.attributes, [values("owner")]);
+/// assert_eq!((state.line, state.deleted_values, state.deleted_entries), (Some(1), 1, 0));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplicationState {
+    /// The line of the first entry with it; `None`: there is none.
+    pub line: Option<u64>,
+    /// The values that are left out, for they are deleted.
+    pub deleted_values: u64,
+    /// The entries that are to be left out, for they are deleted.
+    pub deleted_entries: u64,
 }
 
 impl ReplicationState {
+    /// Whether an attribute description has an option that is replication state, or marks its values as deleted.
+    pub fn is_in(description: &str) -> bool {
+        description.split(';').skip(1).any(|option| is_csn(option) || is_mark(option))
+    }
+
     /// Takes the state off an entry. Returns whether it is one of those that are there.
-    pub(super) fn take_off(&mut self, line: u64, entry: &mut Entry) -> bool {
+    pub fn take_off(&mut self, line: u64, entry: &mut Entry) -> bool {
         if entry.attributes.iter().any(|attribute| is_state(&attribute.description)) {
             self.line.get_or_insert(line);
             for attribute in std::mem::take(&mut entry.attributes) {
@@ -40,7 +60,7 @@ impl ReplicationState {
     }
 
     /// Logs what was taken off.
-    pub(super) fn log(&self) {
+    pub fn log(&self) {
         let Some(line) = self.line else { return };
         let (deleted_values, deleted_entries) = (self.deleted_values, self.deleted_entries);
         tracing::warn!(
@@ -58,6 +78,11 @@ fn is_csn(option: &str) -> bool {
     kinds.iter().any(|kind| option.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)))
 }
 
+/// Whether an option marks values, or a whole attribute, as deleted.
+fn is_mark(option: &str) -> bool {
+    option.eq_ignore_ascii_case("deleted") || option.eq_ignore_ascii_case("deletedattribute")
+}
+
 fn is_state(description: &str) -> bool {
     description.split(';').skip(1).any(is_csn)
 }
@@ -67,9 +92,6 @@ fn current(description: &str) -> Option<String> {
     if !is_state(description) {
         return Some(description.to_owned());
     }
-    let is_mark = |option: &str| {
-        option.eq_ignore_ascii_case("deleted") || option.eq_ignore_ascii_case("deletedattribute")
-    };
     if description.split(';').skip(1).any(is_mark) {
         return None;
     }

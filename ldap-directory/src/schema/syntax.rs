@@ -16,6 +16,7 @@ use crate::time::generalized::plain_to_rfc3339;
 mod time;
 pub use crate::json::write_text;
 pub use time::{Clock, generalized_to_rfc3339, now, rfc3339_to_generalized};
+pub(crate) use time::{filetime, to_filetime};
 
 /// The JSON form of an attribute's values.
 ///
@@ -151,11 +152,25 @@ impl ValueKind {
     /// Returns the kind of an attribute's values: by option (`;binary`), by name if the syntax is not specific, by syntax. Undefined
     /// attributes are text.
     pub fn of(schema: &Schema, description: &str) -> ValueKind {
-        let mut options = description.split(';').skip(1);
-        if options.any(|o| o.eq_ignore_ascii_case("binary")) {
+        let attribute = base_type(description);
+        let options = description.get(attribute.len()..).unwrap_or_default();
+        if !options.is_empty() && options.split(';').any(|option| option.eq_ignore_ascii_case("binary")) {
             return ValueKind::Binary;
         }
-        schema.kind(description)
+        schema.kind(attribute)
+    }
+
+    /// Returns the kind by which values are emitted: that of [`Self::of`], but text for `pwdAccountLockedTime`, whose `000001010000Z` (locked
+    /// for ever, draft-behera-ldap-password-policy-10 section 5.3.3) is no time of RFC 3339.
+    pub fn emitted(schema: &Schema, description: &str) -> ValueKind {
+        match ValueKind::of(schema, description) {
+            ValueKind::GeneralizedTime
+                if base_type(description).eq_ignore_ascii_case("pwdAccountLockedTime") =>
+            {
+                ValueKind::Text
+            }
+            kind => kind,
+        }
     }
 
     /// Derives the kind, without regard to options.

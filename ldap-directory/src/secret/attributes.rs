@@ -47,6 +47,9 @@ const NAMES: &[(&str, &str)] = &[
     ("ipaNTTrustAuthIncoming", ""),
     ("ipaNTTrustAuthOutgoing", ""),
     ("ipatokenOTPkey", ""),
+    // Answers to questions by which a password is reset, and the root key of managed passwords.
+    ("pwmResponseSet", ""),
+    ("msKds-RootKeyData", ""),
     ("olcSyncrepl", ""),
     ("olcDbACLBind", ""),
     ("olcDbIDAssertBind", ""),
@@ -77,9 +80,31 @@ const ENDINGS: &[&str] = &[
     "secretkey",
     "masterkey",
     "apikey",
+    "authkey",
+    "tokenkey",
+    "tsigkey",
+    "sharedkey",
+    "symmetrickey",
+    "encryptionkey",
+    "recoverykey",
+    "recoverycode",
+    "recoverycodes",
+    "backupcode",
+    "backupcodes",
+    "secretanswer",
+    "securityanswer",
+    "challengeanswer",
+    "bcrypthash",
+    "crypthash",
+    "argon2hash",
+    "pbkdf2hash",
 ];
+/// Last words of the names of secrets, with a capital or after a separator: `accessToken`, `totp_seed`, but not `bypass` or `shopping`.
+const WORDS: &[&str] = &["token", "seed", "pass", "pin", "psk", "puk"];
 /// ... except for names of settings about secrets: `msDS-UserDontExpirePassword`, `must_change_password`.
-const ABOUT: &[&str] = &["expirepassword", "changepassword", "expirepwd", "changepwd"];
+/// Tokens that are numbers of groups (Active Directory) or names of devices (389 Directory Server).
+const ABOUT: &[&str] =
+    &["expirepassword", "changepassword", "expirepwd", "changepwd", "primarygrouptoken", "nsssltoken"];
 
 /// An attribute added by the configuration or a schema.
 #[derive(Debug, Clone)]
@@ -145,7 +170,8 @@ impl SecretAttributes {
 
     fn push(&mut self, name: &str, by_user: bool) {
         let name = as_oid(name).unwrap_or(name);
-        if !self.is(name, by_user) {
+        // A word is told by its capital, and names are compared without.
+        if !self.is(&name.to_ascii_lowercase(), by_user) {
             self.added.push(Added { name: name.to_owned(), by_user });
         }
     }
@@ -181,13 +207,31 @@ fn is_secret_name(name: &str) -> bool {
     if name.get(..LAPS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LAPS)) {
         return !name.eq_ignore_ascii_case(LAPS_EXPIRY);
     }
-    ENDINGS.iter().any(|end| ends_in(name, end)) && !ABOUT.iter().any(|end| ends_in(name, end))
+    let is_secret =
+        ENDINGS.iter().any(|end| ends_in(name, end)) || WORDS.iter().any(|word| ends_in_word(name, word));
+    is_secret && !ABOUT.iter().any(|end| ends_in(name, end))
 }
 
 /// Returns whether a name has an ending, ignoring separators and case.
 fn ends_in(name: &str, ending: &str) -> bool {
     let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
     ending.bytes().rev().all(|b| letters.next() == Some(b))
+}
+
+/// Returns whether the last word of a name is this one.
+fn ends_in_word(name: &str, word: &str) -> bool {
+    let Some((before, last)) = name.len().checked_sub(word.len()).and_then(|at| name.split_at_checked(at))
+    else {
+        return false;
+    };
+    let begins = match (before.bytes().next_back(), last.bytes().next()) {
+        (None, _) => true,
+        (Some(before), Some(first)) => {
+            !before.is_ascii_alphanumeric() || first.is_ascii_uppercase() && !before.is_ascii_uppercase()
+        }
+        (Some(_), None) => false,
+    };
+    last.eq_ignore_ascii_case(word) && begins
 }
 
 #[cfg(test)]
@@ -230,6 +274,20 @@ mod tests {
             "initial-password",
             "PASSWD",
             "password_hash",
+            "accessToken",
+            "refresh_token",
+            "userPIN",
+            "sim-puk",
+            "totpSeed",
+            "wifiPsk",
+            "vpnPass",
+            "token",
+            "secretAnswer",
+            "recoveryCode",
+            "recovery_codes",
+            "zimbraPreAuthKey",
+            "tsigKey",
+            "bcryptHash",
         ] {
             assert!(SecretAttributes::new().contains(name), "{name}");
         }
@@ -254,6 +312,17 @@ mod tests {
             "krbPasswordExpiration",
             "userCertificate",
             "publicKey",
+            "sshPublicKey",
+            "primaryGroupToken",
+            "nsSSLToken",
+            "tokenGroups",
+            "bypass",
+            "compass",
+            "COMPASS",
+            "shopping",
+            "hashtag",
+            "postalCode",
+            "seedOfTest",
             "cn",
             "",
         ] {
@@ -276,6 +345,9 @@ mod tests {
         ];
         let (schema, errors) = Schema::parse(types, []);
         assert!(errors.is_empty());
+        let words = ["( 1.1.4 NAME 'doorPin' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )"];
+        secrets.learn(&Schema::parse(words, []).0);
+        assert!(secrets.contains("DOORPIN") && secrets.contains("doorpin;x") && secrets.contains("1.1.4"));
         secrets.learn(&schema);
         for name in ["socialNumberOfTest", "1.1.1", "otherNumberOfTest", "1.1.2"] {
             assert!(secrets.contains(name) && !secrets.is_write_only(name), "{name}");

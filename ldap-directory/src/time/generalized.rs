@@ -4,6 +4,25 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _};
 
+/// The time in `pwdAccountLockedTime` that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
+pub const LOCKED_FOR_EVER: &str = "000001010000Z";
+
+/// Returns whether a time of `pwdAccountLockedTime` is [`LOCKED_FOR_EVER`], in any spelling: some clients write it with seconds, and
+/// OpenLDAP compares instants.
+///
+/// ```
+/// use ldap_directory::time::generalized::is_locked_for_ever;
+///
+/// assert!(is_locked_for_ever("000001010000Z") && is_locked_for_ever("00000101000000Z"));
+/// assert!(!is_locked_for_ever("20260131080000Z"));
+/// ```
+pub fn is_locked_for_ever(time: &str) -> bool {
+    let instant = |text: &str| GeneralizedTime::read(text).and_then(|time| time.to_normal_form());
+    // Not every server insists on the case.
+    let time = instant(&time.trim().to_ascii_uppercase());
+    time.is_some() && time == instant(LOCKED_FOR_EVER)
+}
+
 /// An instant as an LDAP server writes it, exact to the last digit of its fraction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneralizedTime<'a> {

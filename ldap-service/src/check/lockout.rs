@@ -41,7 +41,7 @@ pub(super) async fn of(config: &Config, directory: &Directory) -> Result<Vec<Fin
     }
     let users = &config.users;
     let some = async |filter: Filter, most: u32| {
-        let filter = Filter::And(vec![users.filter.clone(), filter]);
+        let filter = Filter::And(vec![users.filter.on(directory.root_dse().vendor).clone(), filter]);
         match find(directory, &users.base_dn, Scope::Subtree, filter, &[POLICY], most).await {
             Err(error) if error.is_connection() => Err(error),
             // Another check tells it.

@@ -3,7 +3,8 @@
 use ldap_directory::client::probe::Grade;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use ldap_directory::lookup::sample;
+use ldap_directory::{Directory, DirectoryError, Scope};
 use singer_common::plugin::settings::SettingsError;
 
 use super::{Finding, SAMPLE, context};
@@ -30,7 +31,7 @@ fn mapped(resource: ResourceType, given: &[(String, String)], directory: &Direct
 }
 
 /// Returns an attribute that the service's user may not read of some entries.
-async fn hidden(
+pub(super) async fn hidden(
     directory: &Directory,
     base: &str,
     filter: &Filter,
@@ -42,15 +43,9 @@ async fn hidden(
     let id = id.unwrap_or("entryUUID");
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let read: Vec<&str> = names.iter().copied().chain([id]).collect();
-    let request = SearchRequest::new(base, Scope::Subtree, filter.clone(), &read);
-    let mut stream =
-        directory.search(SearchRequest { paging: Paging::Limited(most), ..request.repeating() }).await?;
-    let mut entries: Vec<Entry> = Vec::new();
-    while let Some(mut entry) = stream.next_entry().await? {
-        // A part of the values is enough.
-        entry.attributes.iter_mut().for_each(|a| a.values.truncate(1));
-        entries.push(entry);
-    }
+    let mut entries = sample(directory, (base, Scope::Subtree), filter.clone(), &read, most).await?;
+    // A part of the values is enough.
+    entries.iter_mut().flat_map(|entry| &mut entry.attributes).for_each(|a| a.values.truncate(1));
     let entries: Vec<&Entry> = entries.iter().collect();
     unseen::hidden_of_many(directory, base, &entries, id, &names).await
 }
@@ -65,12 +60,15 @@ pub(super) async fn of(config: &Config, directory: &Directory) -> Result<Vec<Fin
     if config.auth_enabled {
         names.extend(login::deciding(config, directory));
     }
-    let filter = unseen::unsearchable_below(directory, &users.base_dn, &users.filter, &[]).await;
-    let mut results = vec![filter, hidden(directory, &users.base_dn, &users.filter, &names, SAMPLE).await];
+    let vendor = directory.root_dse().vendor;
+    let own = users.filter.on(vendor);
+    let filter = unseen::unsearchable_below(directory, &users.base_dn, own, &[]).await;
+    let mut results = vec![filter, hidden(directory, &users.base_dn, own, &names, SAMPLE).await];
     if let Some(groups) = &config.groups {
         let names = mapped(ResourceType::Group, &groups.scim, directory);
-        results.push(hidden(directory, &groups.base_dn, &groups.filter, &names, FEW).await);
-        results.push(unseen::unsearchable_below(directory, &groups.base_dn, &groups.filter, &[]).await);
+        let own = groups.filter.on(vendor);
+        results.push(hidden(directory, &groups.base_dn, own, &names, FEW).await);
+        results.push(unseen::unsearchable_below(directory, &groups.base_dn, own, &[]).await);
         results.push(login::unsearchable(config, directory).await);
     }
     let mut found = Vec::new();
@@ -84,7 +82,7 @@ pub(super) async fn of(config: &Config, directory: &Directory) -> Result<Vec<Fin
             }
             Err(error) if error.is_connection() => return Err(error),
             // Another check tells it.
-            Err(error) if error.is_no_such_object() => continue,
+            Err(error) if error.is_no_such_object() || error.is_limit() => continue,
             Err(error) => (Grade::Unknown, error.to_string()),
         };
         let fault = SettingsError::value("bind_dn", problem, expected);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Uri;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{Dn, DnKey, Rdn};
 use ldap_directory::nearest::nearest;
 use ldap_directory::schema::Schema;
 use serde::Deserialize;
@@ -114,6 +114,8 @@ pub struct JwtConfig {
     pub algorithms: Vec<Algorithm>,
     /// The claim with the login name. Default: `preferred_username`.
     pub username_claim: String,
+    /// The attribute whose value the claim is. `None`: see [`Self::attribute_of_name`].
+    pub username_attribute: Option<String>,
     /// A claim that only tokens of programs have, with the client id. `None`: such tokens are known by the forms of providers.
     pub client_claim: Option<String>,
     /// How far clocks may differ, in seconds. Default: 60.
@@ -130,6 +132,7 @@ struct RawJwt {
     audience: Option<String>,
     algorithms: Option<Vec<String>>,
     username_claim: Option<String>,
+    username_attribute: Option<String>,
     client_claim: Option<String>,
     leeway_seconds: Option<u64>,
     jwks_url: Option<String>,
@@ -137,12 +140,29 @@ struct RawJwt {
 }
 
 impl JwtConfig {
+    /// The claim with a mail address (OpenID Connect Core 1.0 section 5.1), which its user may have typed.
+    pub const EMAIL: &str = "email";
+
+    /// Returns the attribute of a user that has the value of `username_claim`: that of the setting, else `mail` for the claim `email`, if
+    /// users log in with it, else the first of `login_attributes`. A provider may let its users choose a name, which must not be taken
+    /// for another kind of name that another user has.
+    pub fn attribute_of_name<'a>(&'a self, login_attributes: &'a [String]) -> &'a str {
+        let of_claim = || {
+            let is_mail =
+                |name: &&String| ["mail", "rfc822Mailbox"].iter().any(|m| name.eq_ignore_ascii_case(m));
+            login_attributes.iter().find(is_mail).filter(|_| self.username_claim == Self::EMAIL)
+        };
+        let first = || login_attributes.first().map(String::as_str).unwrap_or_default();
+        self.username_attribute.as_deref().or_else(|| of_claim().map(String::as_str)).unwrap_or_else(first)
+    }
+
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Option<Self>, SettingsError> {
         let known = [
             "issuer",
             "audience",
             "algorithms",
             "username_claim",
+            "username_attribute",
             "client_claim",
             "leeway_seconds",
             "jwks_url",
@@ -186,6 +206,7 @@ impl JwtConfig {
             audience,
             algorithms,
             username_claim: raw.username_claim.unwrap_or_else(|| "preferred_username".to_owned()),
+            username_attribute: raw.username_attribute.filter(|attribute| !attribute.trim().is_empty()),
             client_claim: raw.client_claim.filter(|claim| !claim.trim().is_empty()),
             leeway_seconds: raw.leeway_seconds.unwrap_or(60),
             jwks_url: raw.jwks_url,
@@ -338,7 +359,9 @@ impl ClientCertificate {
             let certificate = match (raw.subject, &raw.sha256) {
                 (Some(subject), None) => {
                     let setting = format!("{path}.subject");
-                    CertificateMatch::Subject(key(&parts::dn(setting.clone(), Some(subject))?, &setting)?)
+                    let subject = parts::dn(setting.clone(), Some(without_label(&subject).to_owned()))?;
+                    check_subject(&subject, &setting)?;
+                    CertificateMatch::Subject(key(&subject, &setting)?)
                 }
                 (None, Some(text)) => CertificateMatch::Sha256(sha256(format!("{path}.sha256"), text)?),
                 _ => {
@@ -354,6 +377,43 @@ impl ClientCertificate {
         }
         Ok(all)
     }
+}
+
+/// Returns a subject without the name that `openssl x509 -subject` prints before it.
+fn without_label(subject: &str) -> &str {
+    const LABEL: &str = "subject=";
+    let subject = subject.trim();
+    let rest = subject.split_at_checked(LABEL.len()).filter(|(label, _)| label.eq_ignore_ascii_case(LABEL));
+    rest.map_or(subject, |(_, rest)| rest.trim_start())
+}
+
+/// Checks that a certificate can have a subject: with another one, the program is refused for ever.
+///
+/// # Errors
+/// It names an attribute type that no subject has here, or has openssl's own order.
+fn check_subject(subject: &str, setting: &str) -> Result<(), SettingsError> {
+    let form =
+        "a DN as `openssl x509 -noout -subject -nameopt RFC2253` prints it, for example CN=hr,O=Example";
+    let dn = Dn::parse(subject).unwrap_or_default();
+    let is_oid = |name: &str| name.contains('.');
+    let is_known = |name: &str| is_oid(name) || Schema::standard().attribute_type(name).is_some();
+    let mut types = dn.rdns.iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.as_str());
+    if let Some(unknown) = types.find(|name| !is_known(name)) {
+        let problem = format!(
+            "`{}` is not an attribute type of a subject, which is never matched",
+            unknown.escape_debug()
+        );
+        return Err(SettingsError::value(setting, problem, form));
+    }
+    let is_cn = |rdn: Option<&Rdn>| {
+        let mut avas = rdn.into_iter().flat_map(|rdn| &rdn.avas);
+        avas.any(|ava| Schema::standard().same_description(&ava.attribute, "cn"))
+    };
+    if subject.contains(" = ") && is_cn(dn.rdns.last()) && !is_cn(dn.rdns.first()) {
+        let problem = "it begins with the root, in the order of openssl, which is never matched";
+        return Err(SettingsError::value(setting, problem, form));
+    }
+    Ok(())
 }
 
 /// Returns the form in which a subject compares.

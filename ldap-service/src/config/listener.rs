@@ -60,3 +60,44 @@ pub(super) fn proxies(values: &Map<String, Value>) -> Result<Vec<IpNet>, Setting
     };
     list.iter().enumerate().map(network).collect()
 }
+
+/// Returns the setting `public_url`, without a slash at its end.
+pub(super) fn public_url(values: &Map<String, Value>) -> Result<Option<String>, SettingsError> {
+    let Some(text) = values.get("public_url").and_then(Value::as_str).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let is_plain = |url: &http::Uri| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && url.query().is_none()
+            && !text.contains(['#', '"', '<', '>', '\\'])
+    };
+    if text.parse::<http::Uri>().is_ok_and(|url| is_plain(&url)) {
+        return Ok(Some(text.trim_end_matches('/').to_owned()));
+    }
+    let expected = "the URL at which clients reach the service, for example https://ldap.example.com";
+    Err(SettingsError::value("public_url", format!("`{text}` is not such a URL"), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_public_url_has_no_query_and_no_user() {
+        let of = |text: &str| {
+            let values = json!({"public_url": text});
+            public_url(values.as_object().unwrap()).ok().flatten()
+        };
+        assert_eq!(of("https://ldap.example.com/").as_deref(), Some("https://ldap.example.com"));
+        assert_eq!(of("http://[::1]:8389/ldap").as_deref(), Some("http://[::1]:8389/ldap"));
+        assert_eq!(of(""), None);
+        for bad in
+            ["ldap.example.com", "ftp://x", "https://a@x", "https://x/?a=1", "https://x/#a", "//x", "/x"]
+        {
+            let values = json!({"public_url": bad});
+            assert!(public_url(values.as_object().unwrap()).is_err(), "{bad}");
+        }
+    }
+}

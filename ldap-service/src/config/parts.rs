@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
+use super::OwnFilter;
+
 /// Returns a setting that is an object; `None` if it is not set.
 pub(super) fn object<T: DeserializeOwned>(
     values: &Map<String, Value>,
@@ -37,6 +39,15 @@ pub(super) fn objects<T: DeserializeOwned>(
     Ok(parsed)
 }
 
+/// Returns the texts of a key in the elements of a setting that is a list of objects, with the path of each.
+pub(super) fn texts(values: &Map<String, Value>, setting: &str, key: &str) -> Vec<(String, String)> {
+    let list = values.get(setting).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |(n, value): (usize, &Value)| {
+        Some((format!("{setting}[{n}].{key}"), value.get(key)?.as_str()?.to_owned()))
+    };
+    list.iter().enumerate().filter_map(text).collect()
+}
+
 /// Checks a DN that is not empty.
 pub(super) fn dn(setting: String, dn: Option<String>) -> Result<String, SettingsError> {
     let expected = "a DN, for example ou=people,dc=example,dc=com";
@@ -49,9 +60,14 @@ pub(super) fn dn(setting: String, dn: Option<String>) -> Result<String, Settings
     }
 }
 
-/// Parses a filter.
-pub(super) fn filter(setting: &str, text: &str) -> Result<Filter, SettingsError> {
-    Filter::parse(text).map_err(|e| {
+/// Parses a filter; without one, it is the default.
+pub(super) fn own_filter(
+    setting: &str,
+    text: Option<String>,
+    default: OwnFilter,
+) -> Result<OwnFilter, SettingsError> {
+    let Some(text) = text else { return Ok(default) };
+    Filter::parse(&text).map(OwnFilter::from).map_err(|e| {
         SettingsError::value(setting, e.to_string(), "a filter, for example (objectClass=person)")
     })
 }

@@ -9,15 +9,16 @@ use serde_json::{Map, Value};
 use singer_common::plugin::settings::SettingsError;
 
 use super::callers::Scope;
-use super::{FAR, parts};
+use super::{FAR, OwnFilter, parts};
 
 /// The setting `users`.
 #[derive(Debug, Clone)]
 pub struct UsersConfig {
     /// The base DN of the users.
     pub base_dn: String,
-    /// The filter of the users. Default: `(objectClass=person)`.
-    pub filter: Filter,
+    /// The filter of the users. Default: `(objectClass=person)`; on Active Directory, its accounts without those of computers, services and
+    /// trusts.
+    pub filter: OwnFilter,
     /// The attributes that a login name is compared with. Empty: `sAMAccountName` on Active Directory, else `uid`.
     pub login_attributes: Vec<String>,
     /// SCIM attribute to LDAP attribute, in the order of the setting. Empty: the default mapping.
@@ -30,7 +31,7 @@ pub struct GroupsConfig {
     /// The base DN of the groups.
     pub base_dn: String,
     /// The filter of the groups. Default: the group classes of LDAP servers and Active Directory.
-    pub filter: Filter,
+    pub filter: OwnFilter,
     /// Whether groups in groups count.
     pub nested: Nested,
     /// SCIM attribute to LDAP attribute, in the order of the setting. Empty: the default mapping.
@@ -195,14 +196,6 @@ struct RawRole {
     scopes: Vec<String>,
 }
 
-const PEOPLE: &str = "(objectClass=person)";
-const GROUPS: &str = "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=group)(objectClass=posixGroup))";
-
-/// Whether a filter is a default: those name classes of several servers, of which no server has all.
-pub(crate) fn is_default_filter(filter: &Filter) -> bool {
-    [PEOPLE, GROUPS].contains(&filter.to_string().as_str())
-}
-
 /// Returns the pairs of a `scim` part.
 fn scim(path: &str, map: Map<String, Value>) -> Result<Vec<(String, String)>, SettingsError> {
     let pair = |(name, value): (String, Value)| match value {
@@ -211,7 +204,21 @@ fn scim(path: &str, map: Map<String, Value>) -> Result<Vec<(String, String)>, Se
             Err(SettingsError::value(format!("{path}.{name}"), "not a text", "the name of an LDAP attribute"))
         }
     };
-    map.into_iter().map(pair).collect()
+    let pairs: Vec<(String, String)> = map.into_iter().map(pair).collect::<Result<_, _>>()?;
+    for (at, (name, attribute)) in pairs.iter().enumerate() {
+        let is_same = |(_, other): &&(String, String)| other.eq_ignore_ascii_case(attribute);
+        let mut before = pairs.iter().take(at).filter(|_| attribute != "none");
+        // Of two, a change of one would be undone by the other.
+        if let Some((other, _)) = before.find(is_same) {
+            let problem = format!("`{attribute}` is the attribute of `{other}` already");
+            return Err(SettingsError::value(
+                format!("{path}.{name}"),
+                problem,
+                "an LDAP attribute of its own, or none",
+            ));
+        }
+    }
+    Ok(pairs)
 }
 
 /// Returns the attribute of one's own in which a `scim` part keeps `active`: TRUE, or FALSE for a disabled account.
@@ -223,6 +230,9 @@ pub(crate) fn active_attribute(scim: &[(String, String)]) -> Option<&str> {
 }
 
 impl UsersConfig {
+    /// The login attribute unless others are given: of other directories, and of Active Directory.
+    pub const USUAL_LOGIN_ATTRIBUTES: [&str; 2] = ["uid", "sAMAccountName"];
+
     /// Returns the attribute of one's own that marks disabled accounts by FALSE, beside the server's own mark.
     pub fn active_attribute(&self) -> Option<&str> {
         active_attribute(&self.scim)
@@ -244,7 +254,7 @@ impl UsersConfig {
         }
         Ok(Self {
             base_dn: parts::dn("users.base_dn".into(), raw.base_dn)?,
-            filter: parts::filter("users.filter", raw.filter.as_deref().unwrap_or(PEOPLE))?,
+            filter: parts::own_filter("users.filter", raw.filter, OwnFilter::users())?,
             login_attributes: raw.login_attributes,
             scim: scim("users.scim", raw.scim)?,
         })
@@ -257,7 +267,7 @@ impl GroupsConfig {
         let Some(raw) = parts::object::<RawGroups>(values, "groups", &known)? else { return Ok(None) };
         Ok(Some(Self {
             base_dn: parts::dn("groups.base_dn".into(), raw.base_dn)?,
-            filter: parts::filter("groups.filter", raw.filter.as_deref().unwrap_or(GROUPS))?,
+            filter: parts::own_filter("groups.filter", raw.filter, OwnFilter::groups())?,
             nested: raw.nested,
             scim: scim("groups.scim", raw.scim)?,
             unknown_members: raw.unknown_members,
@@ -287,6 +297,15 @@ fn is_attribute(text: &str) -> bool {
 impl RawRole {
     fn checked(self, path: &str) -> Result<RoleRule, SettingsError> {
         let scopes = Scope::list(&format!("{path}.scopes"), &self.scopes)?;
+        if self.role.trim() != self.role || self.role.contains(char::is_control) {
+            let expected =
+                "a name without blanks at its ends and control characters: what asks for a role has none";
+            return Err(SettingsError::value(
+                format!("{path}.role"),
+                format!("`{}`", self.role.escape_debug()),
+                expected,
+            ));
+        }
         let placeholder = self.role.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let role = match (placeholder, self.groups, self.below) {
             (None, Some(groups), None) if !groups.is_empty() && !self.role.trim().is_empty() => {

@@ -19,7 +19,7 @@ fn used(users: &UsersConfig, groups: Option<&GroupsConfig>, roles: &[RoleRule]) 
         add(format!("users.login_attributes[{n}]"), attribute);
     }
     if users.login_attributes.is_empty() {
-        for name in ["uid", "sAMAccountName"] {
+        for name in UsersConfig::USUAL_LOGIN_ATTRIBUTES {
             add("users.login_attributes".to_owned(), name);
         }
     }

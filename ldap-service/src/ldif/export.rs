@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 use super::shared::{END, HEAD};
 use crate::filter::SafeFilter;
+use crate::lookup::is_referral;
+use crate::unseen::Unread;
 
 /// The size from which a piece of the body is sent.
 const PIECE: usize = 64 * 1024;
@@ -44,9 +46,12 @@ struct Exporter {
     entries: u64,
     /// Entries that could not be written, and references to other servers.
     references: u64,
+    /// Entries that refer to other servers.
+    referrals: u64,
     unreadable: u64,
     /// Secret attributes that were left out, with the number of entries.
     left_out: BTreeMap<String, u64>,
+    unread: Unread,
 }
 
 /// Why an export ended early.
@@ -71,7 +76,8 @@ impl Export {
     pub async fn begin(self, directory: &Directory) -> Result<Pieces, DirectoryError> {
         let mut searches = self.bases.iter();
         let Some(first) = searches.next() else { return Ok(mpsc::channel(1).1) };
-        let mut search = self.search(first, directory).await?;
+        let unread = Unread::of(directory, &["*".to_owned()]);
+        let mut search = self.search(first, directory, &unread).await?;
         let first_item = search.next().await?;
         let (sender, pieces) = mpsc::channel(AHEAD);
         let exporter = Exporter {
@@ -81,16 +87,24 @@ impl Export {
             buffer: Vec::new(),
             entries: 0,
             references: 0,
+            referrals: 0,
             unreadable: 0,
             left_out: BTreeMap::new(),
+            unread,
         };
         tokio::spawn(exporter.run(search, first_item));
         Ok(pieces)
     }
 
-    async fn search(&self, base: &str, directory: &Directory) -> Result<SearchStream, DirectoryError> {
+    async fn search(
+        &self,
+        base: &str,
+        directory: &Directory,
+        unread: &Unread,
+    ) -> Result<SearchStream, DirectoryError> {
+        let names: Vec<&str> = std::iter::once("*").chain(unread.request()).collect();
         directory
-            .search(SearchRequest::new(base, Scope::Subtree, Filter::from(self.filter.clone()), &["*"]))
+            .search(SearchRequest::new(base, Scope::Subtree, Filter::from(self.filter.clone()), &names))
             .await
     }
 }
@@ -124,23 +138,26 @@ impl Exporter {
         let bases = self.export.bases.clone();
         for (n, base) in bases.iter().enumerate() {
             if n > 0 {
-                search = self.export.search(base, &self.directory).await?;
+                search = self.export.search(base, &self.directory, &self.unread).await?;
                 item = search.next().await?;
             }
             while let Some(found) = item {
                 match found {
-                    SearchItem::Entry(entry) => self.entry(entry).await?,
+                    SearchItem::Entry(entry) => self.entry(base, entry).await?,
                     SearchItem::Reference(_) => self.references += 1,
                     SearchItem::Unreadable(_) => self.unreadable += 1,
                 }
                 item = search.next().await?;
             }
+            self.unread.look(&self.directory, base).await?;
         }
         self.end().await
     }
 
-    async fn entry(&mut self, mut entry: Entry) -> Result<(), Broken> {
+    async fn entry(&mut self, base: &str, mut entry: Entry) -> Result<(), Broken> {
+        self.unread.add(&self.directory, base, &mut entry).await?;
         self.directory.complete_ranges(&mut entry).await?;
+        self.referrals += u64::from(is_referral(&entry, self.directory.schema()));
         let secrets = self.directory.secret_attributes();
         for attribute in entry.attributes.iter().filter(|a| secrets.contains(&a.description)) {
             *self.left_out.entry(attribute.description.clone()).or_default() += 1;
@@ -157,8 +174,30 @@ impl Exporter {
         for (name, entries) in &self.left_out {
             let _ = writeln!(text, "# left out: {} of {entries} entries", printable_line(name));
         }
+        for (name, entries) in self.unread.take() {
+            tracing::warn!(
+                setting = "bind_dn",
+                attribute = name,
+                entries,
+                "export: the service's user may not read `{name}` of {entries} entries: it is left out"
+            );
+            let name = printable_line(&name);
+            let _ = writeln!(text, "# left out: {name} of {entries} entries (may not be read)");
+        }
         if self.references > 0 {
             let _ = writeln!(text, "# references to other servers, not followed: {}", self.references);
+        }
+        if self.referrals > 0 {
+            let _ = writeln!(
+                text,
+                "# entries that refer to other servers, whose entries are not here: {}",
+                self.referrals
+            );
+            tracing::warn!(
+                entries = self.referrals,
+                "export: {} entries refer to other servers, whose entries are not in it",
+                self.referrals
+            );
         }
         if self.unreadable > 0 {
             let _ = writeln!(text, "# entries whose DN is not UTF-8, left out: {}", self.unreadable);

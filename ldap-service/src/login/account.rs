@@ -14,7 +14,7 @@ use target_ldap::rules::accounts::{AccountLock, is_locked_for_ever};
 
 use super::find;
 use crate::config::Config;
-use crate::members;
+use crate::members::{self, primary};
 use crate::unseen::{self, Hidden};
 
 /// Why an account may not be used.
@@ -39,10 +39,12 @@ const START: &str = "pwdStartTime";
 /// The last day of OpenLDAP's ppolicy 2.5.
 const END: &str = "pwdEndTime";
 
-/// Returns the attributes that [`check`] reads.
+/// Returns the attributes that [`check`] reads, and the primary group.
 pub(super) fn attributes(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
-        Vendor::ActiveDirectory => &["userAccountControl", EXPIRES, "pwdLastSet"],
+        Vendor::ActiveDirectory => {
+            &["userAccountControl", EXPIRES, "pwdLastSet", primary::PRIMARY, primary::SID]
+        }
         Vendor::Ds389 => &["nsAccountLock", "pwdUpdateTime"],
         _ => &["pwdAccountLockedTime", "nsAccountLock", START, END, "pwdChangedTime"],
     }
@@ -105,7 +107,8 @@ pub(super) fn check(entry: &Entry, now: DateTime<Utc>) -> Result<(), Unusable> {
         return Err(Unusable::Disabled);
     }
     // 389 DS also computes it for inactivated roles.
-    if entry.first_text("nsAccountLock").is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
+    let is_true = |value: &Vec<u8>| value.trim_ascii().eq_ignore_ascii_case(b"true");
+    if entry.values("nsAccountLock").iter().any(is_true) {
         return Err(Unusable::Disabled);
     }
     if entry.first_text("pwdAccountLockedTime").is_some_and(is_locked_for_ever) {

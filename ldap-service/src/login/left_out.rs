@@ -38,7 +38,7 @@ impl LeftOut {
             return;
         }
         let (this, directory) = (self.clone(), directory.clone());
-        let users = UsersConfig { filter: Filter::And(Vec::new()), ..users.clone() };
+        let users = UsersConfig { filter: Filter::And(Vec::new()).into(), ..users.clone() };
         let name = name.to_owned();
         tokio::spawn(async move {
             let _permit = permit;
@@ -53,7 +53,8 @@ impl LeftOut {
         directory: &Directory,
         name: &str,
     ) -> Result<(), DirectoryError> {
-        let filter = find::name_filter(users, directory.root_dse().vendor, name);
+        let vendor = directory.root_dse().vendor;
+        let filter = find::name_filter(users, vendor, &find::login_attributes(users, vendor), name);
         let request = SearchRequest::new(&users.base_dn, Scope::Subtree, filter, &["objectClass"]);
         let mut stream = directory.search(SearchRequest { paging: Paging::Limited(1), ..request }).await?;
         let Some(entry) = stream.next_entry().await? else { return Ok(()) };

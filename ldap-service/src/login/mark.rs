@@ -20,10 +20,18 @@ pub(super) fn check(
 ) -> Result<(), Unusable> {
     account::check(entry, now)?;
     let Some(attribute) = users.active_attribute() else { return Ok(()) };
+    if is_off(schema.values_of(entry, attribute)) { Err(Unusable::Disabled) } else { Ok(()) }
+}
+
+/// Whether values of the mapped attribute disable an account: one of them means FALSE. Any other, and none, does not.
+pub(crate) fn is_off(values: &[Vec<u8>]) -> bool {
     let is_false =
         |value: &Vec<u8>| std::str::from_utf8(value).ok().and_then(truth).is_some_and(|active| !active);
-    if schema.values_of(entry, attribute).iter().any(is_false) { Err(Unusable::Disabled) } else { Ok(()) }
+    values.iter().any(is_false)
 }
+
+/// The texts that mean FALSE.
+pub(crate) const OFF: [&str; 4] = ["FALSE", "no", "off", "0"];
 
 #[cfg(test)]
 mod tests {
@@ -36,7 +44,7 @@ mod tests {
     fn the_mapped_attribute_is_a_mark_as_the_servers_is() {
         let users = |scim: &[(&str, &str)]| UsersConfig {
             base_dn: "dc=x".into(),
-            filter: Filter::parse("(objectClass=person)").unwrap(),
+            filter: Filter::parse("(objectClass=person)").unwrap().into(),
             login_attributes: Vec::new(),
             scim: scim.iter().map(|(key, to)| ((*key).to_owned(), (*to).to_owned())).collect(),
         };

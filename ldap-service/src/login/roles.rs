@@ -11,7 +11,8 @@ use ldap_directory::{Directory, DirectoryError, Paging, SearchRequest, Vendor, o
 
 use crate::config::{Config, GroupsConfig, Nested, RoleName, RoleRule, Scope};
 use crate::directory::DirectoryHandle;
-use crate::members;
+use crate::lookup;
+use crate::members::{self, primary};
 use crate::unseen::{self, Hidden};
 
 /// The most levels of groups in groups.
@@ -56,6 +57,26 @@ pub(super) async fn of(
     Ok(Membership { groups: groups.into_iter().collect(), roles, scopes })
 }
 
+/// Returns the first of these users whose groups the directory does not show completely, for a limit of its own, with its answer.
+///
+/// # Errors
+/// The directory cannot be asked.
+pub(crate) async fn limited(
+    config: &Config,
+    directory: &Directory,
+    users: &[Entry],
+) -> Result<Option<(String, DirectoryError)>, DirectoryError> {
+    for user in users {
+        match of(config, directory, user).await {
+            Err(error) if error.is_connection() => return Err(error),
+            Err(error) if error.is_limit() => return Ok(Some((user.dn.clone(), error))),
+            // Another check tells what is wrong.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 /// The groups of each base that are looked at.
 const SAMPLE: u32 = 20;
 
@@ -74,7 +95,8 @@ pub(crate) async fn unsearchable(
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for base in bases(groups, &config.roles, schema) {
         let place = (base.dn.as_str(), base.scope);
-        let found = unseen::unsearchable(directory, place, &groups.filter, &names, SAMPLE).await?;
+        let filter = groups.filter.on(vendor);
+        let found = unseen::unsearchable(directory, place, filter, &names, SAMPLE).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -184,13 +206,23 @@ impl GroupSearch<'_> {
     /// Finds all groups by Active Directory's rule for chains of members.
     async fn by_chain(&self, user: &Entry) -> Result<Groups, DirectoryError> {
         let mut found = Groups::new();
-        let filter = Filter::Extensible {
+        let chain = |dn: &str| Filter::Extensible {
             rule: Some(oid::CHAIN_MATCH.to_owned()),
             attribute: Some("member".to_owned()),
             dn: false,
-            value: user.dn.as_bytes().to_vec(),
+            value: dn.as_bytes().to_vec(),
         };
-        self.search(filter, &mut found).await?;
+        let mut any = vec![chain(&user.dn)];
+        // The rule follows `member` alone.
+        if let Some(sid) = primary::group_of(user) {
+            let by_sid = primary::by_sid(&sid);
+            let domain = self.directory.root_dse().default_naming_context.as_deref().unwrap_or_default();
+            let subtree = ldap_directory::Scope::Subtree;
+            let group = lookup::find(self.directory, domain, subtree, by_sid.clone(), &["1.1"], 1).await?;
+            any.extend(group.iter().map(|group| chain(&group.dn)));
+            any.push(by_sid);
+        }
+        self.search(Filter::Or(any), &mut found).await?;
         Ok(found)
     }
 
@@ -227,7 +259,7 @@ impl GroupSearch<'_> {
         Ok(found)
     }
 
-    /// Returns the filter of the groups that have a user as a member: by DN, or by `uid` in classes of RFC 2307.
+    /// Returns the filter of the groups that have a user as a member: by DN, by `uid` in classes of RFC 2307, or as the primary group.
     fn direct(&self, user: &Entry) -> Filter {
         let (schema, vendor) = (self.directory.schema(), self.directory.root_dse().vendor);
         let Filter::Or(mut any) = named(vendor, schema, std::slice::from_ref(&user.dn)) else {
@@ -237,12 +269,16 @@ impl GroupSearch<'_> {
             let uids = schema.values_of(user, members::UID).iter();
             any.extend(uids.map(|uid| Filter::equality(members::MEMBER_UID, uid.clone())));
         }
+        if primary::exist(vendor) {
+            any.extend(primary::group_of(user).map(|sid| primary::by_sid(&sid)));
+        }
         Filter::Or(any)
     }
 
     /// Adds the groups that match. A base that is not there has none.
     async fn search(&self, filter: Filter, found: &mut Groups) -> Result<(), DirectoryError> {
-        let filter = Filter::And(vec![self.groups.filter.clone(), filter]);
+        let own = self.groups.filter.on(self.directory.root_dse().vendor).clone();
+        let filter = Filter::And(vec![own, filter]);
         let searches = self.bases.iter().map(|base| self.search_below(base, filter.clone()));
         for group in try_join_all(searches).await?.into_iter().flatten() {
             match DnKey::parse(&group.dn, self.directory.schema()) {
@@ -302,6 +338,7 @@ fn named(vendor: Vendor, schema: &Schema, dns: &[String]) -> Filter {
 /// Returns the roles of groups, and their scopes. Groups compare by DN, exactly (trap 13).
 fn roles(rules: &[RoleRule], groups: &Groups, schema: &Schema) -> (Vec<String>, Vec<Scope>) {
     let (mut names, mut scopes) = (BTreeSet::new(), BTreeSet::new());
+    let fixed = Fixed::of(rules, schema);
     for rule in rules {
         let given: Vec<String> = match &rule.role {
             RoleName::Groups { role, groups: dns } => {
@@ -313,7 +350,9 @@ fn roles(rules: &[RoleRule], groups: &Groups, schema: &Schema) -> (Vec<String>, 
                 groups
                     .iter()
                     .filter(|(key, _)| below.is_ancestor_of(key))
-                    .filter_map(|(_, group)| role_name(attribute, group, schema))
+                    .filter_map(|(key, group)| Some((key, group, role_name(attribute, group, schema)?)))
+                    .filter(|(key, group, role)| fixed.allow(key, group, role))
+                    .map(|(_, _, role)| role)
                     .collect()
             }
         };
@@ -325,9 +364,41 @@ fn roles(rules: &[RoleRule], groups: &Groups, schema: &Schema) -> (Vec<String>, 
     (names.into_iter().collect(), scopes.into_iter().collect())
 }
 
+/// The roles of groups that rules name, in small letters, with these groups.
+struct Fixed<'r>(BTreeMap<String, (&'r str, BTreeSet<DnKey>)>);
+
+impl<'r> Fixed<'r> {
+    fn of(rules: &'r [RoleRule], schema: &Schema) -> Fixed<'r> {
+        let mut fixed: BTreeMap<String, (&str, BTreeSet<DnKey>)> = BTreeMap::new();
+        for rule in rules {
+            if let RoleName::Groups { role, groups } = &rule.role {
+                let (_, keys) = fixed.entry(role.to_lowercase()).or_insert_with(|| (role, BTreeSet::new()));
+                keys.extend(groups.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()));
+            }
+        }
+        Fixed(fixed)
+    }
+
+    /// Whether a group may give a role by its own name: not one that a rule has for groups which it names. Whoever may create a group could
+    /// take it.
+    fn allow(&self, key: &DnKey, group: &Entry, role: &str) -> bool {
+        let Some((fixed, keys)) = self.0.get(&role.to_lowercase()) else { return true };
+        if keys.contains(key) && *fixed == role {
+            return true;
+        }
+        tracing::warn!(
+            dn = group.dn,
+            setting = "roles",
+            "the group `{}` does not give the role `{role}`: a rule with `groups` names the groups of `{fixed}`",
+            group.dn
+        );
+        false
+    }
+}
+
 /// Returns the role that a group's attribute names: its value in the RDN, else its only value. A second value does not give another role:
 /// whoever may write the attribute could take any.
-fn role_name(attribute: &str, group: &Entry, schema: &Schema) -> Option<String> {
+pub(crate) fn role_name(attribute: &str, group: &Entry, schema: &Schema) -> Option<String> {
     let in_rdn = Dn::parse(&group.dn).ok().and_then(|dn| {
         let rdn = dn.rdns.into_iter().next()?;
         rdn.avas.into_iter().find(|ava| schema.same_description(&ava.attribute, attribute))

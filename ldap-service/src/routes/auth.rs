@@ -27,6 +27,7 @@ use crate::tokens::unique_json;
 
 pub(super) mod forward;
 mod identity_headers;
+mod notice;
 pub(super) mod page;
 mod return_to;
 

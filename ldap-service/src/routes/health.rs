@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use ldap_directory::Directory;
 use ldap_directory::client::probe::Grade;
+use ldap_directory::text::printable;
 use serde_json::{Value, json};
 
 use super::schemas::{HealthReport, Live, Problem, Ready};
@@ -17,6 +18,8 @@ use crate::config::Scope;
 use crate::error::ApiError;
 use crate::service::{App, Current, Service};
 
+/// The most accounts that a check names.
+const MOST_NAMED: usize = 10;
 /// The longest time of one check.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -69,6 +72,12 @@ pub(super) async fn status(app: &App, service: &Service) -> Value {
     {
         checks.extend(configuration(service, &directory).await);
     }
+    if let Some(trouble) = app.reload_trouble() {
+        // The earlier one works.
+        checks
+            .push(json!({"name": "reload", "ok": true, "detail": *trouble, "result": Grade::Warning.word()}));
+    }
+    checks.extend(still_enabled(service));
     let is_healthy = !app.is_stopping() && checks.iter().all(|check| check["ok"] == true);
     json!({
         "status": if is_healthy { "healthy" } else { "unhealthy" },
@@ -98,8 +107,9 @@ fn answer(is_good: bool, body: Value) -> Response {
 
 /// Returns the checks: connect, bind, search, schema.
 async fn checks(service: &Service) -> Vec<Value> {
-    let Some(directory) = service.directory.any() else {
-        let reason = service.directory.trouble().unwrap_or_default();
+    let trouble = service.directory.trouble();
+    let Some(directory) = service.directory.any().filter(|_| trouble.is_none()) else {
+        let reason = trouble.unwrap_or_default();
         return vec![json!({"name": "connect", "ok": false, "detail": reason})];
     };
     let began = Instant::now();
@@ -155,6 +165,20 @@ async fn configuration(service: &Service, directory: &Directory) -> Vec<Value> {
             vec![json!({"name": "search", "ok": false, "detail": detail})]
         }
     }
+}
+
+/// Returns the check that fails while accounts are enabled that should be disabled: a process was killed, and their locks could not be
+/// written since.
+fn still_enabled(service: &Service) -> Option<Value> {
+    let locks = service.writer.state().owed.locks();
+    let named = locks.iter().take(MOST_NAMED).map(|owed| format!("`{}` on {}", owed.dn, owed.server));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let detail = format!(
+        "{} account(s) should be disabled, and are enabled, for a process was killed: {named}; their locks are tried again until they are written",
+        locks.len()
+    );
+    (!locks.is_empty())
+        .then(|| json!({"name": "disabled_accounts", "ok": false, "detail": printable(&detail)}))
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -98,7 +98,8 @@ pub(super) async fn export(
     };
     let permit = permit(&EXPORTS, "exports")?;
     tracing::info!(caller = caller.name.as_str(), "export: begun");
-    let pieces = Export { bases, filter }.begin(&directory).await?;
+    // What is computed is no content of an entry: an import of it would be.
+    let pieces = Export { bases, filter }.begin(&directory.own_values()).await?;
     let headers =
         [(header::CONTENT_TYPE, LDIF), (header::CONTENT_DISPOSITION, "attachment; filename=\"export.ldif\"")];
     Ok((headers, body(pieces, Some(permit))).into_response())
@@ -128,6 +129,7 @@ fn body(pieces: Pieces, permit: Option<SemaphorePermit<'static>>) -> Body {
     (status = 400, description = "The body is not LDIF, or was cut off", body = Value, content_type = "application/problem+json"),
     (status = 401, description = "The caller is not known", body = Value, content_type = "application/problem+json"),
     (status = 403, description = "The caller has no scope `ldif.write`, writes are disabled, or more would be deleted than `write.max_deletes`", body = Value, content_type = "application/problem+json"),
+    (status = 408, description = "The body did not go on within `limits.request_seconds`", body = Value, content_type = "application/problem+json"),
     (status = 413, description = "The body is larger than `limits.import_bytes`", body = Value, content_type = "application/problem+json"),
     (status = 415, description = "The body is not `text/ldif`", body = Value, content_type = "application/problem+json"),
     (status = 429, description = "The deletions of this hour are used up (`write.max_deletes`)", body = Value, content_type = "application/problem+json"),
@@ -142,25 +144,17 @@ pub(super) async fn import(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let checked = || {
-        let caller = caller?;
-        caller.require(Scope::LdifWrite)?;
-        let Query(ImportQuery { dry_run }) =
-            query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
-        check_type(&headers)?;
-        service.writer.undo_dir()?;
-        Ok((caller, dry_run, permit(&IMPORTS, "imports")?, service.directory.get()?))
-    };
-    let (caller, dry_run, permit, directory) = match checked() {
-        Ok(checked) => checked,
-        Err(error) => {
-            upload::discard(body).await;
-            return Err(error);
-        }
-    };
+    let caller = caller?;
+    caller.require(Scope::LdifWrite)?;
+    let Query(ImportQuery { dry_run }) =
+        query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
+    check_type(&headers)?;
+    service.writer.undo_dir()?;
+    let (permit, directory) = (permit(&IMPORTS, "imports")?, service.directory.get()?);
     let answer = Answer::of(&headers, dry_run);
     let writer = service.writer.clone();
-    let file = upload::receive(body, service.config.limits.import_bytes).await?;
+    let limits = &service.config.limits;
+    let file = upload::receive(body, limits.import_bytes, limits.request_time()).await?;
     tracing::info!(caller = caller.name.as_str(), dry_run, "import: begun");
     let is_stopping = Arc::new(move || app.is_stopping());
     let import = Import { writer: writer.clone(), directory, file, is_stopping };

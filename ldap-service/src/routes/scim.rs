@@ -14,6 +14,7 @@ use crate::scim::documents::Abilities;
 use crate::scim::error::{ScimError, ScimType};
 use crate::scim::listing::{DEFAULT_COUNT, LIST_RESPONSE, ListQuery};
 use crate::scim::mapping::ResourceType;
+use crate::scim::projection::Projection;
 use crate::scim::store::{Found, Store, Written};
 use crate::service::{Client, Current};
 
@@ -44,18 +45,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let current = Current::from_request_parts(parts, state).await?;
         let caller = Caller::from_request_parts(parts, state).await?;
         let client = Client::from_request_parts(parts, state).await?;
+        let base = base(current.0.config.public_url.as_deref(), &client);
         Ok(Self {
             current,
             caller,
-            base: base(&client),
+            base,
             headers: parts.headers.clone(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
         })
     }
 }
 
-/// Returns the base of all URIs: with the host that the client asked for, if it is one.
-fn base(client: &Client) -> String {
+/// Returns the base of all URIs: of the setting, else with the host that the client asked for, if it is one.
+fn base(public_url: Option<&str>, client: &Client) -> String {
+    if let Some(url) = public_url {
+        return format!("{url}{BASE}");
+    }
     let host = client.host.as_deref().and_then(|host| host.parse::<http::uri::Authority>().ok());
     let scheme = if client.is_secure { "https" } else { "http" };
     match host.filter(|host| !host.as_str().contains('@')) {
@@ -90,6 +95,10 @@ impl Asked {
             };
             let list = text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned);
             tags.get_or_insert_default().extend(list);
+        }
+        // RFC 9110 section 13.1: `*`, or a list of tags. With both, what the client knows of the resource is not known.
+        if tags.as_ref().is_some_and(|tags| tags.len() > 1 && tags.iter().any(|tag| tag == "*")) {
+            return Err(ScimError::value(format!("{name}: `*` stands alone, without entity tags")).into());
         }
         Ok(tags)
     }
@@ -147,10 +156,27 @@ impl Asked {
         Ok(response)
     }
 
+    /// Checks `If-None-Match` of a change (RFC 9110 section 13.1.2): the resource is there, and must not be one of these versions.
+    async fn check_none_match(
+        &self,
+        store: &Store<'_>,
+        resource: ResourceType,
+        id: &str,
+    ) -> Result<(), ApiError> {
+        let Some(known) = self.tags(&header::IF_NONE_MATCH)? else { return Ok(()) };
+        let found = store.get(resource, id, &Projection::default()).await?;
+        if found.is_any_of(&known) {
+            let detail = "the resource is a version of If-None-Match";
+            return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
+        }
+        Ok(())
+    }
+
     async fn replace(&self, resource: ResourceType, id: &str, body: &Bytes) -> Result<Response, ApiError> {
         let store = self.to_write()?;
         let projection = self.list_query()?.projection;
         let if_match = self.tags(&header::IF_MATCH)?;
+        self.check_none_match(&store, resource, id).await?;
         let found = store.replace(resource, id, &self.body(body)?, if_match.as_deref()).await?;
         resource_answer(StatusCode::OK, &store, resource, found, &projection)
     }
@@ -159,6 +185,7 @@ impl Asked {
         let store = self.to_write()?;
         let projection = self.list_query()?.projection;
         let if_match = self.tags(&header::IF_MATCH)?;
+        self.check_none_match(&store, resource, id).await?;
         match store.patch(resource, id, &self.body(body)?, if_match.as_deref(), &projection).await? {
             Written::Resource(found) => {
                 resource_answer(StatusCode::OK, &store, resource, *found, &projection)
@@ -171,7 +198,10 @@ impl Asked {
 
     async fn delete(&self, resource: ResourceType, id: &str) -> Result<Response, ApiError> {
         let store = self.to_write()?;
+        // A parameter that is not understood may have asked for less than a deletion.
+        self.list_query()?;
         let if_match = self.tags(&header::IF_MATCH)?;
+        self.check_none_match(&store, resource, id).await?;
         store.delete(resource, id, if_match.as_deref()).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     }
@@ -206,7 +236,7 @@ fn resource_answer(
     store: &Store<'_>,
     resource: ResourceType,
     mut found: Found,
-    projection: &crate::scim::projection::Projection,
+    projection: &Projection,
 ) -> Result<Response, ApiError> {
     let version = found.version().map(str::to_owned);
     let location = found.location().and_then(|uri| HeaderValue::from_str(uri).ok());

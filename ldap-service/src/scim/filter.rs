@@ -189,6 +189,18 @@ pub enum Expr {
 }
 
 impl Expr {
+    /// Whether something in it is negated.
+    pub fn negates(&self) -> bool {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().any(Expr::negates),
+            Expr::Not(_) | Expr::Compare { operator: Operator::Ne, .. } => true,
+            // `eq null` is the absence of a value.
+            Expr::Compare { value, .. } => value.is_null(),
+            Expr::Present(_) => false,
+            Expr::Element { filter, .. } => filter.negates(),
+        }
+    }
+
     /// Returns the values that paths accepted by `wanted` are compared with as texts; paths in brackets are joined.
     pub fn texts_of(&self, wanted: &dyn Fn(&AttrPath) -> bool) -> Vec<String> {
         let mut found = Vec::new();

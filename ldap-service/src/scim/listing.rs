@@ -45,6 +45,15 @@ pub struct ListQuery {
     pub projection: Projection,
 }
 
+/// The parameters: what is not understood would select everybody, where a client asks for one.
+const PARAMETERS: [&str; 8] =
+    ["filter", "sortBy", "sortOrder", "startIndex", "count", "cursor", "attributes", "excludedAttributes"];
+
+fn unknown(name: &str) -> ScimError {
+    let known = PARAMETERS.join(", ");
+    ScimError::value(format!("{}: not a parameter of this service, which has {known}", name.escape_debug()))
+}
+
 impl ListQuery {
     /// Parses the parameters of a URL.
     ///
@@ -54,6 +63,13 @@ impl ListQuery {
         let mut parameters: Vec<(String, Value)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let name = name.to_ascii_lowercase();
+            // Microsoft Entra's flags, which it tells to append to the URL.
+            if name.starts_with("aadopt") {
+                continue;
+            }
+            if !PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                return Err(unknown(&name));
+            }
             if parameters.iter().any(|(known, _)| *known == name) {
                 return Err(ScimError::value(format!("{}: given twice", name.escape_debug())));
             }
@@ -83,6 +99,13 @@ impl ListQuery {
         if !schemas.is_some_and(is_search) {
             let detail = format!("schemas: an array with `{SEARCH_REQUEST}` is required");
             return Err(ScimError::new(ScimType::InvalidSyntax, detail));
+        }
+        let is_known = |name: &String| {
+            let known = PARAMETERS.iter().chain(&["schemas"]);
+            known.into_iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        if let Some(name) = object.keys().find(|name| !is_known(name)) {
+            return Err(unknown(name));
         }
         Self::of(&|name| get(object, name).filter(|v| !v.is_null()))
     }
@@ -122,8 +145,13 @@ impl ListQuery {
             Some(_) => return Err(ScimError::value("sortOrder: ascending or descending expected")),
         };
         let (included, excluded) = (names("attributes")?, names("excludedAttributes")?);
+        let filter = text("filter")?;
+        if filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
+            // Everybody would match what a client has computed to nothing.
+            return Err(ScimError::untranslatable("filter: empty; leave it out to list everything"));
+        }
         let query = Self {
-            filter: text("filter")?.filter(|f| !f.trim().is_empty()),
+            filter,
             sort_by: text("sortBy")?.filter(|s| !s.trim().is_empty()),
             descending,
             start_index: number("startIndex", ScimType::InvalidValue, 1)?,

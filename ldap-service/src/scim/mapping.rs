@@ -14,6 +14,7 @@ use target_ldap::rules::accounts::AccountLock;
 
 use super::definitions::{self, GROUP, Type, USER};
 use super::filter::AttrPath;
+use crate::members::primary;
 use crate::{login, members};
 pub use attributes::{Attribute, Mutability, Returned, Source, Sub};
 pub use key::FieldKey;
@@ -138,6 +139,8 @@ pub struct Mapping {
     pub member_names: Vec<String>,
     /// Whether groups may name users by `uid`.
     pub has_user_names: bool,
+    /// Whether a group has the accounts as members whose primary group it is.
+    pub has_primary_groups: bool,
     /// The immutable identifier.
     pub id: IdAttribute,
     /// The attribute of `meta.created`.
@@ -174,11 +177,11 @@ impl IdAttribute {
 
 impl Mapping {
     /// Returns the mapping of a setting, completed by the defaults for the server: a key of `given` replaces the default with this
-    /// key, and [`NONE`] removes it. Defaults that the server's schema lacks are left out.
+    /// key, and the one with its LDAP attribute; [`NONE`] removes it. Defaults that the server's schema lacks are left out.
     ///
     /// # Errors
-    /// A key is not an attribute of SCIM, an LDAP attribute does not exist or is secret, or `userName` or `displayName` is missing. Each
-    /// message names its setting.
+    /// A key is not an attribute of SCIM, an LDAP attribute does not exist, is secret or has two keys, or `userName` or `displayName` is
+    /// missing. Each message names its setting.
     pub fn new(
         resource: ResourceType,
         given: &[(String, String)],
@@ -195,6 +198,7 @@ impl Mapping {
             members: None,
             member_names: Vec::new(),
             has_user_names: members::has_user_names(context.vendor, context.schema),
+            has_primary_groups: primary::exist(context.vendor),
             id: id_attribute(context),
             created: if context.vendor == Vendor::ActiveDirectory {
                 "whenCreated"
@@ -299,8 +303,12 @@ impl Mapping {
         match self.resource {
             // Groups may name users by it.
             ResourceType::User if self.has_user_names => names.push(members::UID),
+            ResourceType::User if self.has_primary_groups => names.extend([primary::PRIMARY, primary::SID]),
             // The class says which attribute has the members.
-            ResourceType::Group if self.members.is_some() => names.push("objectClass"),
+            ResourceType::Group if self.members.is_some() => {
+                names.push("objectClass");
+                names.extend(self.has_primary_groups.then_some(primary::SID));
+            }
             _ => {}
         }
         names
@@ -320,7 +328,16 @@ fn id_attribute(context: &Context<'_>) -> IdAttribute {
     IdAttribute { attribute: attribute.to_owned(), values }
 }
 
-/// Returns the keys with their LDAP attributes: the defaults, and what is given instead or in addition.
+/// A key with its LDAP attribute.
+struct Pair {
+    key: FieldKey,
+    attribute: String,
+    /// The key as the setting has it; `None`: a default.
+    given: Option<String>,
+}
+
+/// Returns the keys with their LDAP attributes: the defaults, and what is given instead or in addition. An LDAP attribute has one key: of
+/// two, a change of one would be undone by the other. So a key that is given removes a default with the same attribute.
 fn merged(
     resource: ResourceType,
     given: &[(String, String)],
@@ -328,11 +345,15 @@ fn merged(
     errors: &mut Vec<String>,
 ) -> Vec<(FieldKey, String)> {
     let setting = resource.setting();
-    let mut pairs: Vec<(FieldKey, String)> = defaults::of(resource, context.vendor)
+    let of_default = |(key, attribute): &(&str, &str)| {
+        let key = FieldKey::parse(resource, key).ok()?;
+        Some(Pair { key, attribute: (*attribute).to_owned(), given: None })
+    };
+    let mut pairs: Vec<Pair> = defaults::of(resource, context.vendor)
         .iter()
         .filter(|(_, attribute)| context.schema.attribute_type(attribute).is_some())
         .filter(|(_, attribute)| !context.secrets.contains(attribute))
-        .filter_map(|(key, attribute)| Some((FieldKey::parse(resource, key).ok()?, (*attribute).to_owned())))
+        .filter_map(of_default)
         .collect();
     for (text, attribute) in given {
         // Whether clients may set it; the form is the writer's.
@@ -346,7 +367,7 @@ fn merged(
                 continue;
             }
         };
-        pairs.retain(|(known, _)| *known != key);
+        pairs.retain(|known| known.key != key);
         if attribute == NONE {
             continue;
         }
@@ -355,10 +376,44 @@ fn merged(
         } else if context.schema.attribute_type(attribute).is_none() && !context.schema.is_assumed() {
             errors.push(format!("{setting}.{text}: the server has no attribute `{attribute}`"));
         } else {
-            pairs.push((key, attribute.clone()));
+            pairs.push(Pair { key, attribute: attribute.clone(), given: Some(text.clone()) });
         }
     }
-    pairs
+    errors.extend(shared(resource, &pairs, context.schema));
+    let same = |a: &Pair, b: &Pair| context.schema.same_description(&a.attribute, &b.attribute);
+    let is_replaced = |pair: &Pair| {
+        pair.given.is_none() && pairs.iter().any(|other| other.given.is_some() && same(pair, other))
+    };
+    let replaced: Vec<bool> = pairs.iter().map(is_replaced).collect();
+    let kept = pairs.into_iter().zip(replaced).filter(|(_, is_replaced)| !is_replaced);
+    kept.map(|(pair, _)| (pair.key, pair.attribute)).collect()
+}
+
+/// Returns the errors of keys with the LDAP attribute of another key that is given, or of a default that a resource must have.
+fn shared(resource: ResourceType, pairs: &[Pair], schema: &Schema) -> Vec<String> {
+    let needed = |key: &FieldKey| {
+        let names: &[&str] = match resource {
+            ResourceType::User => &["userName"],
+            ResourceType::Group => &["displayName", "members"],
+        };
+        key.schema == resource.schema() && names.contains(&key.name.as_str())
+    };
+    let mut errors = Vec::new();
+    for (at, pair) in pairs.iter().enumerate() {
+        let Some(text) = &pair.given else { continue };
+        let same = |other: &&Pair| schema.same_description(&pair.attribute, &other.attribute);
+        let before = pairs.iter().take(at).filter(same);
+        let mut taken = before.filter(|other| other.given.is_some() || needed(&other.key));
+        if let Some(other) = taken.next() {
+            let other = other.given.clone().unwrap_or_else(|| other.key.path());
+            errors.push(format!(
+                "{}.{text}: `{}` is the attribute of `{other}`: two keys cannot have one LDAP attribute",
+                resource.setting(),
+                pair.attribute
+            ));
+        }
+    }
+    errors
 }
 
 fn field(key: FieldKey, attribute: String, context: &Context<'_>, must: &[&str]) -> Field {

@@ -6,8 +6,9 @@
 
 mod apply;
 mod members;
+mod read_only;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::{ScimError, ScimType};
 use super::filter::{FilterLimits, Path, parse_path};
@@ -15,6 +16,7 @@ use super::record::get;
 
 pub use apply::{Applied, apply};
 pub use members::{MemberChange, MemberChanges, ids, split_members};
+pub use read_only::check_read_only;
 
 /// The schema of the message.
 pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
@@ -77,6 +79,49 @@ pub fn parse(body: &Value, limits: FilterLimits) -> Result<Vec<Operation>, ScimE
         return syntax(&format!("Operations: more than {MOST_OPERATIONS}"));
     }
     operations.iter().enumerate().map(|(n, operation)| one(n, operation, limits)).collect()
+}
+
+/// Returns operations without the URI of the core schema as a container: its attributes are those of the resource itself.
+///
+/// # Errors
+/// All attributes would be removed, or the container is not an object.
+pub fn unwrapped(core: &str, operations: Vec<Operation>) -> Result<Vec<Operation>, ScimError> {
+    let inner = |values: Map<String, Value>, into: &mut Map<String, Value>| {
+        for (name, value) in values {
+            into.insert(format!("{core}:{name}"), value);
+        }
+    };
+    let not_an_object = || ScimError::value(format!("{core}: an object expected"));
+    let one = |mut operation: Operation| {
+        let is_core =
+            |path: &Path| path.filter.is_none() && path.sub.is_none() && path.attribute.is_schema(core);
+        let mut values = Map::new();
+        match (&operation.path, operation.value.take()) {
+            (Some(path), value) if is_core(path) => {
+                let (Op::Add | Op::Replace, Some(Value::Object(within))) = (operation.op, value) else {
+                    return Err(not_an_object());
+                };
+                inner(within, &mut values);
+            }
+            (None, Some(Value::Object(all))) => {
+                for (key, value) in all {
+                    match value {
+                        value if !key.eq_ignore_ascii_case(core) => {
+                            values.insert(key, value);
+                        }
+                        Value::Object(within) => inner(within, &mut values),
+                        _ => return Err(not_an_object()),
+                    }
+                }
+            }
+            (_, value) => {
+                operation.value = value;
+                return Ok(operation);
+            }
+        }
+        Ok(Operation { op: operation.op, path: None, value: Some(Value::Object(values)) })
+    };
+    operations.into_iter().map(one).collect()
 }
 
 fn one(n: usize, operation: &Value, limits: FilterLimits) -> Result<Operation, ScimError> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::definitions::Type;
+use super::definitions::{self, ENTERPRISE, Type};
 use super::error::{ScimError, ScimType};
 use super::filter::AttrPath;
 use super::mapping::{Active, Attribute, Field, Mapping, Mutability, ResourceType, Source, Sub};
@@ -12,11 +12,11 @@ use super::values::{field_to_value, to_json, typed};
 /// object by the URI of their schema. Multi-valued attributes are arrays.
 pub type Canonical = Map<String, Value>;
 
-/// Checks a resource that was sent, and spells it canonically. Names of attributes that the mapping lacks are appended to
-/// `ignored`.
+/// Checks a resource that was sent, and spells it canonically. Names of attributes of the core schemas that the mapping lacks are appended
+/// to `ignored`.
 ///
 /// # Errors
-/// It is not an object of this resource type, or a value has the wrong type.
+/// It is not an object of this resource type, a value has the wrong type, a name is in no schema, or an attribute has two values.
 pub fn canonical(mapping: &Mapping, body: &Value, ignored: &mut Vec<String>) -> Result<Canonical, ScimError> {
     let Value::Object(body) = body else {
         return Err(ScimError::new(ScimType::InvalidSyntax, "the body is not a JSON object"));
@@ -30,25 +30,47 @@ pub fn canonical(mapping: &Mapping, body: &Value, ignored: &mut Vec<String>) -> 
     }
     let mut resource = Canonical::new();
     for (key, value) in body {
-        if ["schemas", "id", "meta"].iter().any(|own| key.eq_ignore_ascii_case(own)) {
+        if is_own(key) {
             continue;
         }
-        if let Some(uri) = mapping.extensions().into_iter().find(|uri| key.eq_ignore_ascii_case(uri)) {
+        if let Some(uri) = container(mapping, key) {
             let inner = match value {
                 Value::Object(inner) => inner,
                 Value::Null => continue,
                 _ => return Err(ScimError::value(format!("{uri}: an object expected"))),
             };
-            for (name, value) in inner {
-                let path = AttrPath { schema: Some(uri.to_owned()), ..AttrPath::of(name) };
+            for (name, value) in inner.iter().filter(|(name, _)| !is_own(name)) {
+                let path = AttrPath { schema: Some(uri.clone()), ..AttrPath::of(name) };
                 put(mapping, &mut resource, &path, value, ignored)?;
             }
             continue;
         }
-        let path = AttrPath { schema: Some(core.to_owned()), ..AttrPath::of(key) };
+        let mut named = schemas.into_iter().flatten().filter_map(Value::as_str);
+        if let (true, Value::Object(inner)) = (named.any(|uri| uri.eq_ignore_ascii_case(key)), value)
+            && get(inner, "active").is_none()
+        {
+            // An extension of the client's own, which it has announced.
+            ignored.push(key.clone());
+            continue;
+        }
+        let path = AttrPath::from_token(key).filter(|path| path.schema.is_some());
+        let path = path.unwrap_or_else(|| AttrPath { schema: Some(core.to_owned()), ..AttrPath::of(key) });
         put(mapping, &mut resource, &path, value, ignored)?;
     }
     Ok(resource)
+}
+
+/// Whether a name is one of the attributes that clients do not change (RFC 7643 section 3.1), also within an extension.
+pub fn is_own(name: &str) -> bool {
+    ["schemas", "id", "meta"].iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Returns the URI of a schema whose attributes a key holds: of the resource type itself, or of an extension, mapped or not.
+fn container(mapping: &Mapping, key: &str) -> Option<String> {
+    let core = mapping.resource.schema();
+    let enterprise = (mapping.resource == ResourceType::User).then_some(ENTERPRISE);
+    let mut known = std::iter::once(core).chain(enterprise).chain(mapping.extensions());
+    known.find(|uri| key.eq_ignore_ascii_case(uri)).map(str::to_owned)
 }
 
 fn put(
@@ -58,8 +80,15 @@ fn put(
     value: &Value,
     ignored: &mut Vec<String>,
 ) -> Result<(), ScimError> {
-    let Some(attribute) = mapping.attribute(path) else {
+    let Some(attribute) = mapping.attribute(path).filter(|_| path.sub.is_none()) else {
         refuse_disabling(mapping, &path.name, value)?;
+        let schema = path.schema.as_deref().unwrap_or_default();
+        if path.sub.is_some() || definitions::find(schema, &path.name).is_none() {
+            return Err(unknown(mapping, &path.name));
+        }
+        if path.name.eq_ignore_ascii_case("password") && !value.is_null() {
+            return Err(ScimError::value("password: this server cannot set it on its connection"));
+        }
         if !value.is_null() {
             ignored.push(path.name.clone());
         }
@@ -69,8 +98,18 @@ fn put(
         return Ok(());
     }
     let value = canonical_value(attribute, value, ignored)?;
+    if value_of(mapping, resource, attribute).is_some_and(|known| *known != value) {
+        return Err(ScimError::value(format!("{}: two different values", attribute.name)));
+    }
     set(mapping, resource, attribute, value);
     Ok(())
+}
+
+/// Returns the error of a name that no schema of the resource type has, or that is not mapped.
+pub fn unknown(mapping: &Mapping, name: &str) -> ScimError {
+    let shown = name.escape_debug();
+    let detail = format!("`{shown}` is not an attribute of {} that is mapped", mapping.resource.name());
+    ScimError::new(ScimType::InvalidPath, detail)
 }
 
 /// A client that disables an account must not believe that it did.
@@ -123,10 +162,14 @@ pub(super) fn value_of<'v>(
     resource.get(&attribute.schema)?.get(&attribute.name)
 }
 
-/// Returns a value in the type of its attribute, with canonical names of sub-attributes.
+/// Sub-attributes that say nothing of the value itself: which one is primary, how it is shown, where it is.
+const BESIDE: &[&str] = &["primary", "display", "displayName", "type", "$ref", "ref"];
+
+/// Returns a value in the type of its attribute, with canonical names of sub-attributes. Those that are not mapped are appended to
+/// `ignored`.
 ///
 /// # Errors
-/// It has another type.
+/// It has another type, or a sub-attribute that its schema does not have.
 pub(super) fn canonical_value(
     attribute: &Attribute,
     value: &Value,
@@ -168,7 +211,16 @@ fn one(attribute: &Attribute, value: &Value, ignored: &mut Vec<String>) -> Resul
     let mut found = Map::new();
     for (key, value) in object {
         let Some(sub) = attribute.sub(key) else {
-            ignored.push(format!("{}.{key}", attribute.name));
+            let name = format!("{}.{key}", attribute.name);
+            let is_beside = BESIDE.iter().any(|beside| key.eq_ignore_ascii_case(beside));
+            let is_known = || definitions::find(&attribute.schema, &attribute.name)?.sub(key);
+            if !is_beside && is_known().is_none() && !matches!(attribute.source, Source::Members) {
+                let detail = format!("`{}` is not a sub-attribute", name.escape_debug());
+                return Err(ScimError::new(ScimType::InvalidPath, detail));
+            }
+            if !is_beside && !value.is_null() {
+                ignored.push(name);
+            }
             continue;
         };
         let value = sub_value(attribute, sub, value)?;
@@ -237,15 +289,9 @@ pub fn to_record(
     dn_of: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Changes, ScimError> {
     let mut changes = Changes::default();
-    let mut done: Vec<&str> = Vec::new();
     for field in &mapping.fields {
-        if done.iter().any(|known| known.eq_ignore_ascii_case(&field.attribute)) {
-            continue;
-        }
-        done.push(&field.attribute);
-        let sharing = || mapping.fields.iter().filter(|f| f.attribute.eq_ignore_ascii_case(&field.attribute));
         let of = |resource: &Canonical| -> Vec<(&Field, Value)> {
-            sharing().flat_map(|f| values_of(mapping, resource, f).into_iter().map(move |v| (f, v))).collect()
+            values_of(mapping, resource, field).into_iter().map(|v| (field, v)).collect()
         };
         let (old, mut new) = (of(before), of(after));
         if new.is_empty() && field.required && field.key.sub.as_deref() == Some("formatted") {
@@ -341,6 +387,18 @@ fn stored(
             Value::Array(list)
         }
     })
+}
+
+/// Returns the values that no field takes of multi-valued attributes which would lose others by that.
+pub fn displacing(mapping: &Mapping, before: &Canonical, after: &Canonical) -> Vec<String> {
+    let is_emptied = |field: &Field| {
+        !values_of(mapping, before, field).is_empty() && values_of(mapping, after, field).is_empty()
+    };
+    let loses = |path: &String| {
+        let mut fields = mapping.fields.iter();
+        fields.any(|f| path.starts_with(&format!("{}[", f.key.name)) && is_emptied(f))
+    };
+    unstored(mapping, after).into_iter().filter(loses).collect()
 }
 
 /// Returns the values of multi-valued attributes that no field takes: of a type that is not mapped, or a second one where several

@@ -145,7 +145,11 @@ impl Renderer<'_> {
             Active::Lock(lock) => {
                 Some(lock.is_enabled(entry)? && login::out_of_days(entry, Utc::now()).is_none())
             }
-            Active::Field(at) => self.first(self.mapping.fields.get(at)?, entry)?.as_bool(),
+            // As a login reads it.
+            Active::Field(at) => {
+                let field = self.mapping.fields.get(at)?;
+                Some(!login::is_off(self.schema.values_of(entry, &field.attribute)))
+            }
         }
     }
 
@@ -205,19 +209,9 @@ impl Renderer<'_> {
         field_to_json(field, value)
     }
 
-    /// Returns the value of the RDN, if it names the entry; else the first value in the server's order.
     fn first(&self, field: &Field, entry: &Entry) -> Option<Value> {
-        let values = self.schema.values_of(entry, &field.attribute);
-        if values.len() > 1
-            && let Ok(Some(rdn)) = first_rdn(&entry.dn)
-            && let Some(named) =
-                rdn.avas.iter().find(|a| self.schema.same_description(&a.attribute, &field.attribute))
-            && let Some(value) =
-                values.iter().find(|v| self.schema.values_match(&field.attribute, v, &named.value))
-        {
-            return self.value(field, value);
-        }
-        values.iter().find_map(|value| self.value(field, value))
+        let value = one_of(self.schema, field, entry, &|value| self.value(field, value).is_some())?;
+        self.value(field, value)
     }
 
     /// Returns the weak ETag of an entry: a digest of its change stamp; on a server without an exact one, of its values too.
@@ -273,6 +267,40 @@ impl Renderer<'_> {
         };
         self.mapping.stamps.iter().find_map(stamp)
     }
+}
+
+/// Returns the value that a resource shows of several: that of the RDN, if it names the entry; else the first in the server's order.
+fn one_of<'e>(
+    schema: &Schema,
+    field: &Field,
+    entry: &'e Entry,
+    is_shown: &dyn Fn(&[u8]) -> bool,
+) -> Option<&'e Vec<u8>> {
+    let values = schema.values_of(entry, &field.attribute);
+    let rdn = first_rdn(&entry.dn).ok().flatten().filter(|_| values.len() > 1);
+    let mut named = rdn.iter().flat_map(|rdn| &rdn.avas);
+    let named = named.find(|ava| schema.same_description(&ava.attribute, &field.attribute));
+    let of_rdn = named.and_then(|named| {
+        values.iter().find(|value| schema.values_match(&field.attribute, value, &named.value))
+    });
+    of_rdn.or_else(|| values.iter().find(|value| is_shown(value)))
+}
+
+/// Returns the values of a field that the resource of an entry shows. `is_one`: it shows one of them.
+pub fn shown<'e>(schema: &Schema, field: &Field, is_one: bool, entry: &'e Entry) -> Vec<&'e Vec<u8>> {
+    let is_shown = |value: &[u8]| field_to_json(field, value).is_some();
+    if is_one {
+        return one_of(schema, field, entry, &is_shown).into_iter().collect();
+    }
+    schema.values_of(entry, &field.attribute).iter().filter(|value| is_shown(value)).collect()
+}
+
+/// Whether a comparison with a field holds for the values that the resource of an entry shows.
+pub fn holds(leaf: &Filter, field: &Field, is_one: bool, entry: &Entry, schema: &Schema) -> bool {
+    let values: Vec<Vec<u8>> = shown(schema, field, is_one, entry).into_iter().cloned().collect();
+    let attributes = vec![ldap_directory::entry::Attribute::new(field.attribute.as_str(), values)];
+    let seen = Entry { dn: entry.dn.clone(), attributes };
+    leaf.matches(&seen, schema) == Some(true)
 }
 
 /// Returns the URI of a resource.

@@ -4,8 +4,10 @@ mod links;
 mod list;
 mod members;
 mod moved;
+mod primary;
 mod renames;
 mod seen;
+mod shown;
 mod state;
 mod write;
 
@@ -154,10 +156,14 @@ impl<'s> Store<'s> {
         let directory = service.directory.get()?;
         let config = &service.config;
         let users = &config.users;
-        let users =
-            kind(service, &directory, ResourceType::User, &users.base_dn, &users.filter, &users.scim)?;
+        let vendor = directory.root_dse().vendor;
+        let filter = users.filter.on(vendor);
+        let users = kind(service, &directory, ResourceType::User, &users.base_dn, filter, &users.scim)?;
         let groups = match &config.groups {
-            Some(g) => Some(kind(service, &directory, ResourceType::Group, &g.base_dn, &g.filter, &g.scim)?),
+            Some(g) => {
+                let filter = g.filter.on(vendor);
+                Some(kind(service, &directory, ResourceType::Group, &g.base_dn, filter, &g.scim)?)
+            }
             None => None,
         };
         Ok(Self { service, directory, base, users, groups, named: Mutex::default() })
@@ -226,11 +232,7 @@ impl<'s> Store<'s> {
         let by_id = Filter::equality(kind.mapping.id.attribute.as_str(), value);
         let mut found = self.by_id(kind, by_id, attributes, Some(2)).await?;
         match (found.pop(), found.pop()) {
-            (Some(_), Some(_)) => {
-                tracing::error!(id, "two entries have the identifier `{}`", id.escape_debug());
-                let detail = "two entries have this identifier";
-                Err(ApiError::new(http::StatusCode::CONFLICT, "ambiguous", detail))
-            }
+            (Some(one), Some(other)) => Err(ambiguous(id, &one.dn, &other.dn)),
             (found, _) => Ok(found),
         }
     }
@@ -376,6 +378,14 @@ impl<'s> Store<'s> {
         let id = EntryId { attribute: kind.mapping.id.attribute.clone(), value };
         Ok(EntryRef { dn: found.entry.dn.clone(), id })
     }
+}
+
+/// Returns the error of an id that does not say whom it means.
+fn ambiguous(id: &str, one: &str, other: &str) -> ApiError {
+    let id = id.escape_debug().to_string();
+    tracing::error!(id, dn = one, "two entries have the identifier `{id}`: `{one}` and `{other}`");
+    let detail = format!("two entries have the identifier `{id}`");
+    ApiError::new(http::StatusCode::CONFLICT, "ambiguous", detail)
 }
 
 fn not_found(resource: ResourceType, id: &str) -> ApiError {

@@ -20,7 +20,7 @@ use super::mapping::{Active, Attribute, Field, Mapping, Source};
 use crate::error::ApiError;
 use crate::filter::SafeFilter;
 use crate::login;
-use crate::members::MEMBER_UID;
+use crate::members::{MEMBER_UID, primary};
 
 /// A filter after what is known without the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,15 @@ pub struct Translator<'t> {
     pub dn_of: &'t dyn Fn(&str) -> Option<String>,
     /// Returns the user names of the user with an `id`, by which groups may name it.
     pub uids_of: &'t dyn Fn(&str) -> Vec<Vec<u8>>,
+    /// Returns the SIDs of the primary group of the user with an `id`, and of the entry itself.
+    pub sids_of: &'t dyn Fn(&str) -> Sids,
+    /// Is told each comparison of a field, and whether its resource shows one value alone. Returns what is known of it: `None` leaves it to
+    /// the search.
+    pub shown: &'t dyn Fn(&Field, bool, &Filter) -> Option<bool>,
 }
+
+/// The SID of the primary group of a user, and the SID of an entry itself.
+type Sids = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 type Translated = Result<Truth, ScimError>;
 
@@ -153,16 +161,13 @@ impl Translator<'_> {
         }
         let attribute = self.attribute(path)?;
         match attribute.source {
-            Source::Active if matches!(self.mapping.active, Some(Active::Lock(_))) => Ok(Truth::Always),
-            Source::Active | Source::Fields => {
+            Source::Active => Ok(Truth::Always),
+            Source::Fields => {
                 let fields = match path.sub.as_deref() {
                     Some(sub) if !sub.eq_ignore_ascii_case("type") => self.fields(attribute, path)?,
                     _ => self.mapping.fields_of(attribute).collect(),
                 };
                 Ok(any_present(fields.into_iter()))
-            }
-            Source::Groups if self.vendor == Vendor::ActiveDirectory => {
-                Ok(Truth::Filter(Filter::Present("memberOf".to_owned())))
             }
             Source::Groups | Source::Members | Source::Password => {
                 Err(refused(path, "`pr` has no exact equivalent"))
@@ -187,10 +192,15 @@ impl Translator<'_> {
                     _ => Vec::new(),
                 };
                 let by_uid = uids.into_iter().map(|uid| Truth::Filter(Filter::equality(MEMBER_UID, uid)));
-                Ok(Truth::any(by_dn.into_iter().chain(by_uid)))
+                let primary = value.as_str().and_then(|id| (self.sids_of)(id).0);
+                let as_primary = primary.map(|sid| Truth::Filter(primary::by_sid(&sid)));
+                Ok(Truth::any(by_dn.into_iter().chain(by_uid).chain(as_primary)))
             }
             Source::Groups if self.vendor == Vendor::ActiveDirectory => {
-                self.reference(path, operator, value, "memberOf")
+                let direct = self.reference(path, operator, value, "memberOf")?;
+                let sid = value.as_str().and_then(|id| (self.sids_of)(id).1);
+                let by_primary = sid.and_then(|sid| primary::accounts_of(&sid)).map(Truth::Filter);
+                Ok(Truth::any(std::iter::once(direct).chain(by_primary)))
             }
             Source::Groups => Err(refused(
                 path,
@@ -212,8 +222,26 @@ impl Translator<'_> {
             return Ok(any_present(self.mapping.fields_of(attribute).filter(fits)));
         }
         let fields = self.fields(attribute, path)?;
-        let parts = fields.into_iter().map(|field| self.leaf(path, field, operator, value));
+        let parts = fields.into_iter().map(|field| {
+            let truth = self.leaf(path, field, operator, value)?;
+            Ok(self.as_shown(attribute, field, truth))
+        });
         Ok(Truth::any(parts.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Returns what is known of a comparison, else the comparison: a search compares every value, be it under an option or a subtype, and the
+    /// resource shows fewer.
+    fn as_shown(&self, attribute: &Attribute, field: &Field, truth: Truth) -> Truth {
+        let Truth::Filter(filter) = truth else { return truth };
+        if field.is_user {
+            return Truth::Filter(filter);
+        }
+        let in_object = || {
+            let elements = self.mapping.elements_of(attribute);
+            elements.iter().any(|(_, fields)| fields.len() > 1 && fields.iter().any(|f| f.key == field.key))
+        };
+        let is_one = !attribute.multi_valued || in_object();
+        (self.shown)(field, is_one, &filter).map_or(Truth::Filter(filter), Truth::of)
     }
 
     /// Returns the fields that a path compares: of its sub-attribute, or of `value`.
@@ -261,7 +289,10 @@ impl Translator<'_> {
             }
             Some(Active::Field(at)) => {
                 let field = self.mapping.fields.get(at).ok_or_else(|| refused(path, "it is not mapped"))?;
-                return self.leaf(path, field, operator, &Value::Bool(wanted));
+                if !self.schema.has_equality(&field.attribute) {
+                    return Err(refused(path, "the server cannot compare its values"));
+                }
+                leaf::off(field)
             }
             None => return Err(refused(path, "it is not mapped")),
         };

@@ -14,17 +14,21 @@ use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
 use http::StatusCode;
 use ldap_directory::entry::Entry;
-use ldap_directory::{Directory, DirectoryConfig, SearchStream};
+use ldap_directory::{Directory, DirectoryConfig, SearchStream, ServerUrl};
 use sha2::Sha256;
 
-use super::page::Warning;
+use super::page::{self, Warning};
 use super::question::Question;
 use crate::directory::DirectoryHandle;
 use crate::error::ApiError;
 use crate::fit::OwnFilters;
+use crate::lookup;
+use crate::unseen::Unread;
 
 /// The most open searches between two pages.
 const MOST: usize = 32;
+/// The references to other servers that are counted.
+const MOST_REFERRALS: u32 = 1_000;
 /// The most of one caller.
 const MOST_OF_CALLER: usize = 16;
 /// The connections for searches that are at work, beside the open ones.
@@ -48,6 +52,7 @@ pub(super) struct OpenSearch {
     pub(super) ahead: Option<Entry>,
     /// For the next page.
     pub(super) warnings: Vec<Warning>,
+    pub(super) unread: Unread,
     caller: String,
     id: [u8; ID],
     page: u32,
@@ -63,9 +68,13 @@ impl OpenSearch {
     ) -> Result<Self, ApiError> {
         let mut id = [0; ID];
         getrandom::fill(&mut id).map_err(|_| no_randomness())?;
-        let stream = directory.search(question.request()).await?;
+        let unread = question.unread(&directory);
+        let referrals = lookup::referrals(&directory, question.base_dn(), MOST_REFERRALS);
+        let found = directory.search(question.request(unread.request()));
+        let (stream, referrals) = tokio::try_join!(found, referrals)?;
         tracing::debug!(caller, base = %question.base(), "a search begins");
-        let warnings = question.warnings.clone();
+        let mut warnings = question.warnings.clone();
+        warnings.extend(page::references(referrals.len().try_into().unwrap_or(u64::MAX)));
         let caller = caller.to_owned();
         Ok(Self {
             directory,
@@ -73,6 +82,7 @@ impl OpenSearch {
             stream,
             ahead: None,
             warnings,
+            unread,
             caller,
             id,
             page: 0,
@@ -164,6 +174,15 @@ impl Cursors {
         let open = Arc::new(Open::default());
         tokio::spawn(sweep(Arc::downgrade(&open)));
         Self { key: CursorKey(key), config, filters, directory: OnceLock::new(), open }
+    }
+
+    /// Sets the directory of searches, if it is a file: it needs no connections, and is what it is for all.
+    #[must_use]
+    pub(crate) fn sharing_a_file(self, handle: &DirectoryHandle) -> Self {
+        if matches!(self.config.servers.first(), Some(ServerUrl::Ldif(_))) {
+            let _ = self.directory.set(handle.shared());
+        }
+        self
     }
 
     /// Returns the directory of searches.

@@ -87,6 +87,7 @@ impl OpenSearch {
                 break true;
             }
             directory.complete_ranges(&mut entry).await?;
+            self.unread.add(&directory, self.question.base_dn(), &mut entry).await?;
             if count > 0 {
                 entries.push(b',');
             }
@@ -97,8 +98,10 @@ impl OpenSearch {
             }
         };
         entries.push(b']');
+        self.unread.look(&directory, self.question.base_dn()).await?;
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.extend(of_values(&objects));
+        warnings.extend(self.unread.take().into_iter().map(of_unread));
         warnings.extend(of_answer(references, &unreadable));
         Ok((Page { entries, count, next_cursor: None, warnings }, has_more))
     }
@@ -122,16 +125,34 @@ fn of_values(objects: &ObjectWriter<'_>) -> Vec<Warning> {
     invalid.chain(surplus).collect()
 }
 
-fn of_answer(references: u64, unreadable: &[String]) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if references > 0 {
-        warnings.push(Warning {
-            code: "references_not_followed",
-            about: Value::Null,
-            count: references,
-            detail: "the answer continues on other servers, which are not asked".to_owned(),
-        });
+/// Returns the warning of references to other servers.
+pub(super) fn references(count: u64) -> Option<Warning> {
+    (count > 0).then(|| Warning {
+        code: "references_not_followed",
+        about: Value::Null,
+        count,
+        detail: "the answer continues on other servers, which are not asked".to_owned(),
+    })
+}
+
+fn of_unread((attribute, count): (String, u64)) -> Warning {
+    tracing::warn!(
+        setting = "bind_dn",
+        attribute,
+        "search: the service's user may not read `{attribute}` of {count} entries"
+    );
+    Warning {
+        code: "unreadable_attribute",
+        count,
+        detail: format!(
+            "bind_dn: the service's user may not read `{attribute}` of {count} entries: whether they have it is not known"
+        ),
+        about: attribute.into(),
     }
+}
+
+fn of_answer(references: u64, unreadable: &[String]) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = self::references(references).into_iter().collect();
     if !unreadable.is_empty() {
         warnings.push(Warning {
             code: "unreadable_dn",

@@ -15,6 +15,7 @@ use super::page::Warning;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::filter::SafeFilter;
+use crate::unseen::Unread;
 
 /// The members of a body.
 const MEMBERS: [&str; 5] = ["base_dn", "filter", "attributes", "count", "cursor"];
@@ -172,17 +173,18 @@ impl Question {
             warnings = checks.undefined(filter);
         }
         let (attributes, named) = checks.attributes(body.attributes.as_deref())?;
-        let filter = SafeFilter::within(&config.users.filter, asked.clone());
+        let filter = SafeFilter::within(config.users.filter.on(directory.root_dse().vendor), asked.clone());
         let asked = asked.map(Filter::from);
         let count = body.count.unwrap_or(config.limits.count).min(config.limits.count);
         Ok(Self { base_dn, base, asked, filter, attributes, named, count, warnings })
     }
 
-    /// Returns the search.
-    pub(super) fn request(&self) -> SearchRequest {
+    /// Returns the search, with an attribute that is not asked for.
+    pub(super) fn request(&self, more: Option<&str>) -> SearchRequest {
         let mut request =
             SearchRequest::new(&self.base_dn, Scope::Subtree, Filter::from(self.filter.clone()), &[]);
         request.attributes.clone_from(&self.attributes);
+        request.attributes.extend(more.map(str::to_owned));
         request.paging = Paging::Stepwise(self.count);
         request
     }
@@ -216,7 +218,17 @@ impl Question {
         Ok(())
     }
 
-    /// Returns the key of the base, for the log.
+    /// Returns what finds out which of the attributes may not be read.
+    pub(super) fn unread(&self, directory: &Directory) -> Unread {
+        Unread::of(directory, &self.attributes)
+    }
+
+    /// Returns the DN of the base.
+    pub(super) fn base_dn(&self) -> &str {
+        &self.base_dn
+    }
+
+    /// Returns the base, in the form in which DNs compare.
     pub(super) fn base(&self) -> &DnKey {
         &self.base
     }

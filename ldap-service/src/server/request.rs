@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use singer_common::operations::observe::RequestSpan;
 use tower::ServiceExt as _;
 
+use super::unread::{self, SharedBody};
 use crate::config::Config;
 use crate::error::{self, AnswerAt, ApiError};
 use crate::service::{App, Client, Current, PeerCertificate, Service};
@@ -206,15 +207,23 @@ async fn work(
     request: Request<Incoming>,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
-    check_host(&parts)?;
+    let mut body = SharedBody::new(&parts.headers, body);
+    if let Err(refused) = check_host(&parts).and_then(|()| check_coding(&parts.headers)) {
+        return Ok(unread::settle(body, refused.into_response()).await);
+    }
     parts.extensions.insert(client);
     parts.extensions.insert(Current(service.clone()));
     if is_streamed(parts.uri.path()) {
-        return Ok(call(routes, Request::from_parts(parts, Body::new(body))).await);
+        let response = call(routes, Request::from_parts(parts, Body::new(body.clone()))).await;
+        return Ok(unread::settle(body, response).await);
     }
     let limits = &service.config.limits;
     // The body first: a slow client takes no permit.
-    let body = service.gate.body(body, limits).await?;
+    let read = service.gate.body(&mut body, limits).await;
+    let body = match read {
+        Ok(read) => read,
+        Err(refused) => return Ok(unread::settle(body, refused.into_response()).await),
+    };
     let _permit = service.gate.request(limits).await?;
     let called = call(routes, Request::from_parts(parts, Body::from(body.octets.clone())));
     tokio::time::timeout(limits.request_time(), called).await.map_err(|_| {
@@ -232,6 +241,29 @@ fn check_host(parts: &http::request::Parts) -> Result<(), ApiError> {
     if count > 1 || count == 0 && parts.version == http::Version::HTTP_11 {
         let detail = "one Host header is required";
         return Err(ApiError::bad_request("invalid_request", detail));
+    }
+    Ok(())
+}
+
+/// Checks that a body is what it looks like: no part of a whole, and not compressed. It would be taken for plain and whole.
+fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let has = |name: header::HeaderName, plain: &str| {
+        let values = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|c| *c == b','));
+        let mut others = values.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+        others.any(|coding| !coding.eq_ignore_ascii_case(plain.as_bytes()))
+    };
+    if headers.contains_key(header::CONTENT_RANGE) {
+        // RFC 9110 section 14.5.
+        let detail = "Content-Range: a part of a body is not accepted";
+        return Err(ApiError::bad_request("invalid_request", detail));
+    }
+    if has(header::TRANSFER_ENCODING, "chunked") {
+        let detail = "Transfer-Encoding: only `chunked` is accepted";
+        return Err(ApiError::bad_request("invalid_request", detail));
+    }
+    if has(header::CONTENT_ENCODING, "identity") {
+        let detail = "Content-Encoding: the body must not be compressed";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
 use super::{Refusal, jws};
-use crate::config::Scope;
+use crate::config::{JwtConfig, Scope};
 
 /// The latest time that is one: the end of the year 9999. Milliseconds in place of seconds are beyond it.
 const LATEST: f64 = 253_402_300_800.0;
@@ -114,6 +114,12 @@ impl Expected<'_> {
         }
         self.check_binding(claims)?;
         if let Some(username) = text(claims, self.username_claim)? {
+            // Some providers let people type an address of others, and say so; some write it as a text.
+            let verified = claims.get("email_verified");
+            let is_verified = |v: &Value| v == &Value::Bool(true) || v.as_str() == Some("true");
+            if self.username_claim == JwtConfig::EMAIL && !verified.is_none_or(is_verified) {
+                return Err("the mail address is not verified (email_verified)");
+            }
             return Ok(Claims { subject: Subject::User(name(username)?), scopes: scopes(claims, false)? });
         }
         let client = self.client(claims)?;
@@ -201,10 +207,18 @@ mod tests {
     use serde_json::json;
 
     fn judged(more: &Value, client_claim: Option<&str>) -> Result<(Subject, String), Refusal> {
+        judged_by("preferred_username", more, client_claim)
+    }
+
+    fn judged_by(
+        username_claim: &str,
+        more: &Value,
+        client_claim: Option<&str>,
+    ) -> Result<(Subject, String), Refusal> {
         let expected = Expected {
             issuer: super::super::testing::ISSUER,
             audience: super::super::testing::AUDIENCE,
-            username_claim: "preferred_username",
+            username_claim,
             client_claim,
             leeway: Duration::from_secs(60),
             certificate: None,
@@ -293,6 +307,23 @@ mod tests {
         assert!(judged(&token("other"), Some("program")).is_err());
         let of_user = json!({"program": "sync"});
         assert_eq!(judged(&of_user, Some("program")).unwrap().0, Subject::User("ada".to_owned()));
+    }
+
+    #[test]
+    fn a_mail_address_that_is_not_verified_is_no_name() {
+        for (verified, is_accepted) in [
+            (json!(true), true),
+            (json!("true"), true),
+            (json!("(none)"), true),
+            (json!(false), false),
+            (json!("false"), false),
+            (json!(null), false),
+            (json!(1), false),
+        ] {
+            let claims = json!({"email": "ada@example.com", "email_verified": verified});
+            assert_eq!(judged_by("email", &claims, None).is_ok(), is_accepted, "{claims}");
+            assert!(judged(&claims, None).is_ok(), "another claim is the name: {claims}");
+        }
     }
 
     #[test]

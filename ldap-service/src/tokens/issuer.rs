@@ -214,6 +214,7 @@ mod tests {
             audience: "a".to_owned(),
             algorithms: vec![Algorithm::ES256],
             username_claim: "sub".to_owned(),
+            username_attribute: None,
             client_claim: None,
             leeway_seconds: 0,
             jwks_url: None,

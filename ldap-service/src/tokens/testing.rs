@@ -109,6 +109,7 @@ fn config() -> JwtConfig {
         audience: AUDIENCE.to_owned(),
         algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
         username_claim: "preferred_username".to_owned(),
+        username_attribute: None,
         client_claim: None,
         leeway_seconds: 60,
         jwks_url: None,

@@ -15,12 +15,13 @@ use serde_json::Value;
 use super::rules::PASSWORD;
 use super::{WriteError, WriteErrorKind};
 
-/// Attributes that servers keep themselves, though their schema does not say so.
-const KEPT: [&str; 1] = ["memberOf"];
+/// Attributes that servers keep themselves, though their schema does not say so. Active Directory gives each entry the category of its class:
+/// with another one, it is out of filters of persons or accounts, and of the policies for them.
+const KEPT: [&str; 2] = ["memberOf", "objectCategory"];
 
 /// Attributes of Active Directory that grant rights over an entry, let another account stand for it ([MS-ADTS] 5.1.3, [MS-KILE]), or run
 /// programs for people who log on.
-const RIGHTS: [&str; 21] = [
+const RIGHTS: [&str; 24] = [
     "nTSecurityDescriptor",
     "sIDHistory",
     "adminCount",
@@ -32,6 +33,12 @@ const RIGHTS: [&str; 21] = [
     "servicePrincipalName",
     "scriptPath",
     "gPLink",
+    // It keeps the policies of the entries above from those below.
+    "gPOptions",
+    // Weak ciphers for an account's tickets.
+    "msDS-SupportedEncryptionTypes",
+    // Of every server: where clients of an entry are sent, with their passwords (RFC 3296).
+    "ref",
     "msDS-ManagedAccountPrecededByLink",
     "msDS-DelegatedMSAState",
     // Of remote desktops: programs, and who may watch a session ([MS-TSTS]). `userParameters` holds all of them.
@@ -47,9 +54,10 @@ const RIGHTS: [&str; 21] = [
 ];
 
 /// Object classes of entries by which a server gives attributes, roles or rules to other entries: class of service, roles, password and
-/// account policies, automatic members (389 Directory Server), `pwdPolicy` (OpenLDAP), subentries (RFC 3672), policies and trusts
-/// of Active Directory.
-const POLICIES: [&str; 21] = [
+/// account policies, automatic members, views, ranges of numbers (389 Directory Server), `pwdPolicy` and configuration (OpenLDAP), subentries
+/// (RFC 3672), policies and trusts of Active Directory; entries that stand for others: referrals (RFC 3296) and aliases; and those by which
+/// other programs give people rights on machines: of sudo, netgroups (RFC 2307), mounts, and FreeIPA.
+const POLICIES: [&str; 34] = [
     "ldapSubEntry",
     "subentry",
     "cosSuperDefinition",
@@ -71,14 +79,42 @@ const POLICIES: [&str; 21] = [
     "groupPolicyContainer",
     "msDS-PasswordSettings",
     "trustedDomain",
+    "referral",
+    "alias",
+    "nsView",
+    "dnaSharedConfig",
+    "olcConfig",
+    "sudoRole",
+    "nisNetgroup",
+    "automount",
+    "automountMap",
+    "ipaHBACRule",
+    "ipaSudoRule",
+    "ipaPermission",
+    "krbPwdPolicy",
 ];
 
 /// The attribute with the flags of an account.
 const FLAGS: &str = "userAccountControl";
 
-/// The flags that grant rights ([MS-ADTS] 2.2.16): PASSWD_NOTREQD, SERVER_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION, DONT_REQUIRE_PREAUTH,
-/// TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION, PARTIAL_SECRETS_ACCOUNT.
-const GRANTING: i64 = 0x20 | 0x2000 | 0x8_0000 | 0x40_0000 | 0x100_0000 | 0x400_0000;
+/// The flags that grant rights, or take security away ([MS-ADTS] 2.2.16): PASSWD_NOTREQD, ENCRYPTED_TEXT_PWD_ALLOWED,
+/// INTERDOMAIN_TRUST_ACCOUNT, WORKSTATION_TRUST_ACCOUNT (a machine is no person), SERVER_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION, USE_DES_KEY_ONLY,
+/// DONT_REQUIRE_PREAUTH, TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION, PARTIAL_SECRETS_ACCOUNT.
+const GRANTING: i64 =
+    0x20 | 0x80 | 0x800 | 0x1000 | 0x2000 | 0x8_0000 | 0x20_0000 | 0x40_0000 | 0x100_0000 | 0x400_0000;
+
+/// The attributes with the numbers of users and groups on machines (RFC 2307).
+const NUMBERS: [&str; 2] = ["uidNumber", "gidNumber"];
+/// The largest number: the next one stands for "no change" (chown(2)), and those after it are others in 32 bits, 0 among them.
+const LARGEST_NUMBER: u32 = u32::MAX - 1;
+
+/// Whether a value of [`NUMBERS`] is, or may be taken for, that of root, the user and the group with all rights on each machine that takes
+/// its users from the directory. Programs read numbers in several ways: what is not plainly decimal may be any.
+fn is_root(value: &[u8]) -> bool {
+    let text = str::from_utf8(value).unwrap_or_default();
+    let number = text.parse::<u32>().ok().filter(|number| number.to_string() == text);
+    !number.is_some_and(|number| (1..=LARGEST_NUMBER).contains(&number))
+}
 
 /// Whether a value of [`FLAGS`] grants rights. Samba reads octal and hexadecimal digits, too: what is not plainly decimal may grant any.
 fn grants(value: &[u8]) -> bool {
@@ -119,6 +155,11 @@ pub(crate) enum Guarded {
 }
 
 impl Guarded {
+    /// Whether a value that is as before may be told from another one. Of a secret, that would tell the value.
+    fn is_comparable(self) -> bool {
+        !matches!(self, Guarded::Secret | Guarded::Unknown)
+    }
+
     /// Returns the reason for people.
     pub(crate) fn reason(self, description: &str) -> String {
         let why = match self {
@@ -185,10 +226,14 @@ impl AttributeGuard {
         is(base_type(description)) || known.is_some_and(|known| known.names.iter().any(|name| is(name)))
     }
 
-    /// Returns why values of an attribute are not written: flags that grant rights, or classes of definitions. `None`: they may be.
+    /// Returns why values of an attribute are not written: flags that grant rights, numbers of root, or classes of definitions. `None`:
+    /// they may be.
     fn grant<'v>(&self, description: &str, mut values: impl Iterator<Item = &'v [u8]>) -> Option<Guarded> {
         if self.is_of(description, &[FLAGS]) {
             return values.any(grants).then_some(Guarded::Rights);
+        }
+        if self.is_of(description, &NUMBERS) {
+            return values.any(is_root).then_some(Guarded::Rights);
         }
         let is_class = self.is_of(description, &["objectClass"]);
         (is_class && values.any(|class| self.is_policy(class))).then_some(Guarded::Policy)
@@ -217,15 +262,23 @@ impl AttributeGuard {
     /// # Errors
     /// It touches one that is not written for a caller.
     pub(crate) fn check(&self, change: &Change, own: &[String]) -> Result<(), WriteError> {
-        self.judge(self.touched(change), change.dn(), own)
+        self.judge(self.touched(change), change.dn(), own, false)
     }
 
-    /// Checks all attributes of a new entry, with those of its RDN.
+    /// Checks all attributes of an entry that may be there already, with those of its RDN. What its values decide is not checked: they may
+    /// be those that it has, and the fence looks at each change.
     ///
     /// # Errors
-    /// It has one that is not written for a caller.
+    /// It has one that is not written for a caller, whatever its values.
     pub(crate) fn check_entry(&self, entry: &Entry) -> Result<(), WriteError> {
-        self.judge(self.of_entry(entry), &entry.dn, &[])
+        self.judge(self.of_entry(entry), &entry.dn, &[], true)
+    }
+
+    /// Whether values of an attribute may be compared with those that an entry has, though they are not written for a caller.
+    pub(crate) fn is_comparable(&self, step: &Modification) -> bool {
+        let values = step.values.iter().map(Vec::as_slice);
+        let guarded = self.guarded(&step.description).or_else(|| self.grant(&step.description, values));
+        step.kind == ModificationKind::Replace && guarded.is_some_and(Guarded::is_comparable)
     }
 
     fn judge(
@@ -233,6 +286,7 @@ impl AttributeGuard {
         touched: Result<Vec<Touched>, DnError>,
         dn: &str,
         own: &[String],
+        may_be_there: bool,
     ) -> Result<(), WriteError> {
         let touched = touched.map_err(|e| {
             WriteError::new(WriteErrorKind::Invalid, format!("`{dn}` is not a valid DN: {e}"))
@@ -248,6 +302,7 @@ impl AttributeGuard {
             match self.guarded(&description).or(grants) {
                 None => {}
                 Some(_) if place == Place::Value && is_own() => {}
+                Some(guarded) if may_be_there && place == Place::Value && guarded.is_comparable() => {}
                 // 389 Directory Server names entries in conflict by nsUniqueId: a rename ends that.
                 Some(Guarded::Kept) if place == Place::OldRdn => {}
                 Some(guarded) => return Err(guarded.error(&description)),
@@ -333,11 +388,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_of_root_are_told_from_others() {
+        for value in ["1", "27", "1500", "65534", "4294967294"] {
+            assert!(!is_root(value.as_bytes()), "{value}");
+        }
+        for value in
+            ["0", "-0", "+0", "00", "0x0", " 0", "01500", "-1", "4294967295", "4294967296", "", "1 ", "1e3"]
+        {
+            assert!(is_root(value.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
     fn flags_that_grant_rights_are_told_from_others() {
         for value in ["512", "514", "66048", "1049088", "-2147483136"] {
             assert!(!grants(value.as_bytes()), "{value}");
         }
-        for value in ["544", "546", "524800", "4194816", "16777728", "8704", "67109376", "-1", "4295492096"] {
+        for value in [
+            "640",
+            "2097664",
+            "2560",
+            "544",
+            "546",
+            "524800",
+            "4194816",
+            "16777728",
+            "8704",
+            "67109376",
+            "4096",
+            "-1",
+            "4295492096",
+        ] {
             assert!(grants(value.as_bytes()), "{value}");
         }
         for value in ["0x80200", "02000000", "+1", " 1", "", "x", "99999999999999999999"] {

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use chrono::Utc;
 use ldap_directory::Directory;
 use ldap_directory::text::printable_line;
-use singer_common::operations::file::{self, JOURNAL, Lock};
+use singer_common::operations::file::{self, JOURNAL, Lock, with_suffix};
 use target_ldap::config::undo_file::UndoFile;
 use target_ldap::write::protection::Protection;
+use target_ldap::write::undo::Undo;
 use target_ldap::write::undo::change_note::{ChangeKind, ChangeNote};
 use target_ldap::write::undo::journal::{ChangeStatus, JournalReader};
-use target_ldap::write::undo::{Undo, recovery};
+use target_ldap::write::undo::recovery::{self, Recovered};
 
 use super::memberships::{GivenNames, Memberships};
+use super::owed::Owed;
 use super::{WriteError, WriteErrorKind, Writer};
 
 /// The most entries that the log names of a change set that was not finished.
@@ -31,6 +33,8 @@ pub(crate) struct ChangeSet {
     /// The path from `write.undo_dir`.
     relative: String,
     _lock: Option<Lock>,
+    /// Where the journal is noted if it stays.
+    owed: Arc<Owed>,
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> WriteError {
@@ -72,9 +76,15 @@ impl ChangeSet {
             let lock = Lock::try_of(&path).map_err(|e| unusable(&e))?;
             let lock = lock.map_err(|_| unusable(&"the name of a new file is in use"))?;
             let undo = Undo::create_clearing_names(&path, &directory).map_err(|e| unusable(&e))?;
-            Ok(ChangeSet { undo: Arc::new(undo), path, relative: format!("{day}/{name}"), _lock: lock })
+            let (undo, relative) = (Arc::new(undo), format!("{day}/{name}"));
+            Ok(ChangeSet { undo, path, relative, _lock: lock, owed: Arc::default() })
         };
         tokio::task::spawn_blocking(begin).await.map_err(lost)?
+    }
+
+    /// Sets where the journal is noted if it stays, for it owes locks of accounts.
+    pub(crate) fn owing(self, owed: Arc<Owed>) -> ChangeSet {
+        ChangeSet { owed, ..self }
     }
 
     /// Returns the journal.
@@ -99,13 +109,18 @@ impl ChangeSet {
         let directory = directory.clone();
         let runtime = tokio::runtime::Handle::current();
         let finish = move || {
-            let ChangeSet { undo, path, relative, _lock } = self;
+            let ChangeSet { undo, path, relative, _lock, owed } = self;
             let finished =
                 UndoFile::parse(&path, None, &mut Vec::new()).map_err(|e| e.to_string()).and_then(|names| {
                     runtime.block_on(undo.finish(&names, &directory)).map_err(|e| e.to_string())
                 });
             match finished {
-                Ok(()) => path.exists().then_some(relative),
+                Ok(locks) => {
+                    if !locks.is_empty() {
+                        owed.note(&with_suffix(&path, JOURNAL), locks, false);
+                    }
+                    path.exists().then_some(relative)
+                }
                 // The changes are made, and the journal is on disk: it can be undone as well.
                 Err(error) => {
                     tracing::error!("{error}; the journal {relative}{JOURNAL} undoes the change set, too");
@@ -120,15 +135,28 @@ impl ChangeSet {
 /// Makes undo files from the journals of processes that were killed, and logs what is half done. Those of running processes are locked.
 pub(crate) async fn recover(writer: &Writer, folder: &Path, directory: &Directory) {
     for journal in journals(folder) {
-        let Some(path) = journal.to_str().and_then(|j| j.strip_suffix(JOURNAL)).map(PathBuf::from) else {
-            continue;
-        };
-        let Ok(Ok(Some(_lock))) = Lock::try_of(&path) else { continue };
-        match recovery::of_journal(&path, directory).await {
-            Ok(Some(killed)) => log_unfinished(writer, &killed, directory).await,
-            Ok(None) => {}
-            Err(error) => tracing::error!("{error}; target-ldap undo can still read the journal"),
+        recover_one(writer, &journal, directory).await;
+    }
+}
+
+/// The same for one journal. One of another directory stays, and so does one that owes a lock which cannot be written now.
+pub(super) async fn recover_one(writer: &Writer, journal: &Path, directory: &Directory) {
+    let Some(path) = journal.to_str().and_then(|j| j.strip_suffix(JOURNAL)).map(PathBuf::from) else {
+        return;
+    };
+    let Ok(Ok(Some(_lock))) = Lock::try_of(&path) else { return };
+    let state = writer.state();
+    match recovery::of_journal(&path, directory, writer.servers()).await {
+        Ok(Recovered::Killed(killed)) => {
+            state.owed.forget(journal);
+            log_unfinished(writer, &killed, directory).await;
         }
+        Ok(Recovered::Nothing) => state.owed.forget(journal),
+        Ok(Recovered::Kept(kept)) => {
+            let is_foreign = kept.is_foreign;
+            state.owed.note(journal, kept.told(journal, directory), is_foreign);
+        }
+        Err(error) => tracing::error!("{error}; target-ldap undo can still read the journal"),
     }
 }
 
@@ -144,16 +172,22 @@ async fn log_unfinished(writer: &Writer, killed: &Path, directory: &Directory) {
     };
     let memberships = Memberships::new(writer, directory, GivenNames::default());
     let (mut done, mut groups) = (Vec::new(), 0);
-    for note in notes.iter().filter(|note| note.of != ChangeKind::Modify).take(MOST_NAMED) {
+    let is_modified = |note: &&ChangeNote| note.of == ChangeKind::Modify;
+    let all_modified = notes.iter().all(|note| is_modified(&note));
+    let named = || notes.iter().filter(|note| all_modified || !is_modified(note));
+    for note in named().take(MOST_NAMED) {
         let dn = printable_line(&note.dn);
         let (what, to) = match note.of {
             ChangeKind::Add => ("added", None),
             ChangeKind::Delete => ("deleted", None),
-            ChangeKind::Modify | ChangeKind::Rename => ("renamed", note.to.as_deref()),
+            ChangeKind::Modify => ("modified", None),
+            ChangeKind::Rename => ("renamed", note.to.as_deref()),
         };
         let to = to.map(|to| format!(" to `{}`", printable_line(to))).unwrap_or_default();
         let left = match &memberships {
-            Ok(memberships) if note.of != ChangeKind::Add => memberships.having(directory, &note.dn).await,
+            Ok(memberships) if !matches!(note.of, ChangeKind::Add | ChangeKind::Modify) => {
+                memberships.having(directory, &note.dn).await
+            }
             _ => Ok(0),
         };
         let left = match left {
@@ -167,8 +201,8 @@ async fn log_unfinished(writer: &Writer, killed: &Path, directory: &Directory) {
         done.push(format!("`{dn}` {what}{to}{left}"));
     }
     let changes = notes.len();
-    let done = if done.is_empty() { "entries modified".to_owned() } else { done.join(", ") };
-    let dn = notes.first().map(|note| note.dn.as_str());
+    let done = done.join(", ");
+    let dn = named().next().map(|note| note.dn.as_str());
     tracing::error!(
         %file,
         dn,

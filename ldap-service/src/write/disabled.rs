@@ -1,8 +1,8 @@
 //! Whether an account that a write disables is disabled: OpenLDAP ignores its lock unless a password policy says otherwise.
 
 use ldap_directory::{Directory, DirectoryError};
+use target_ldap::map::Task;
 use target_ldap::map::wanted::Wanted;
-use target_ldap::map::{DeleteAction, Task};
 use target_ldap::rules::accounts::AccountLock;
 use target_ldap::write::lockout::{self, BeforeLock, Lockout};
 
@@ -10,7 +10,7 @@ use super::{WriteError, WriteErrorKind, refusal};
 
 /// The check of one write that disables an account.
 #[derive(Debug)]
-pub(super) struct LockCheck(BeforeLock);
+pub(crate) struct LockCheck(BeforeLock);
 
 /// Whether a task disables an account.
 fn disables(task: &Task, directory: &Directory) -> bool {
@@ -22,9 +22,7 @@ fn disables(task: &Task, directory: &Directory) -> bool {
         Task::Upsert { wanted, .. } => {
             wanted.account.enabled == Some(false) || wanted.attributes.iter().any(is_lock)
         }
-        Task::Delete { action, .. } => {
-            matches!(&**action, DeleteAction::Set(values) if values.iter().any(is_lock))
-        }
+        Task::Delete { action, .. } => action.set().iter().any(is_lock),
         _ => false,
     }
 }
@@ -40,7 +38,7 @@ impl LockCheck {
     ///
     /// # Errors
     /// The lock is known to be ignored, or the directory cannot be asked: nothing was written.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         task: &Task,
         directory: &Directory,
         found: Option<&str>,
@@ -60,7 +58,7 @@ impl LockCheck {
     ///
     /// # Errors
     /// The server ignores it: it is to be taken back. That it is not known is a warning.
-    pub(super) async fn check(&self, directory: &Directory, dn: &str) -> Result<(), WriteError> {
+    pub(crate) async fn check(&self, directory: &Directory, dn: &str) -> Result<(), WriteError> {
         let after = self.0.after(directory, dn).await;
         match after.map_err(|e| refusal::of_directory(&e, directory.schema()))? {
             Lockout::Effective => Ok(()),

@@ -23,11 +23,13 @@ pub enum WriteErrorKind {
     NotEmpty,
     /// Groups have the name that an entry would get. 409 `name_in_groups`, with [`WriteError::groups`].
     NameInGroups,
-    /// The setting `roles` names the entry, or one below it, and it would get another name, or none. 409 `named_in_roles`, with
+    /// The setting `roles`, `users.filter` or `groups.filter` names the entry, or one below it, and it would get another name, or none. 409 `named_in_roles`, with
     /// [`WriteError::setting`].
     NamedInRoles,
     /// The entry is the last member of a group whose class requires one. 409 `last_member`, with [`WriteError::groups`].
     LastMember,
+    /// The group is the primary group of an account, which is its member by that. 409 `primary_group`, with [`WriteError::entry`].
+    PrimaryGroup,
     /// The condition does not hold. 412 `precondition_failed`.
     Precondition,
     /// The entry is protected: the bound user's own, a base, or one above these. 403 `protected`.
@@ -72,7 +74,8 @@ impl WriteErrorKind {
             | WriteErrorKind::NotEmpty
             | WriteErrorKind::NameInGroups
             | WriteErrorKind::NamedInRoles
-            | WriteErrorKind::LastMember => 409,
+            | WriteErrorKind::LastMember
+            | WriteErrorKind::PrimaryGroup => 409,
             WriteErrorKind::Precondition => 412,
             WriteErrorKind::DeletesUsedUp => 429,
             WriteErrorKind::Misconfigured | WriteErrorKind::Internal => 500,
@@ -93,6 +96,7 @@ impl WriteErrorKind {
             WriteErrorKind::NameInGroups => "name_in_groups",
             WriteErrorKind::NamedInRoles => "named_in_roles",
             WriteErrorKind::LastMember => "last_member",
+            WriteErrorKind::PrimaryGroup => "primary_group",
             WriteErrorKind::Precondition => "precondition_failed",
             WriteErrorKind::Protected => "protected",
             WriteErrorKind::OutOfScope => "out_of_scope",

@@ -26,6 +26,8 @@ pub(crate) struct Territory {
     pub(crate) places: Vec<(ResourceKind, DnKey)>,
     /// Naming contexts of the server below a base: other databases, whose names merely end alike (Active Directory's `CN=Configuration`).
     pub(crate) contexts: Vec<DnKey>,
+    /// Containers whose entries get rights or policies by their place: of domain controllers (Active Directory).
+    pub(crate) reserved: Vec<DnKey>,
     /// The entries that `roles` names, with their settings. They keep their names, for others of these names would give the roles.
     pub(crate) named: Vec<(DnKey, String)>,
     /// What the settings protect: it is asked where changes are sent.
@@ -50,6 +52,11 @@ impl Territory {
         if self.contexts.iter().any(|context| key.is_within(context)) {
             let detail = format!("`{dn}` is in another naming context of the server than the base");
             return Err(WriteError::new(WriteErrorKind::OutOfScope, detail));
+        }
+        if self.reserved.iter().any(|container| key.is_within(container)) {
+            let detail =
+                format!("`{dn}` is in the container of the domain controllers, whose policies count there");
+            return Err(WriteError::new(WriteErrorKind::Protected, detail));
         }
         let kinds = self.kinds_of(key);
         if kind.map_or(!kinds.is_empty(), |kind| kinds.contains(&kind)) {
@@ -99,9 +106,13 @@ impl Territory {
         };
         if !keeps_name && let Some((_, setting)) = self.named.iter().find(|(named, _)| named.is_within(&key))
         {
-            let detail = format!(
-                "{setting} names `{dn}`, or an entry below it: nobody would have the role, and whoever gets the name next would give it; change the setting first"
-            );
+            let effect = if setting.ends_with(".filter") {
+                "others would be in no list, or in one where they were not, and could log in or not"
+            } else {
+                "nobody would have the role, and whoever gets the name next would give it"
+            };
+            let detail =
+                format!("{setting} names `{dn}`, or an entry below it: {effect}; change the setting first");
             let error = WriteError::new(WriteErrorKind::NamedInRoles, detail);
             return Err(WriteError { setting: Some(setting.clone()), ..error });
         }
@@ -223,6 +234,10 @@ impl ChangeGate for Fence {
             self.state().made.push(change.clone());
         }
     }
+
+    fn misplaced(&self, _dn: &str, problem: &str) {
+        self.state().refusal = Some(WriteError::new(WriteErrorKind::Internal, problem));
+    }
 }
 
 #[cfg(test)]
@@ -250,11 +265,13 @@ mod tests {
         let attributes = AttributeGuard { schema: schema.clone(), secrets, takes_unknown: false };
         let places = vec![(ResourceKind::Users, key("ou=left,dc=x"))];
         let contexts = vec![key("cn=configuration,ou=people,dc=x")];
+        let reserved = vec![key("ou=controllers,ou=people,dc=x")];
         let named = vec![
             (key("cn=admins,ou=teams,ou=groups,ou=people,dc=x"), "roles[0].groups[1]".to_owned()),
             (key("ou=roles,ou=groups,ou=people,dc=x"), "roles[1].below".to_owned()),
         ];
-        Territory { attributes, bases, protected, places, contexts, named, protection: Protection::none() }
+        let protection = Protection::none();
+        Territory { attributes, bases, protected, places, contexts, reserved, named, protection }
     }
 
     fn modify(dn: &str) -> Change {
@@ -285,6 +302,8 @@ mod tests {
             (add("uid=ada\\,ou=people\\,dc=x"), None, Some(OutOfScope)),
             (add("cn=a,cn=configuration,ou=people,dc=x"), None, Some(OutOfScope)),
             (modify("cn=configuration,ou=people,dc=x"), Some(Users), Some(OutOfScope)),
+            (rename(ada, "uid=ada", Some("ou=Controllers,ou=people,dc=x")), None, Some(Protected)),
+            (add("cn=a,ou=b,ou=controllers,ou=people,dc=x"), Some(Users), Some(Protected)),
             (add("no dn"), None, Some(Invalid)),
             (modify("ou=people,dc=x"), Some(Users), Some(Protected)),
             (modify("dc=x"), None, Some(OutOfScope)),

@@ -1,4 +1,5 @@
-//! Login names: no value of `users.login_attributes` is that of two users, in whichever of them. A login would refuse both.
+//! Login names: no value of `users.login_attributes` is that of two users, in whichever of them, and under whatever description a search for
+//! them matches: with options, or as a subtype. A login would refuse both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +14,8 @@ use ldap_directory::{Directory, DirectoryError, Scope};
 use target_ldap::map::wanted::WantedEntry;
 
 use super::locks::{self, LockKey};
-use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
-use crate::lookup;
+use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal, spelling};
+use crate::{lookup, members};
 
 /// The attributes that login names are compared with, and the users who have them.
 #[derive(Debug, Clone)]
@@ -34,7 +35,8 @@ impl LoginNames {
     pub(crate) fn of(writer: &Writer, directory: &Directory) -> Option<LoginNames> {
         let config = writer.config(ResourceKind::Users)?;
         let attributes = config.login_attributes(directory.root_dse().vendor);
-        let (base, filter) = (config.base_dn.clone(), config.filter.clone());
+        let filter = config.filter.on(directory.root_dse().vendor).clone();
+        let base = config.base_dn.clone();
         Some(LoginNames { attributes, base, filter, planned: Arc::default() })
     }
 
@@ -43,7 +45,7 @@ impl LoginNames {
         values: impl Iterator<Item = (&'v str, &'v [Vec<u8>])>,
         schema: &Schema,
     ) -> GivenLogins {
-        let is_login = |name: &str| self.attributes.iter().any(|known| schema.same_description(known, name));
+        let is_login = |name: &str| self.attributes.iter().any(|known| members::is_of(name, known, schema));
         let logins = values.filter(|(name, _)| is_login(name));
         logins
             .flat_map(|(name, values)| values.iter().map(|value| (name.to_owned(), value.clone())))
@@ -102,23 +104,25 @@ impl LoginNames {
         dn: &str,
         given: &GivenLogins,
     ) -> Result<(), WriteError> {
-        if given.is_empty() || self.other(directory, preview, dn, given).await?.is_none() {
+        let hides = given.iter().any(|(_, value)| spelling::hidden(value).is_some());
+        if given.is_empty() || !hides && self.other(directory, preview, dn, given).await?.is_none() {
             return Ok(());
         }
         let schema = directory.schema();
-        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let names = self.to_read(schema);
         let own = preview
             .unwrap_or(directory)
             .read(dn, &names)
             .await
             .map_err(|e| refusal::of_directory(&e, schema))?;
-        let has = |(name, value): &&(String, Vec<u8>)| {
-            let values = own.as_ref().map(|own| schema.values_of(own, name)).unwrap_or_default();
-            values.iter().any(|known| schema.values_match(name, known, value))
-        };
+        let has =
+            |(_, value): &&(String, Vec<u8>)| own.as_ref().is_some_and(|own| self.has(own, value, schema));
         let fresh: GivenLogins = given.iter().filter(|one| !has(one)).cloned().collect();
         if fresh.is_empty() {
             return Ok(());
+        }
+        if let Some((name, value)) = fresh.iter().find(|(_, value)| spelling::hidden(value).is_some()) {
+            return Err(spelling::hidden_in(name, spelling::hidden(value).unwrap_or_default()));
         }
         let Some(other) = self.other(directory, preview, dn, &fresh).await? else { return Ok(()) };
         let is_others = |(_, value): &&(String, Vec<u8>)| self.has(&other, value, schema);
@@ -134,9 +138,15 @@ impl LoginNames {
     /// Whether an entry has a login name, in any attribute.
     fn has(&self, entry: &Entry, value: &[u8], schema: &Schema) -> bool {
         let is_it = |name: &String| {
-            schema.values_of(entry, name).iter().any(|known| schema.values_match(name, known, value))
+            let all = members::attributes(entry, &[name.as_str()], schema).into_iter();
+            all.flat_map(|a| &a.values).any(|known| schema.values_match(name, known, value))
         };
         self.attributes.iter().any(is_it)
+    }
+
+    /// Returns the attributes to read: a search for one matches its subtypes, too.
+    fn to_read<'n>(&'n self, schema: &'n Schema) -> Vec<&'n str> {
+        self.attributes.iter().flat_map(|name| members::with_subtypes(name, schema)).collect()
     }
 
     /// Returns another user than an entry who has one of these login names, in any attribute.
@@ -155,7 +165,7 @@ impl LoginNames {
         };
         let any = given.iter().flat_map(|(_, value)| of(value)).collect();
         let filter = Filter::And(vec![self.filter.clone(), Filter::Or(any)]);
-        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let names = self.to_read(schema);
         // One of two is another one.
         let found = lookup::find(directory, &self.base, Scope::Subtree, filter, &names, 2).await;
         let mut found = found.map_err(failed)?;

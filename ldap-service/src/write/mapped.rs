@@ -139,7 +139,12 @@ mod tests {
                 ..Wanted::merged((*name).to_owned(), Vec::new())
             };
             let attributes = values.iter().map(attribute).collect();
-            let mut wanted = WantedEntry { dn: dn.into(), attributes, account: WantedAccount::default() };
+            let mut wanted = WantedEntry {
+                dn: dn.into(),
+                attributes,
+                references: Vec::new(),
+                account: WantedAccount::default(),
+            };
             keep_naming_values(&mut wanted, current, schema);
             wanted.dn
         };

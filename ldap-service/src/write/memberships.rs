@@ -4,13 +4,16 @@
 //! groups get the new name in place of the old one, or lose it, by changes of single values in the same change set. And a name that a
 //! group has is not given to an entry: nobody has given it the rights.
 //!
+//! A deletion that keeps the entry (`on_delete` with `move_to` or `set`) is one for groups: they lose the name, and before the entry is moved,
+//! for a server with referential integrity would give them the new one.
+//!
 //! Groups are entries below `groups.base_dn`, and those that `roles` names. Active Directory keeps its links itself.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::dn::{DnKey, first_rdn, split_first};
 use ldap_directory::entry::{Attribute, Entry, base_type};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::syntax::ValueKind;
@@ -18,7 +21,8 @@ use ldap_directory::{Directory, DirectoryError, Scope, Vendor};
 
 use super::{ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
 use crate::lookup;
-use crate::members::{self, UID};
+use crate::members::{self, MEMBER_UID, UID};
+use crate::unseen::{self, Remembered};
 
 mod arrivals;
 mod follow;
@@ -27,6 +31,7 @@ mod placeholder;
 mod places;
 
 use arrivals::Arriving;
+pub(crate) use follow::Followed;
 pub(super) use placeholder::taken;
 pub(crate) use places::{Gift, GivenNames, Places};
 use places::{moved, pages, uids};
@@ -47,6 +52,8 @@ struct Leaving {
     key: DnKey,
     /// `None`: it is deleted.
     new: Option<String>,
+    /// Where a deleted entry stays (`on_delete`).
+    stays: Option<String>,
     /// Its user names before.
     uids: Vec<Vec<u8>>,
 }
@@ -85,6 +92,8 @@ pub(crate) struct Memberships {
     members: Vec<String>,
     has_member_uid: bool,
     given: Mutex<GivenNames>,
+    /// Whether groups can be searched by their members, for all of a writer.
+    searchable: Arc<Remembered>,
 }
 
 impl Memberships {
@@ -94,9 +103,24 @@ impl Memberships {
         directory: &Directory,
         given: GivenNames,
     ) -> Result<Memberships, WriteError> {
-        let (places, schema) = (writer.places(), directory.schema());
         // Active Directory follows its links itself, and has none to an entry that is not there.
         let follows = directory.root_dse().vendor == Vendor::ActiveDirectory;
+        Self::with(writer, directory, given, follows)
+    }
+
+    /// Returns those of a deletion that keeps the entry: no server takes its name out of groups.
+    pub(crate) fn of_kept(writer: &Writer, directory: &Directory) -> Result<Memberships, WriteError> {
+        Self::with(writer, directory, GivenNames::default(), false)
+    }
+
+    /// `follows`: whether the server sees to the names.
+    fn with(
+        writer: &Writer,
+        directory: &Directory,
+        given: GivenNames,
+        follows: bool,
+    ) -> Result<Memberships, WriteError> {
+        let (places, schema) = (writer.places(), directory.schema());
         let bases = if follows { Vec::new() } else { places.apart(directory) };
         let (mut placeholder, mut members) = (None, Vec::new());
         if !bases.is_empty() {
@@ -107,7 +131,8 @@ impl Memberships {
         }
         let has_member_uid = members::has_user_names(directory.root_dse().vendor, schema);
         let given = Mutex::new(given);
-        Ok(Memberships { bases, users: places.users.clone(), placeholder, members, has_member_uid, given })
+        let (users, searchable) = (places.users.clone(), writer.searchable());
+        Ok(Memberships { bases, users, placeholder, members, has_member_uid, given, searchable })
     }
 
     /// Returns the names that the change set itself gives to groups; `None` where names in groups are not checked.
@@ -134,15 +159,81 @@ impl Memberships {
         for change in changes {
             self.names_of(directory, change, &mut leaving, &mut arriving).await?;
         }
+        self.watched(directory, changes, (leaving, arriving), may_exist).await
+    }
+
+    /// The same for a deletion that keeps the entry, and moves it below `place`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub(crate) async fn watch_kept(
+        &self,
+        directory: &Directory,
+        dn: &str,
+        place: Option<&str>,
+    ) -> Result<Watch, WriteError> {
+        if self.bases.is_empty() {
+            return Ok(Watch::default());
+        }
+        let (mut leaving, mut arriving) = (Vec::new(), Vec::new());
+        let moved = place.zip(split_first(dn).ok()).map(|(place, (rdn, _))| Change::Rename {
+            dn: dn.to_owned(),
+            new_rdn: rdn.to_owned(),
+            delete_old_rdn: true,
+            new_superior: Some(place.to_owned()),
+        });
+        let change = moved.unwrap_or_else(|| Change::Delete { dn: dn.to_owned() });
+        self.names_of(directory, &change, &mut leaving, &mut arriving).await?;
+        for one in &mut leaving {
+            one.stays = one.new.take().or_else(|| Some(one.old.clone()));
+        }
+        // Its user names are its own already.
+        for one in &mut arriving {
+            one.uids.clear();
+        }
+        self.watched(directory, &[], (leaving, arriving), false).await
+    }
+
+    async fn watched(
+        &self,
+        directory: &Directory,
+        changes: &[Change],
+        (leaving, arriving): (Vec<Leaving>, Vec<Arriving>),
+        may_exist: bool,
+    ) -> Result<Watch, WriteError> {
+        if !leaving.is_empty() || !arriving.is_empty() {
+            self.check_searchable(directory).await?;
+        }
+        let names = (leaving.as_slice(), arriving.as_slice());
+        // First: groups that have the name of the placeholder are meant to have it.
+        let placeholder = self.placeholder_for(directory, changes, names, may_exist).await?;
         for some in arriving.chunks(AT_ONCE) {
             self.check_arriving(directory, some, may_exist).await?;
         }
-        let names = (leaving.as_slice(), arriving.as_slice());
-        let placeholder = self.placeholder_for(directory, changes, names, may_exist).await?;
         if placeholder.is_none() {
             self.check_last(directory, &leaving).await?;
         }
         Ok(Watch { leaving, placeholder, planned: Vec::new() })
+    }
+
+    /// Checks that the service's user may search groups by their members: if not, no group seems to have a name.
+    async fn check_searchable(&self, directory: &Directory) -> Result<(), WriteError> {
+        let user_names = self.has_member_uid.then_some(MEMBER_UID);
+        let names: Vec<&str> = self.members.iter().map(String::as_str).chain(user_names).collect();
+        let any = Filter::Present("objectClass".to_owned());
+        for (base, scope) in &self.bases {
+            let find_out = unseen::unsearchable(directory, (base.as_str(), *scope), &any, &names, FEW);
+            let key = format!("{scope:?} {} {base}", names.join(" "));
+            let hidden = self.searchable.get(key, find_out).await;
+            let Some(hidden) = hidden.map_err(|e| refusal::of_directory(&e, directory.schema()))? else {
+                continue;
+            };
+            let problem = unseen::problem(&hidden);
+            tracing::error!(setting = "bind_dn", dn = hidden.dn, "nothing is written: {problem}");
+            let detail = format!("bind_dn: {problem}: which groups have a name is not known");
+            return Err(WriteError::new(WriteErrorKind::Misconfigured, detail));
+        }
+        Ok(())
     }
 
     async fn names_of(
@@ -174,7 +265,8 @@ impl Memberships {
             }
             Change::Delete { .. } => {
                 let entry = directory.read(&old, &[UID]).await.map_err(failed)?;
-                leaving.push(Leaving { key: key(&old)?, old, new: None, uids: uids(entry.as_ref()) });
+                let uids = uids(entry.as_ref());
+                leaving.push(Leaving { key: key(&old)?, old, new: None, stays: None, uids });
             }
             Change::Modify { changes, .. } => {
                 let steps: Vec<&Modification> = changes.iter().filter(|s| is_uid(&s.description)).collect();
@@ -187,7 +279,8 @@ impl Memberships {
                 let fresh =
                     added.flat_map(|s| s.values.clone()).filter(|uid| !before.contains(uid)).collect();
                 arriving.push(Arriving { dn: old.clone(), key: None, uids: fresh });
-                leaving.push(Leaving { key: key(&old)?, new: Some(old.clone()), old, uids: before });
+                let (key, new) = (key(&old)?, Some(old.clone()));
+                leaving.push(Leaving { key, new, stays: None, old, uids: before });
             }
             Change::Rename { .. } => {
                 let new = change.new_dn().unwrap_or_default();
@@ -221,7 +314,13 @@ impl Memberships {
                         key: Some(to_key).filter(|_| differs),
                         uids: fresh,
                     });
-                    leaving.push(Leaving { old: entry.dn, key: own, new: Some(to), uids: before });
+                    leaving.push(Leaving {
+                        old: entry.dn,
+                        key: own,
+                        new: Some(to),
+                        stays: None,
+                        uids: before,
+                    });
                 }
             }
         }
@@ -269,8 +368,9 @@ impl Memberships {
         let failed = |e: DirectoryError| refusal::of_directory(&e, schema);
         let asked: Vec<&str> =
             std::iter::once("objectClass").chain(members::with_subtypes(name, schema)).collect();
-        let Some(mut group) = directory.read(group, &asked).await.map_err(failed)? else { return Ok(false) };
-        directory.complete_ranges(&mut group).await.map_err(failed)?;
+        let Some(group) = directory.read_whole(group, &asked).await.map_err(failed)? else {
+            return Ok(false);
+        };
         let classes: Vec<String> = group
             .values("objectClass")
             .iter()

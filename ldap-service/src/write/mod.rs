@@ -17,6 +17,9 @@
 //!
 //! 7. **Look again**: an entry that the filter of its kind does not match any more is a failure, too: it would be in no list.
 //!
+//! What a record asks for is compared with the plan, and with the entry after the write: a rule that leaves something out is an error
+//! (`asked`).
+//!
 //! Writes to one entry are serialized in the process; writes to different entries run at once, at most [`IN_FLIGHT`]. A write
 //! runs in a task of its own: a caller that goes away does not interrupt it.
 //!
@@ -28,6 +31,7 @@
 use ldap_directory::change::Change;
 use ldap_directory::filter::Filter;
 
+mod asked;
 mod attributes;
 mod bound;
 mod change_set;
@@ -37,15 +41,19 @@ mod entries;
 pub mod error;
 mod fence;
 mod guard;
+mod imported;
 mod locks;
 mod logins;
 mod mapped;
 mod memberships;
 mod named;
 mod namesakes;
+mod owed;
 mod plan;
+mod primary_groups;
 mod reference;
 mod refusal;
+mod reserved;
 pub mod rules;
 mod shared_names;
 mod spelling;
@@ -62,13 +70,18 @@ pub use writer::{WriteState, Writer};
 
 #[allow(unused_imports, reason = "for the import of LDIF")]
 pub(crate) use self::{
-    attributes::Guarded,
+    attributes::{AttributeGuard, Guarded},
     change_set::ChangeSet,
+    disabled::LockCheck,
+    emptied::{change_first, of as emptied_by, take_back},
     fence::{Fence, Territory},
+    imported::{ImportRules, KeptDeletion},
     locks::of_dn,
     logins::{GivenLogins, LoginNames},
-    memberships::{Gift, GivenNames, Memberships},
+    memberships::{Followed, Gift, GivenNames, Memberships, Watch},
+    primary_groups::check_deletion,
     refusal::of_directory,
+    whole::{check_kept, place_of, without_nothing},
 };
 
 /// The most writes in progress at once.
@@ -90,6 +103,11 @@ impl ResourceKind {
             ResourceKind::Users => "users",
             ResourceKind::Groups => "groups",
         }
+    }
+
+    /// Returns the name of a setting of its rule.
+    pub(crate) fn rule_setting(self, key: &str) -> String {
+        format!("write.mapping_rules.{}.{key}", self.stream())
     }
 }
 
@@ -140,6 +158,8 @@ pub struct WriteOptions {
     pub must_show: Vec<String>,
     /// The members that an upsert takes out of a group: it must not have them afterwards, under whatever description.
     pub taken_out: Vec<TakenOut>,
+    /// What an upsert asks for: the writer fills it in.
+    pub(crate) asked: asked::Asked,
 }
 
 /// A member that a write takes out of a group.

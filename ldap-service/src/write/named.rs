@@ -29,8 +29,7 @@ pub(super) async fn descriptions(
 ) -> Result<Vec<String>, DirectoryError> {
     let schema = directory.schema();
     let asked = members::with_subtypes(attribute, schema);
-    let Some(mut entry) = directory.read(group, &asked).await? else { return Ok(Vec::new()) };
-    directory.complete_ranges(&mut entry).await?;
+    let Some(entry) = directory.read_whole(group, &asked).await? else { return Ok(Vec::new()) };
     let has = |value: &Vec<u8>| schema.values_match(attribute, value, name);
     let found = members::attributes(&entry, &[attribute], schema).into_iter();
     Ok(found.filter(|a| a.values.iter().any(has)).map(|a| a.description.clone()).collect())

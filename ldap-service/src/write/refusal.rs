@@ -109,6 +109,11 @@ pub(crate) fn of_directory(error: &DirectoryError, schema: &Schema) -> WriteErro
             tracing::warn!("the directory: {error}");
             format!("the directory cannot write this now ({}); try again", result_code::name(*code))
         }
+        (WriteErrorKind::Unavailable, DirectoryError::File { .. } | DirectoryError::ReadOnly { .. }) => {
+            tracing::warn!("the directory: {error}");
+            "the file of the directory was changed by another program, and nothing is written now; the reason is in the service's log"
+                .to_owned()
+        }
         (WriteErrorKind::Unavailable, _) => {
             tracing::warn!("the directory: {error}");
             "the directory does not answer; nothing is wrong with the request".to_owned()
@@ -150,12 +155,21 @@ pub(super) fn of_virtual_value(error: WriteError) -> WriteError {
     WriteError { retry_after: None, detail, kind: WriteErrorKind::Refused, ..error }
 }
 
+/// Returns the error of an attribute that the entry has as it was written, and that the server shows otherwise.
+pub(super) fn computed(dn: &str, attribute: &str) -> WriteError {
+    let detail = format!(
+        "`{attribute}`: the directory shows another value than was written: it is computed by a class of service or a role, and is changed there; nothing was changed"
+    );
+    tracing::warn!(dn, attribute, "a write is taken back: {detail}");
+    WriteError::new(WriteErrorKind::Refused, detail).of_attribute(attribute)
+}
+
 /// Returns the error of a record that cannot be mapped.
 pub(crate) fn of_mapping(error: &MappingError) -> WriteError {
     let refused = WriteError::new(WriteErrorKind::Invalid, printable(&error.to_string()));
     match error {
         MappingError::Value { attribute, .. } => refused.of_attribute(attribute.clone()),
-        MappingError::Template { .. } | MappingError::Name(_) => refused,
+        MappingError::Template { .. } | MappingError::Path { .. } | MappingError::Name(_) => refused,
     }
 }
 
@@ -193,7 +207,8 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
             error(WriteErrorKind::Invalid, reason)
         }
         TaskOutcome::Unreadable(unreadable) => error(WriteErrorKind::Misconfigured, unreadable.to_string()),
-        TaskOutcome::NeedsEntries(_) => {
+        TaskOutcome::Unfound(unfound) => error(WriteErrorKind::Invalid, unfound.reason),
+        TaskOutcome::NeedsEntries(_) | TaskOutcome::NeedsReferences(_) => {
             error(WriteErrorKind::Invalid, "an entry that a value names does not exist".to_owned())
         }
         TaskOutcome::NotLocked(_)

@@ -11,20 +11,23 @@ use ldap_directory::filter::Filter;
 use ldap_directory::ldif::LdifFormat;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::time::Zone;
 use ldap_directory::{Directory, DirectoryConfig, Vendor, oid};
 use serde_json::{Map, Value, json};
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::message::SchemaMessage;
-use target_ldap::config::limits::Guards;
+use target_ldap::config::held::HeldSettings;
+use target_ldap::config::limits::{Guards, StreamLimits};
 use target_ldap::config::protection::ProtectionSettings;
+use target_ldap::config::rule_digests::RuleDigests;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::requirements;
 use target_ldap::map::Mapping;
-use target_ldap::rules::accounts::{AccountLock, PWD_LAST_SET};
-use target_ldap::rules::rule::{EmptyGroup, OnDelete, Rule};
+use target_ldap::rules::accounts::{AccountLock, BooleanSource, PWD_LAST_SET};
+use target_ldap::rules::rule::{EmptyGroup, Rule};
 
 use super::ResourceKind;
-use crate::config::{Config, active_attribute};
+use crate::config::{Config, OwnFilter, active_attribute};
 
 /// The value of `scim` that removes a default.
 const NONE: &str = "none";
@@ -38,7 +41,7 @@ pub const ACTIVE: &str = "active";
 #[derive(Debug, Clone)]
 pub(crate) struct KindConfig {
     pub(crate) base_dn: String,
-    pub(crate) filter: Filter,
+    pub(crate) filter: OwnFilter,
     /// SCIM attribute to LDAP attribute.
     scim: Vec<(String, String)>,
     /// `users.login_attributes`.
@@ -77,6 +80,15 @@ impl KindConfig {
         active_attribute(&self.scim)
     }
 
+    /// Returns the configured rule. A password is for the client to change, unless the rule says otherwise.
+    fn own_rule(&self) -> Map<String, Value> {
+        let mut rule = self.rule.clone();
+        if let Some(Value::Object(password)) = rule.get_mut("password") {
+            password.entry("policy").or_insert_with(|| "force".into());
+        }
+        rule
+    }
+
     fn mapped(&self, name: &str) -> Option<String> {
         self.scim.iter().find(|(path, _)| path == name).map(|(_, attribute)| attribute.clone())
     }
@@ -103,7 +115,7 @@ impl KindConfig {
         let mapped = self.mapped("members").filter(|attribute| attribute != NONE);
         mapped.unwrap_or_else(|| {
             let mut classes = Vec::new();
-            required_classes(&self.filter, &mut classes);
+            required_classes(self.filter.usual(), &mut classes);
             let own = self.rule.get("object_classes").and_then(Value::as_array).into_iter().flatten();
             classes.extend(own.filter_map(Value::as_str).map(str::to_owned));
             let has = |class: &str| classes.iter().any(|known| known.eq_ignore_ascii_case(class));
@@ -131,7 +143,7 @@ impl KindConfig {
         let mut classes: Vec<String> = usual.iter().map(|&class| class.to_owned()).collect();
         // An entry that the configured filter does not match would not be seen again.
         let mut required = Vec::new();
-        required_classes(&self.filter, &mut required);
+        required_classes(self.filter.on(vendor), &mut required);
         for class in required {
             let has = |name: &String| name.eq_ignore_ascii_case(&class);
             let implied = schema.class_closure(classes.iter().map(String::as_str));
@@ -240,7 +252,7 @@ impl KindRule {
     ) -> Result<KindRule, SettingsError> {
         let path = format!("write.mapping_rules.{}", kind.stream());
         let mut value = config.defaults(kind, directory, connection);
-        value.extend(config.rule.clone());
+        value.extend(config.own_rule());
         let rule = Rule::parse(&path, Value::Object(value), Some(&config.base_dn))?;
         let vendor = directory.root_dse().vendor;
         let is_ad_user = vendor == Vendor::ActiveDirectory && kind == ResourceKind::Users;
@@ -271,8 +283,45 @@ impl KindRule {
         let mut value = Map::new();
         // `scope_filter` needs it.
         value.insert("scope_base".into(), config.base_dn.clone().into());
-        value.extend(config.rule.clone());
-        Rule::parse(&path, Value::Object(value), Some(&config.base_dn)).map(drop)
+        value.extend(config.own_rule());
+        let rule = Rule::parse(&path, Value::Object(value), Some(&config.base_dn))?;
+        if let Some(reference) = rule.references.first() {
+            let at = format!("{path}.references.{}", reference.attribute);
+            let problem = "a request names entries by their ids, and nothing is looked up";
+            return Err(SettingsError::value(at, problem, "a rule without references"));
+        }
+        if let Some(chosen) = rule.generated.first() {
+            let problem = "the service chooses no values: a request brings them".to_owned();
+            let expected = "no `unique` and no `next`: they are settings of target-ldap";
+            return Err(SettingsError::value(format!("{path}.{}", chosen.setting()), problem, expected));
+        }
+        if rule.membership.is_some() {
+            let problem = "a request is about an entry, and no row of a stream";
+            let expected = "a rule without membership: the members of a group are a property of it";
+            return Err(SettingsError::value(format!("{path}.membership"), problem, expected));
+        }
+        if rule.on_delete.grace().is_some() {
+            let problem =
+                "the service makes no changes by itself, so nothing would be deleted after these days";
+            let expected = "on_delete without `then`; target-ldap has it";
+            return Err(SettingsError::value(format!("{path}.on_delete.then"), problem, expected));
+        }
+        let own_password =
+            rule.password.as_ref().filter(|password| password.from.as_deref() != Some(PASSWORD));
+        if let Some(password) = own_password {
+            let problem = format!(
+                "`{}`: no request has such a property",
+                password.from.as_deref().unwrap_or("generate")
+            );
+            return Err(SettingsError::value(format!("{path}.password.from"), problem, PASSWORD));
+        }
+        let enabled = rule.accounts.as_ref().and_then(|accounts| accounts.enabled.as_ref());
+        if let Some(BooleanSource::Always(always)) = enabled {
+            let what = if *always { "enable" } else { "disable" };
+            let problem = format!("{always}: every change would {what} the account, whatever it is about");
+            return Err(SettingsError::value(format!("{path}.accounts.enabled"), problem, ACTIVE));
+        }
+        Ok(())
     }
 
     fn target_config(&self) -> TargetConfig {
@@ -282,7 +331,9 @@ impl KindRule {
             default_base_dn: Some(self.base_dn.clone()),
             rules: BTreeMap::from([(self.kind.stream().to_owned(), self.rule.clone())]),
             dn_rewrite: Vec::new(),
-            default_timezone: ldap_directory::time::Zone::Utc,
+            default_timezone: Zone::Utc,
+            // A service outlives a day: this is made for each request.
+            today: Zone::Utc.today(),
             on_error: OnError::Fail,
             validate_records: false,
             process_activate_version: false,
@@ -295,6 +346,9 @@ impl KindRule {
             dry_run: false,
             undo: None,
             guards: Guards::default(),
+            limits: StreamLimits::default(),
+            digests: RuleDigests::default(),
+            held: HeldSettings::default(),
             protection: ProtectionSettings::default(),
             assert_unchanged: false,
             preserve_uuid: false,
@@ -316,9 +370,7 @@ impl KindRule {
         own.extend(rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names.clone()));
         own.extend(rule.values.iter().map(|(name, _)| name.clone()));
         own.extend(rule.defaults.iter().map(|(name, _)| name.clone()));
-        if let OnDelete::Set(values) = &rule.on_delete {
-            own.extend(values.iter().map(|(name, _)| name.clone()));
-        }
+        own.extend(rule.on_delete.set().iter().map(|(name, _)| name.clone()));
         own
     }
 
@@ -346,6 +398,36 @@ impl KindRule {
         let takes_unknown = directory.takes_unknown_attributes();
         // Warnings are about names that this record does not have.
         Mapping::new(&message, &self.target_config(), directory.schema(), takes_unknown, &mut Vec::new())
+    }
+
+    /// Checks that new entries have the object classes that the filter of the kind requires: no list would have them otherwise, and each is
+    /// taken back.
+    ///
+    /// # Errors
+    /// They have not.
+    pub(crate) fn check_classes(
+        &self,
+        config: &KindConfig,
+        directory: &Directory,
+    ) -> Result<(), SettingsError> {
+        let mut required = Vec::new();
+        required_classes(config.filter.on(directory.root_dse().vendor), &mut required);
+        if self.completes || !self.rule.operations.create || directory.schema().is_assumed() {
+            return Ok(());
+        }
+        let own = &self.rule.object_classes;
+        let implied = directory.schema().class_closure(own.iter().map(String::as_str));
+        let has = |class: &String| {
+            own.iter()
+                .chain(implied.iter().flat_map(|known| &known.names))
+                .any(|name| name.eq_ignore_ascii_case(class))
+        };
+        let Some(missing) = required.iter().find(|class| !has(class)) else { return Ok(()) };
+        let kind = self.kind.stream();
+        let problem =
+            format!("without `{missing}`, which {kind}.filter requires: each new entry would be taken back");
+        let setting = self.kind.rule_setting("object_classes");
+        Err(SettingsError::value(setting, problem, format!("the classes of new entries, with {missing}")))
     }
 
     /// Returns the attributes of a new entry that are its name, unless the record has them.
@@ -405,43 +487,4 @@ impl KindRule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(filter: &str, rule: &Value) -> KindConfig {
-        KindConfig {
-            base_dn: "ou=people,dc=x".into(),
-            filter: Filter::parse(filter).unwrap(),
-            scim: vec![("userName".into(), "uid".into())],
-            logins: vec![],
-            rule: rule.as_object().unwrap().clone(),
-        }
-    }
-
-    #[test]
-    fn classes_are_those_of_the_server_and_of_the_filter() {
-        let schema = Schema::standard();
-        let of =
-            |filter: &str, vendor| config(filter, &json!({})).classes(ResourceKind::Users, vendor, schema);
-        let usual = ["top", "person", "organizationalPerson", "inetOrgPerson"];
-        assert_eq!(of("(objectClass=person)", Vendor::OpenLdap), usual);
-        assert_eq!(of("(uid=*)", Vendor::Ds389), usual);
-        let more = of("(&(objectClass=inetorgperson)(objectClass=posixAccount))", Vendor::OpenLdap);
-        assert_eq!(more.last().map(String::as_str), Some("posixAccount"));
-        assert_eq!(more.len(), 5);
-        assert_eq!(of("(objectClass=user)", Vendor::ActiveDirectory).last().unwrap(), "user");
-    }
-
-    #[test]
-    fn a_wrong_rule_is_named() {
-        for (rule, setting) in [
-            (json!({"on_delte": "delete"}), "write.mapping_rules.users.on_delte"),
-            (json!({"dn_template": "uid={uid"}), "write.mapping_rules.users.dn_template"),
-            (json!({"match": "(uid=ada)"}), "write.mapping_rules.users.match"),
-        ] {
-            let error = KindRule::check(ResourceKind::Users, &config("(uid=*)", &rule)).unwrap_err();
-            assert!(matches!(&error, SettingsError::Value { setting: s, .. } if *s == setting), "{error:?}");
-        }
-        assert!(KindRule::check(ResourceKind::Users, &config("(uid=*)", &json!({}))).is_ok());
-    }
-}
+mod tests;

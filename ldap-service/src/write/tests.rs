@@ -329,3 +329,16 @@ async fn writes_at_once_are_all_made() {
     }
     assert_eq!((trial.values(ADA, "title").await.len(), trial.undo_files()), (1, 20));
 }
+
+#[test]
+fn an_error_does_not_claim_that_nothing_was_changed_if_something_was() {
+    let left = vec![("cn=a,dc=x".to_owned(), "no".to_owned())];
+    for claim in ["written", "changed", "deleted"] {
+        let error =
+            || WriteError::new(WriteErrorKind::LastMember, format!("it is refused; nothing was {claim}"));
+        assert_eq!(whole::with_left(error(), &Vec::new(), "dc=x", None), error());
+        let with_left = whole::with_left(error(), &left, "dc=x", None);
+        assert_eq!(with_left.kind, WriteErrorKind::Internal);
+        assert!(with_left.detail.starts_with("it is refused; `cn=a,dc=x`"), "{}", with_left.detail);
+    }
+}

@@ -9,13 +9,15 @@ use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError};
 use serde_json::{Map, Value};
 use target_ldap::map::wanted::Wanted;
-use target_ldap::map::{DeleteAction, Task, WritePolicy};
+use target_ldap::map::{Task, WritePolicy};
+use target_ldap::rules::accounts::AccountLock;
 use target_ldap::rules::rule::Operations;
 use target_ldap::write::claims::EntryClaims;
 use target_ldap::write::destination::Destination;
 use target_ldap::write::guard::Tally;
 use target_ldap::write::{Applier, Attempt, AttemptContext, WriteOutcome as TaskOutcome};
 
+use super::asked::{self, Asked};
 use super::disabled::LockCheck;
 use super::fence::{Fence, Territory};
 use super::locks::{self, LockKey};
@@ -24,10 +26,10 @@ use super::mapped::{below, check_match, keep_naming_values, upsert_of};
 use super::memberships::{GivenNames, Memberships, Watch};
 use super::plan::{Plan, Planning, deletes};
 use super::rules::KindRule;
-use super::whole::{self, check_operations, check_place};
+use super::whole::{self, check_operations, check_place, keeps, place_of};
 use super::{
     Effect, EntryRef, Placement, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, Writer, emptied, entries, namesakes, refusal, spelling,
+    WriteOutcome, Writer, emptied, entries, namesakes, primary_groups, refusal, spelling,
 };
 
 mod checks;
@@ -73,7 +75,7 @@ pub(super) async fn upsert(
     kind: ResourceKind,
     mut record: Map<String, Value>,
     subject: Subject,
-    options: WriteOptions,
+    mut options: WriteOptions,
 ) -> Result<WriteOutcome, WriteError> {
     writer.undo_dir()?;
     let rule = writer.rule(kind, directory)?;
@@ -103,13 +105,15 @@ pub(super) async fn upsert(
             && let Some(name) = namesakes::other_name(&rule, &record, directory, current.as_deref()).await?
         {
             namesakes::rename(&mut record, name, schema);
-            wanted = upsert_of(&rule, record, directory)?.0;
+            wanted = upsert_of(&rule, record.clone(), directory)?.0;
             below(&mut wanted, place.as_deref());
         }
     }
     if let Some(current) = current.as_deref().filter(|_| options.placement != Placement::Same) {
         keep_naming_values(&mut wanted, current, schema);
     }
+    options.asked = Asked::of(&record, &options.for_name_only, schema);
+    asked::check_password(&wanted, &rule, is_new)?;
     spelling::check(&wanted, &rule, !is_new && options.placement == Placement::Same, schema)?;
     spelling::keep(&mut wanted, &rule, schema);
     let is_placed = options.placement != Placement::Same;
@@ -160,11 +164,13 @@ pub(super) async fn delete(
     let territory = writer.territory(directory).await?;
     let dn = entries::locate(directory, &rule.base_dn, entry).await?;
     let task = mapping.deletion(Some(dn.clone()), None);
-    if matches!(&task, Task::Delete { action, .. } if **action == DeleteAction::Nothing) {
-        let detail = "the service's rule does not delete (on_delete: ignore)";
-        return Err(WriteError::new(WriteErrorKind::NotAllowed, detail));
+    if whole::is_ignored(&task) {
+        return Err(whole::not_deleted(kind));
     }
     check_place(directory, kind, &task).await?;
+    if !keeps(&task) {
+        primary_groups::check_deletion(directory, &dn).await?;
+    }
     let existing = EntryRef { dn, id: entry.id.clone() };
     Job::new((writer, directory), rule, territory, task, Some(existing), options)?.run().await
 }
@@ -229,10 +235,7 @@ impl<'a> Job<'a> {
         for attempt in 1..=ATTEMPTS {
             match self.try_once().await {
                 Ok(TryEnd::Done(outcome)) => return Ok(outcome),
-                Ok(TryEnd::Moved(dn)) => {
-                    self.locks.insert(locks::of_dn(&self.territory.key(&dn)?));
-                    self.found = Some(dn);
-                }
+                Ok(TryEnd::Moved(dn)) => self.follow(dn)?,
                 Err(error) if !refusal::is_stale(&error) => return Err(error),
                 // Another client was faster, so that the entry is looked at again; or the entry shows what it does not have.
                 Err(error) if attempt == ATTEMPTS => return Err(refusal::of_virtual_value(error)),
@@ -253,7 +256,10 @@ impl<'a> Job<'a> {
     }
 
     fn fence(&self) -> Fence {
-        let own = self.rule.own_attributes(self.directory);
+        let mut own = self.rule.own_attributes(self.directory);
+        // What a killed program left is taken away when an account is enabled.
+        let lock = AccountLock::of(self.directory.root_dse().vendor, self.directory.schema());
+        own.extend(lock.into_iter().flat_map(AccountLock::bar_attributes).map(str::to_owned));
         Fence::new(self.territory.clone(), Some(self.rule.kind)).with_own(own)
     }
 
@@ -264,6 +270,9 @@ impl<'a> Job<'a> {
         } else {
             Some(self.writer.lock_shared(&self.locks, &self.names).await?)
         };
+        // An account that is enabled on purpose owes no lock any more.
+        let state = self.writer.state();
+        let _unpaid = if self.enables() { state.owed.hold().await } else { None };
         let current = self.found.as_deref().unwrap_or(&self.dn);
         entries::check_condition(self.directory, current, self.options.condition.as_ref()).await?;
         self.check_unique().await?;
@@ -272,7 +281,7 @@ impl<'a> Job<'a> {
             of.check(self.directory, None, current, given).await?;
         }
         let planning = Planning::new(self.directory, self.fence());
-        let attempt = self.apply(&planning.destination).await;
+        let attempt = self.apply_to_it(&planning.destination).await;
         let attempt = match attempt {
             Ok(attempt) => attempt,
             Err(error) => return Err(self.failed(&error, planning.refusal()).await),
@@ -280,26 +289,44 @@ impl<'a> Job<'a> {
         if let TaskOutcome::NotLocked(dn) = attempt.outcome {
             return Ok(TryEnd::Moved(dn));
         }
-        let effect = self.effect(attempt.outcome).await?;
-        let memberships = Memberships::new(self.writer, self.directory, GivenNames::default())?;
-        let mut watch = Box::pin(memberships.watch(self.directory, &planning.changes(), false)).await?;
-        let followed = Box::pin(memberships.follow(&watch, &planning.destination, false)).await?;
+        let effect = self.planned_effect(attempt.outcome, &planning).await?;
+        let (memberships, mut watch) = Box::pin(self.names_in_groups(current, &planning)).await?;
+        let followed = Box::pin(memberships.follow(&watch, &planning.destination, false)).await.whole()?;
         let mut plan = planning.end().await?;
         watch.planned(&followed);
-        if plan.deletes > 0 {
+        if plan.deletes > 0 && !keeps(&self.task) {
             plan.first = emptied::of(&followed, watch.placeholder());
         }
         plan.changes.extend(followed);
         if plan.changes.is_empty() {
-            self.check_gone(effect).await?;
+            self.check_kept(effect, &[], None).await?;
+            Box::pin(self.check_shown(effect)).await?;
         }
         if self.options.dry_run || plan.changes.is_empty() {
             if let Some(lock) = lock.filter(|_| !self.options.dry_run) {
                 Box::pin(lock.check(self.directory, &self.dn_after(effect, &[]))).await?;
             }
+            self.note_enabled(effect);
             return Ok(TryEnd::Done(self.outcome(effect, &plan.changes, plan.text, None, None)));
         }
         self.carry_out(plan, &memberships, &watch, lock.as_ref()).await
+    }
+
+    /// Returns what the planned changes do to the names in groups.
+    async fn names_in_groups(
+        &self,
+        current: &str,
+        planning: &Planning,
+    ) -> Result<(Memberships, Watch), WriteError> {
+        let (writer, directory) = (self.writer, self.directory);
+        if keeps(&self.task) {
+            let memberships = Memberships::of_kept(writer, directory)?;
+            let watch = memberships.watch_kept(directory, current, place_of(&self.task)).await?;
+            return Ok((memberships, watch));
+        }
+        let memberships = Memberships::new(writer, directory, GivenNames::default())?;
+        let watch = memberships.watch(directory, &planning.changes(), false).await?;
+        Ok((memberships, watch))
     }
 
     /// Makes the changes.
@@ -327,19 +354,25 @@ impl<'a> Job<'a> {
             .with_undo(Some(change_set.undo()))
             .with_tally(tally.clone())
             .with_gate(Some(fence.clone()));
-        if let Err(error) = emptied::change_first(&plan.first, &destination).await {
+        let first = if keeps(&self.task) {
+            Box::pin(memberships.follow(watch, &destination, false)).await.whole()
+        } else {
+            emptied::change_first(&plan.first, &destination).await.map(|()| plan.first)
+        };
+        if let Err(error) = &first {
+            let error = error.clone();
             let left = Box::pin(whole::take_back(&change_set, directory, &fence, false)).await;
             self.writer.guard().release(reservation, plan.deletes).await;
             let undo_file = change_set.finish(directory).await;
             let error = whole::with_left(error, &left, &self.dn, undo_file.as_deref());
             return Err(WriteError { undo_file, ..error });
         }
-        let mut result = self.apply(&destination).await;
+        let mut result = self.apply_to_it(&destination).await;
         let mut followed = Ok(Vec::new());
         if matches!(&result, Ok(attempt) if !matches!(attempt.outcome, TaskOutcome::NotLocked(_))) {
             // What was deleted is not taken back, so that each group counts.
             let is_whole = fence.has_deleted();
-            followed = Box::pin(memberships.follow(watch, &destination, is_whole)).await;
+            followed = Box::pin(memberships.follow(watch, &destination, is_whole)).await.whole();
             if let Err(error) = &mut followed
                 && is_whole
             {
@@ -356,13 +389,15 @@ impl<'a> Job<'a> {
             Err(error) => Err(self.failed(&error, fence.refusal()).await),
         };
         let mut result = result.and_then(|effect| followed.map(|followed| (effect, followed)));
-        if let Ok((Ok(effect), _)) = &result
-            && let Err(error) = self.check_made(*effect, &fence.changes(), lock).await
-        {
-            result = Err(error);
+        let mut id = None;
+        if let Ok((Ok(effect), _)) = &result {
+            match self.check_made(*effect, &fence.changes(), lock).await {
+                Ok(seen) => id = seen,
+                Err(error) => result = Err(error),
+            }
         }
         let mut left = Vec::new();
-        if result.is_err() {
+        if !matches!(result, Ok((Ok(_), _))) {
             left = Box::pin(whole::take_back(&change_set, directory, &fence, self.is_new())).await;
         }
         let made = if result.is_err() && left.is_empty() && !fence.has_deleted() {
@@ -379,13 +414,14 @@ impl<'a> Job<'a> {
         };
         let (effect, followed) = match result.map_err(with_file)? {
             (Ok(effect), followed) => (effect, followed),
-            (Err(dn), _) => return Ok(TryEnd::Moved(dn)),
+            (Err(dn), _) if left.is_empty() => return Ok(TryEnd::Moved(dn)),
+            (Err(dn), _) => return Err(with_file(checks::renamed(&dn))),
         };
-        let id = match effect {
-            Effect::Deleted | Effect::Moved => None,
-            _ => Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await,
-        };
-        let changes = [plan.first, fence.changes(), followed].concat();
+        if id.is_none() && !matches!(effect, Effect::Deleted | Effect::Moved) {
+            id = Writer::id_of(directory, &self.dn_after(effect, &fence.changes())).await;
+        }
+        self.note_enabled(effect);
+        let changes = [first.unwrap_or_default(), fence.changes(), followed].concat();
         let outcome = self.outcome(effect, &changes, plan.text, undo_file, id);
         tracing::info!(
             dn = outcome.dn.as_str(),

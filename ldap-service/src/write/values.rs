@@ -222,6 +222,9 @@ impl ValuesJob<'_> {
                     attempt -= 1;
                     mode.adds_placeholder = true;
                 }
+                Some(result_code::OBJECT_CLASS_VIOLATION) if self.takes_members_out(asked) => {
+                    return Err(self.last_member(error));
+                }
                 code => {
                     let is_missing = code == Some(result_code::NO_SUCH_ATTRIBUTE);
                     let still = if is_missing { self.still(asked).await? } else { Vec::new() };
@@ -238,6 +241,22 @@ impl ValuesJob<'_> {
             [] => Ok(()),
             still => Err(named::kept(self.directory, &self.dn, still).await),
         }
+    }
+
+    /// Whether nothing but members is removed.
+    fn takes_members_out(&self, asked: &[Modification]) -> bool {
+        let is_removal = |step: &Modification| {
+            step.kind == ModificationKind::Delete && self.member_attribute(&step.description).is_some()
+        };
+        self.placeholder.is_none() && !asked.is_empty() && asked.iter().all(is_removal)
+    }
+
+    /// Returns the error of a group whose class requires a member, and whose rule has no placeholder.
+    fn last_member(&self, error: WriteError) -> WriteError {
+        let setting = ResourceKind::Groups.rule_setting("empty_group");
+        let detail = format!("{setting}: `{}` would lose its last member; nothing was changed", self.dn);
+        let groups = vec![self.dn.clone()];
+        WriteError { kind: WriteErrorKind::LastMember, detail, groups, setting: Some(setting), ..error }
     }
 
     /// Returns the change that is to be made; `None`: all is so already.
@@ -332,9 +351,8 @@ impl ValuesJob<'_> {
             } else {
                 vec![name]
             };
-            let entry = self.directory.read(&self.dn, &asked).await.map_err(failed)?;
-            let Some(mut entry) = entry else { return Ok(present) };
-            self.directory.complete_ranges(&mut entry).await.map_err(failed)?;
+            let entry = self.directory.read_whole(&self.dn, &asked).await.map_err(failed)?;
+            let Some(entry) = entry else { return Ok(present) };
             let is_of = |description: &str| match self.member_attribute(name) {
                 Some(_) => members::is_of(description, name, schema),
                 None => schema.same_description(description, name),

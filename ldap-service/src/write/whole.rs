@@ -2,6 +2,7 @@
 
 use ldap_directory::change::Change;
 use ldap_directory::dn::{first_rdn, split_first};
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::truth;
@@ -14,17 +15,44 @@ use target_ldap::rules::rule::Operations;
 use target_ldap::write::destination::Destination;
 
 use super::change_set::ChangeSet;
+use super::disabled::LockCheck;
 use super::fence::Fence;
 use super::rules::ACTIVE;
-use super::{ResourceKind, WriteError, WriteErrorKind, refusal};
+use super::{EntryId, ResourceKind, WriteError, WriteErrorKind, Writer, refusal};
 use crate::lookup::find;
 use crate::unseen;
+
+/// What the text of an error says at its end, unless something could not be taken back.
+const NOTHING: [&str; 3] = ["; nothing was written", "; nothing was changed", "; nothing was deleted"];
 
 /// Entries that a failed write left changed, with the reasons.
 pub(super) type Left = Vec<(String, String)>;
 
-fn forbidden(kind: ResourceKind, operation: &str, error: WriteErrorKind) -> WriteError {
-    let setting = format!("write.mapping_rules.{}.operations", kind.stream());
+/// Whether a task is a deletion that keeps the entry.
+pub(super) fn keeps(task: &Task) -> bool {
+    let Task::Delete { action, .. } = task else { return false };
+    matches!(**action, DeleteAction::MoveTo(_) | DeleteAction::Set(_) | DeleteAction::SetAside(_))
+}
+
+/// Returns the entry below which a deletion moves an entry.
+pub(crate) fn place_of(task: &Task) -> Option<&str> {
+    let Task::Delete { action, .. } = task else { return None };
+    action.move_to()
+}
+
+/// Whether a task is a deletion that does nothing.
+pub(super) fn is_ignored(task: &Task) -> bool {
+    matches!(task, Task::Delete { action, .. } if **action == DeleteAction::Nothing)
+}
+
+/// Returns the error of a deletion by a rule with `on_delete: ignore`.
+pub(super) fn not_deleted(kind: ResourceKind) -> WriteError {
+    let detail = format!("the service's rule does not delete ({}: ignore)", kind.rule_setting("on_delete"));
+    WriteError::new(WriteErrorKind::NotAllowed, detail)
+}
+
+pub(super) fn forbidden(kind: ResourceKind, operation: &str, error: WriteErrorKind) -> WriteError {
+    let setting = kind.rule_setting("operations");
     WriteError::new(error, format!("the service's rule does not allow this: {setting}.{operation} is false"))
 }
 
@@ -79,54 +107,125 @@ pub(super) async fn check_place(
     kind: ResourceKind,
     task: &Task,
 ) -> Result<(), WriteError> {
-    let Task::Delete { action, .. } = task else { return Ok(()) };
-    let DeleteAction::MoveTo(place) = &**action else { return Ok(()) };
+    let Some(place) = place_of(task) else { return Ok(()) };
     let there = directory.read(place, &["1.1"]).await;
     if there.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_some() {
         return Ok(());
     }
-    let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
+    let setting = kind.rule_setting("on_delete");
     let detail = format!("{setting}.move_to: `{place}` is not there, or the service's user may not see it");
     tracing::error!(setting, "{detail}; nothing was deleted");
     Err(WriteError::new(WriteErrorKind::Misconfigured, detail))
 }
 
-/// Checks that an entry that was written is one of its kind.
+/// Checks an entry that was written, by one read: it is one of its kind (`filter`), the account is disabled or enabled as the record says
+/// (`asked`), and the service's user may read what the answer depends on. Returns it with these attributes (`more`); `None` if it is not there,
+/// which nothing depends on.
 ///
 /// # Errors
-/// The filter does not match it: no list would have it, and a request for it would be 404.
-pub(super) async fn check_listed(
+/// It is not so, or the service's user may not see it.
+pub(super) async fn check_written(
     directory: &Directory,
-    kind: ResourceKind,
-    dn: &str,
+    (kind, dn): (ResourceKind, &str),
+    filter: Option<&Filter>,
+    asked: Option<bool>,
+    must_show: &[String],
+    more: &[&str],
+) -> Result<Option<Entry>, WriteError> {
+    // What logins see, which is what the server shows.
+    let directory = &directory.as_shown();
+    let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
+    let asked = lock.and_then(|lock| Some((lock, asked?)));
+    let of_lock = asked.iter().flat_map(|(lock, _)| [lock.attribute(), PWD_LAST_SET]);
+    let shown: Vec<&str> = must_show.iter().map(String::as_str).collect();
+    let all = of_lock.chain(shown.iter().copied()).chain(more.iter().copied());
+    let mut names: Vec<&str> = Vec::new();
+    for name in all {
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name);
+        }
+    }
+    let wanted = filter.cloned().unwrap_or_else(|| Filter::Present("objectClass".to_owned()));
+    let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+    let mut found = find(directory, dn, Scope::Base, wanted, &names, 1).await.map_err(failed)?;
+    let Some(mut entry) = found.pop() else {
+        return match filter {
+            Some(filter) => Err(not_listed(directory, (kind, dn), filter).await?),
+            None if must_show.is_empty() => Ok(None),
+            None => Err(unseen_entry(dn, "the service's user may not see it")),
+        };
+    };
+    if let Some((lock, is_asked_for)) = asked {
+        check_active(directory, &entry, lock, is_asked_for).await?;
+    }
+    if let Some(hidden) = unseen::hidden(directory, &entry, &shown).await.map_err(failed)? {
+        return Err(unseen_entry(dn, &unseen::problem(&hidden)));
+    }
+    directory.complete_ranges(&mut entry).await.map_err(failed)?;
+    Ok(Some(entry))
+}
+
+/// Returns the error of an entry that no list would have, and a request for which would be 404: the filter of its kind does not match it, or
+/// the service's user may not see it.
+async fn not_listed(
+    directory: &Directory,
+    (kind, dn): (ResourceKind, &str),
     filter: &Filter,
-) -> Result<(), WriteError> {
-    let found = find(directory, dn, Scope::Base, filter.clone(), &["1.1"], 1).await;
-    if !found.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_empty() {
-        return Ok(());
+) -> Result<WriteError, WriteError> {
+    let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
+    if directory.read(dn, &["1.1"]).await.map_err(failed)?.is_none() {
+        return Ok(unseen_entry(dn, "the service's user may not see it"));
+    }
+    let (place, any) = ((dn, Scope::Base), Filter::Present("objectClass".to_owned()));
+    let names = filter.attributes();
+    if let Some(hidden) = unseen::unsearchable(directory, place, &any, &names, 1).await.map_err(failed)? {
+        return Ok(unseen_entry(dn, &unseen::problem(&hidden)));
     }
     let setting = format!("{}.filter", kind.stream());
     let detail = format!("{setting} does not match the entry as it would be: no list would have it");
     tracing::warn!(setting, dn, "a write is taken back: {detail}");
-    Err(WriteError::new(WriteErrorKind::Invalid, detail))
+    Ok(WriteError::new(WriteErrorKind::Invalid, detail))
 }
 
-/// Checks that an entry which a deletion keeps (`on_delete`) is none of its kind any more, or an account that cannot be used.
+/// Returns the error of an entry that the service's user has written, and may not see.
+fn unseen_entry(dn: &str, problem: &str) -> WriteError {
+    tracing::error!(setting = "bind_dn", dn, "a write is taken back: `{dn}`: {problem}");
+    WriteError::new(WriteErrorKind::Misconfigured, format!("bind_dn: `{dn}`: {problem}{}", NOTHING[0]))
+}
+
+/// Checks that a new entry has an identifier that the service's user may read.
 ///
 /// # Errors
-/// The filter finds it, and it may log in: the setting is at fault, not the request.
-pub(super) async fn check_gone(
-    directory: &Directory,
+/// It has none: no client could name it ever again.
+pub(super) fn check_id(directory: &Directory, dn: &str, entry: Option<&Entry>) -> Result<(), WriteError> {
+    if entry.is_some_and(|entry| EntryId::of(entry, directory).is_some()) {
+        return Ok(());
+    }
+    let names = EntryId::attributes(directory).join(", ");
+    Err(unseen_entry(dn, &format!("the service's user may not read its {names}")))
+}
+
+/// Checks what a deletion has kept (`on_delete`): its lock counts (`lock`, with the entry's DN by now), and none of the entries that
+/// `listed` matches at `place` is one of its kind any more, or it is an account that cannot be used.
+///
+/// # Errors
+/// The server ignores the lock; or the kind's filter finds it, and it may log in: the setting is at fault, not the request.
+pub(crate) async fn check_kept(
+    (writer, directory): (&Writer, &Directory),
     kind: ResourceKind,
-    base: &str,
-    listed: Filter,
-    own_mark: Option<&str>,
+    lock: Option<(&LockCheck, &str)>,
+    (place, listed): ((&str, Scope), Filter),
 ) -> Result<(), WriteError> {
+    if let Some((lock, dn)) = lock {
+        Box::pin(lock.check(directory, dn)).await?;
+    }
+    let Some(filter) = writer.filter(kind, directory) else { return Ok(()) };
+    let (listed, own_mark) = (Filter::And(vec![filter.clone(), listed]), writer.own_mark(kind));
     let lock = AccountLock::of(directory.root_dse().vendor, directory.schema());
     let lock = lock.filter(|_| kind == ResourceKind::Users);
     let names: Vec<&str> =
         lock.map(AccountLock::attribute).into_iter().chain(own_mark).chain(["1.1"]).collect();
-    let found = find(directory, base, Scope::Subtree, listed, &names, 1).await;
+    let found = find(directory, place.0, place.1, listed, &names, 1).await;
     let found = found.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
     let Some(entry) = found.first() else { return Ok(()) };
     let is_false = |value: &Vec<u8>| std::str::from_utf8(value).is_ok_and(|text| truth(text) == Some(false));
@@ -139,7 +238,7 @@ pub(super) async fn check_gone(
     if lock.is_some_and(is_locked) || values.iter().any(is_false) {
         return Ok(());
     }
-    let setting = format!("write.mapping_rules.{}.on_delete", kind.stream());
+    let setting = kind.rule_setting("on_delete");
     let of = kind.stream();
     let detail = format!(
         "{setting}: `{}` would still be one of the {of}: move it out of {of}.base_dn, lock it, or set what {of}.filter leaves out; nothing was deleted",
@@ -154,52 +253,32 @@ pub(super) async fn check_gone(
 ///
 /// # Errors
 /// It is not.
-pub(super) async fn check_active(
+async fn check_active(
     directory: &Directory,
-    dn: &str,
+    entry: &Entry,
+    lock: AccountLock,
     is_asked_for: bool,
 ) -> Result<(), WriteError> {
-    let Some(lock) = AccountLock::of(directory.root_dse().vendor, directory.schema()) else { return Ok(()) };
-    let entry = directory.read(dn, &[lock.attribute(), PWD_LAST_SET]).await;
-    let Some(entry) = entry.map_err(|e| refusal::of_directory(&e, directory.schema()))? else {
-        return Ok(());
-    };
-    let is_enabled = lock.is_enabled(&entry);
-    if is_enabled == Some(is_asked_for) || is_asked_for && lock.lacks_password(&entry) {
+    let is_enabled = lock.is_enabled(entry);
+    if is_enabled == Some(is_asked_for) || is_asked_for && lock.lacks_password(entry) {
         return Ok(());
     }
     let (asked, shown) = if is_asked_for { ("enabled", "disabled") } else { ("disabled", "enabled") };
-    let detail = format!(
-        "the account was to be {asked}, and the directory shows it as {shown}: another client or the server itself has changed `{}`",
-        lock.attribute()
-    );
-    tracing::warn!(dn, "a write is taken back: {detail}");
-    Err(WriteError::new(WriteErrorKind::Refused, detail).of_attribute(ACTIVE))
-}
-
-/// Checks that the service's user may read these attributes of an entry that was written.
-///
-/// # Errors
-/// It may not: the answer could not be given.
-pub(super) async fn check_readable(
-    directory: &Directory,
-    dn: &str,
-    names: &[String],
-) -> Result<(), WriteError> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let failed = |e: DirectoryError| refusal::of_directory(&e, directory.schema());
-    let problem = match directory.read(dn, &names).await.map_err(failed)? {
-        None => "the service's user may not read what it writes".to_owned(),
-        Some(entry) => match unseen::hidden(directory, &entry, &names).await.map_err(failed)? {
-            None => return Ok(()),
-            Some(hidden) => unseen::problem(&hidden),
-        },
+    let name = lock.attribute();
+    let own = if directory.tells_own_values() {
+        let own = directory.own_values().read(&entry.dn, &[name]).await;
+        own.map_err(|e| refusal::of_directory(&e, directory.schema()))?
+    } else {
+        None
     };
-    tracing::error!(setting = "bind_dn", dn, "a write is taken back: {problem}");
-    Err(WriteError::new(WriteErrorKind::Misconfigured, format!("bind_dn: {problem}; nothing was written")))
+    let why = if own.is_some_and(|own| lock.is_enabled(&own) == Some(is_asked_for)) {
+        format!("a role or a class of service computes `{name}`, and is changed itself{}", NOTHING[1])
+    } else {
+        format!("another client or the server itself has changed `{name}`")
+    };
+    let detail = format!("the account was to be {asked}, and the directory shows it as {shown}: {why}");
+    tracing::warn!(dn = entry.dn, "a write is taken back: {detail}");
+    Err(WriteError::new(WriteErrorKind::Refused, detail).of_attribute(ACTIVE))
 }
 
 /// Takes back the changes of a write that failed. `is_new`: its entry was to be added. Returns what could not be taken back.
@@ -223,17 +302,23 @@ pub(super) async fn take_back(
     let Some(dn) = added else { return left };
     let destination =
         Destination::new(directory.clone(), fence.protection()).taking_back(std::iter::once(dn));
-    match destination.take_back(&Change::Delete { dn: dn.to_owned() }, &[]).await {
+    match destination.apply_unasked(&Change::Delete { dn: dn.to_owned() }, &[]).await {
         Ok(()) => {
             change_set.undo().forget();
             Vec::new()
         }
-        Err(error) if error.is_no_such_object() => Vec::new(),
+        // Also "not there", for the server has said that it was added.
         Err(error) => vec![(dn.to_owned(), error.to_string())],
     }
 }
 
-/// Returns the error of a write that failed, with what could not be taken back; the log names it, too.
+/// Returns the text of an error without its claim that nothing was written.
+pub(crate) fn without_nothing(detail: &str) -> &str {
+    NOTHING.iter().find_map(|claim| detail.strip_suffix(claim)).unwrap_or(detail)
+}
+
+/// Returns the error of a write that failed, with what could not be taken back; the log names it, too. Then it is no fault of the request,
+/// after which nothing would have been done.
 pub(super) fn with_left(error: WriteError, left: &Left, dn: &str, undo_file: Option<&str>) -> WriteError {
     if left.is_empty() {
         return error;
@@ -242,12 +327,13 @@ pub(super) fn with_left(error: WriteError, left: &Left, dn: &str, undo_file: Opt
         || "no undo file has it".to_owned(),
         |file| format!("target-ldap undo {file} does it, once the reason is gone"),
     );
-    let mut detail = error.detail.clone();
+    let mut detail = without_nothing(&error.detail).to_owned();
     for (of, reason) in left {
         let dn = if of.is_empty() { dn } else { of };
         let what = format!("`{dn}` is changed in part, and that could not be taken back ({reason}): {undo}");
         tracing::error!(dn, undo_file, "{what}");
         detail = format!("{detail}; {what}");
     }
-    WriteError { detail, ..error }
+    let kind = if error.kind.status() < 500 { WriteErrorKind::Internal } else { error.kind };
+    WriteError { kind, detail, ..error }
 }

@@ -7,7 +7,7 @@ use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
-use ldap_directory::{Directory, DirectoryConfig, DirectoryError};
+use ldap_directory::{Directory, DirectoryConfig, DirectoryError, ServerUrl};
 use serde_json::{Map, Value};
 use singer_common::operations::{file, observe};
 use singer_common::plugin::settings::SettingsError;
@@ -20,23 +20,29 @@ use super::attributes::AttributeGuard;
 use super::bound::BoundEntry;
 use super::change_set::{self, ChangeSet};
 use super::fence::Territory;
-use super::guard::DeleteGuard;
+use super::guard::{Counted, DeleteGuard};
 use super::locks::EntryLocks;
 use super::memberships::Places;
+use super::owed::{self, Owed};
 use super::rules::{KindConfig, KindRule};
 use super::{
     EntryId, EntryRef, IN_FLIGHT, ResourceKind, Subject, WriteError, WriteErrorKind, WriteOptions,
-    WriteOutcome, reference, refusal, upsert, values,
+    WriteOutcome, reference, refusal, reserved, upsert, values,
 };
 use crate::config::Config;
+use crate::unseen::Remembered;
 
 /// What outlives a reload of the settings: the locks of entries, and the writes in progress. One for the process.
 #[derive(Debug)]
 pub struct WriteState {
     pub(crate) locks: EntryLocks,
     permits: Semaphore,
+    /// The deletions of the last hour.
+    deletions: Counted,
     /// Whether the journals of killed processes were recovered.
     recovered: OnceCell<()>,
+    /// The journals that stay, for they owe locks of accounts.
+    pub(crate) owed: Arc<Owed>,
     /// Held for reading by writes in progress.
     in_progress: RwLock<()>,
 }
@@ -46,7 +52,9 @@ impl Default for WriteState {
         WriteState {
             locks: EntryLocks::default(),
             permits: Semaphore::new(IN_FLIGHT),
+            deletions: Counted::default(),
             recovered: OnceCell::new(),
+            owed: Arc::default(),
             in_progress: RwLock::default(),
         }
     }
@@ -75,8 +83,10 @@ struct Inner {
     named: Vec<(String, String)>,
     state: Arc<WriteState>,
     bound: OnceCell<BoundEntry>,
+    reserved: OnceCell<Vec<String>>,
     protection: OnceCell<Arc<Protection>>,
     protection_settings: ProtectionSettings,
+    searchable: Arc<Remembered>,
 }
 
 impl Writer {
@@ -105,10 +115,10 @@ impl Writer {
             }
         }
         let max = config.write.as_ref().map(|write| write.max_deletes);
-        let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default());
+        let guard = DeleteGuard::new(max, undo_dir.clone().unwrap_or_default(), state.deletions.clone());
         let connection = config.directory.clone();
         let (places, named) = (Places::of(config), Places::named(config));
-        let (bound, protection) = (OnceCell::new(), OnceCell::new());
+        let (bound, reserved, protection) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         let protection_settings =
             config.write.as_ref().map(|write| write.protection.clone()).unwrap_or_default();
         Ok(Writer(Arc::new(Inner {
@@ -120,8 +130,10 @@ impl Writer {
             named,
             state,
             bound,
+            reserved,
             protection,
             protection_settings,
+            searchable: Arc::default(),
         })))
     }
 
@@ -132,7 +144,9 @@ impl Writer {
     pub(crate) fn check(config: &Config, directory: &Directory) -> Result<(), SettingsError> {
         for kind in [ResourceKind::Users, ResourceKind::Groups] {
             if let Some(of_kind) = KindConfig::of(config, kind) {
-                KindRule::new(kind, &of_kind, directory, &config.directory)?;
+                let rule = KindRule::new(kind, &of_kind, directory, &config.directory)?;
+                rule.mapping(&Map::new(), directory)?;
+                rule.check_classes(&of_kind, directory)?;
             }
         }
         Ok(())
@@ -169,8 +183,8 @@ impl Writer {
     }
 
     /// Returns the filter of a kind's entries: others are in no list.
-    pub(crate) fn filter(&self, kind: ResourceKind) -> Option<&Filter> {
-        self.config(kind).map(|config| &config.filter)
+    pub(crate) fn filter(&self, kind: ResourceKind, directory: &Directory) -> Option<&Filter> {
+        self.config(kind).map(|config| config.filter.on(directory.root_dse().vendor))
     }
 
     /// Returns the configuration of a kind.
@@ -181,6 +195,11 @@ impl Writer {
     /// Returns the attribute of one's own that marks disabled accounts by FALSE.
     pub(crate) fn own_mark(&self, kind: ResourceKind) -> Option<&str> {
         self.config(kind).filter(|_| kind == ResourceKind::Users)?.own_mark()
+    }
+
+    /// Returns what is known of the searches for groups by their members.
+    pub(super) fn searchable(&self) -> Arc<Remembered> {
+        self.0.searchable.clone()
     }
 
     pub(crate) fn places(&self) -> &Places {
@@ -217,8 +236,20 @@ impl Writer {
         // A DN that the schema does not know names no entry.
         let named = self.0.named.iter();
         let named = named.filter_map(|(dn, setting)| Some((key(dn).ok()?, setting.clone()))).collect();
+        let reserved = self.0.reserved.get_or_try_init(|| reserved::find(directory)).await;
+        let reserved = reserved.map_err(|e| refusal::of_directory(&e, directory.schema()))?;
+        let reserved = reserved.iter().filter_map(|dn| key(dn).ok()).collect();
         let protection = self.protection(directory).await?;
-        Ok(Arc::new(Territory { attributes, bases, protected, places, contexts, named, protection }))
+        Ok(Arc::new(Territory {
+            attributes,
+            bases,
+            protected,
+            places,
+            contexts,
+            reserved,
+            named,
+            protection,
+        }))
     }
 
     /// Returns what the settings protect. It is loaded once, and brings itself up to date.
@@ -234,6 +265,23 @@ impl Writer {
             Some(error) => refusal::of_directory(error, directory.schema()),
             None => refusal::of_settings(&error),
         })
+    }
+
+    /// Returns the warnings of what the settings of a configuration protect: DNs and filters that match no entry.
+    ///
+    /// # Errors
+    /// A name in a filter is unknown, or the directory does not answer.
+    pub(crate) async fn protection_of(
+        config: &Config,
+        directory: &Directory,
+    ) -> Result<Vec<String>, anyhow::Error> {
+        let Some(write) = &config.write else { return Ok(Vec::new()) };
+        let users = ("users.base_dn".to_owned(), config.users.base_dn.clone());
+        let groups = config.groups.as_ref().map(|g| ("groups.base_dn".to_owned(), g.base_dn.clone()));
+        let bases: Vec<(String, String)> = std::iter::once(users).chain(groups).collect();
+        let auth = &config.directory.auth;
+        let (_, warnings) = Protection::find(directory, auth, &write.protection, &bases).await?;
+        Ok(warnings.into_iter().map(|warning| warning.text).collect())
     }
 
     /// Whether the service is bound as an entry, which was read with its identifier. A server that does not say who is bound is asked
@@ -282,7 +330,7 @@ impl Writer {
     ) -> Result<ChangeSet, WriteError> {
         let folder = self.undo_dir()?;
         self.recover(folder, directory).await;
-        ChangeSet::begin(folder, label, directory).await
+        Ok(ChangeSet::begin(folder, label, directory).await?.owing(self.0.state.owed.clone()))
     }
 
     async fn recover(&self, folder: &Path, directory: &Directory) {
@@ -290,14 +338,29 @@ impl Writer {
         self.0.state.recovered.get_or_init(recover).await;
     }
 
-    /// Recovers the journals of killed processes as soon as the directory is open: what is half done must not wait for the next write.
+    /// Recovers the journals of killed processes as soon as the directory is open: what is half done must not wait for the next write. Then
+    /// finds out what is protected, and warns of settings that protect nothing. The locks of accounts that killed processes owe are tried
+    /// again until they are written. The writer is that of a configuration which counts: it takes this over from the one before.
     pub(crate) fn recover_when_open(&self, opened: impl Future<Output = Option<Directory>> + Send + 'static) {
         let writer = self.clone();
         tokio::spawn(async move {
             if let (Some(directory), Some(folder)) = (opened.await, &writer.0.undo_dir) {
                 writer.recover(folder, &directory).await;
+                // The next write tries again.
+                let _ = writer.protection(&directory).await;
+                owed::pay(&writer, folder, &directory).await;
             }
         });
+    }
+
+    /// Whether locks of accounts are owed.
+    pub(crate) fn owes_locks(&self) -> bool {
+        !self.0.state.owed.is_empty()
+    }
+
+    /// Returns the servers of the directory.
+    pub(super) fn servers(&self) -> &[ServerUrl] {
+        &self.0.connection.servers
     }
 
     /// Runs a write in a task of its own: if its caller goes away, it is still done, and its undo file is made.
@@ -331,11 +394,10 @@ impl Writer {
         subject: Subject,
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
-        let (writer, directory) = (self.clone(), directory.clone());
-        let work =
-            Box::pin(
-                async move { upsert::upsert(&writer, &directory, kind, record, subject, options).await },
-            );
+        let (writer, directory) = (self.clone(), directory.own_values());
+        let work = Box::pin(async move {
+            Box::pin(upsert::upsert(&writer, &directory, kind, record, subject, options)).await
+        });
         reference::note(self.detached(work).await)
     }
 
@@ -350,8 +412,11 @@ impl Writer {
         entry: EntryRef,
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
-        let (writer, directory) = (self.clone(), directory.clone());
-        let work = Box::pin(async move { upsert::delete(&writer, &directory, kind, &entry, options).await });
+        let (writer, directory) = (self.clone(), directory.own_values());
+        let work =
+            Box::pin(
+                async move { Box::pin(upsert::delete(&writer, &directory, kind, &entry, options)).await },
+            );
         reference::note(self.detached(work).await)
     }
 
@@ -370,7 +435,7 @@ impl Writer {
         changes: Vec<Change>,
         options: WriteOptions,
     ) -> Result<WriteOutcome, WriteError> {
-        let (writer, directory) = (self.clone(), directory.clone());
+        let (writer, directory) = (self.clone(), directory.own_values());
         let work = async move { values::apply(&writer, &directory, kind, &entry, changes, options).await };
         reference::note(self.detached(work).await)
     }

@@ -1,9 +1,12 @@
 //! The setting `stream_maps`, parsed and checked.
 
+use chrono::NaiveDate;
+use ldap_directory::time::Zone;
 use serde_json::{Map, Value, json};
 
 use super::evaluate::{Scope, evaluate};
 use super::expression::{Kind, Node, children};
+use super::extras::{Extra, Moment};
 use super::parser::parse;
 use super::pattern;
 use crate::operations::settings_error::SettingsError;
@@ -238,7 +241,9 @@ fn alias_of(alias: &str, stream: &str) -> String {
     let Ok(node) = parse(alias) else { return alias.to_owned() };
     let mut parts = vec![&node];
     while let Some(part) = parts.pop() {
-        if matches!(&part.kind, Kind::Name(name) if name != "__stream_name__") {
+        if matches!(&part.kind, Kind::Name(name) if name != "__stream_name__")
+            || matches!(&part.kind, Kind::Extra(Extra::Today, _))
+        {
             return alias.to_owned();
         }
         parts.extend(children(&part.kind));
@@ -253,6 +258,8 @@ fn alias_of(alias: &str, stream: &str) -> String {
         own: None,
         locals: None,
         steps: &steps,
+        // An alias is the same on every day.
+        moment: Moment { today: NaiveDate::default(), zone: Zone::Utc },
     };
     match evaluate(&node, &scope).as_deref() {
         Ok(Value::String(name)) => name.clone(),

@@ -1,4 +1,4 @@
-//! Evaluation of an expression for a record. Pure: no clock, no randomness, only the record and the settings.
+//! Evaluation of an expression for a record. Pure: no clock, no randomness, only the record, the settings and the day of the run.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::expression::{Clause, Comparison, Element, Function, Kind, Method, Node};
+use super::extras::Moment;
 use super::number::{Num, number};
 use super::texts::on_text;
 use super::value::{
@@ -34,6 +35,8 @@ pub(super) struct Scope<'v, 'l> {
     pub(super) locals: Option<&'l Local<'l>>,
     /// The number of items iterated over by comprehensions so far.
     pub(super) steps: &'l Cell<u32>,
+    /// What the run knows of time.
+    pub(super) moment: Moment,
 }
 
 /// A name bound by a comprehension.
@@ -133,6 +136,11 @@ pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v, '_>) -> Evaluated<'
                 None => Cow::Owned(Value::Null),
             };
             owned(call(*function, &argument).map_err(wrong)?)
+        }
+        Kind::Extra(extra, arguments) => {
+            let arguments = arguments.iter().map(|a| evaluate(a, scope)).collect::<Result<Vec<_>, _>>()?;
+            let arguments: Vec<&Value> = arguments.iter().map(|argument| &**argument).collect();
+            owned(extra.call(&arguments, scope.moment).map_err(wrong)?)
         }
         Kind::Method(of, method, arguments) => {
             let of = evaluate(of, scope)?;

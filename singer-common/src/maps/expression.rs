@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::extras::Extra;
 use super::syntax_error::SyntaxError;
 
 /// The deepest nesting accepted: expressions are parsed and evaluated recursively.
@@ -53,6 +54,8 @@ pub(super) enum Kind {
     /// `record.mail`.
     Attribute(Box<Node>, String),
     Call(Function, Vec<Node>),
+    /// A function that the SDK does not have.
+    Extra(Extra, Vec<Node>),
     Method(Box<Node>, Method, Vec<Node>),
     Not(Box<Node>),
     Negative(Box<Node>),
@@ -247,6 +250,7 @@ pub(super) fn children(kind: &Kind) -> Vec<&Node> {
         | Kind::Format(items)
         | Kind::And(items)
         | Kind::Or(items)
+        | Kind::Extra(_, items)
         | Kind::Call(_, items) => items.iter().collect(),
         Kind::Object(pairs) => pairs.iter().flat_map(|(key, value)| [key, value]).collect(),
         Kind::Comprehension(element, clauses) => {

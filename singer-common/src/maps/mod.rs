@@ -4,12 +4,14 @@
 //!
 //! An expression passes through `lexer` (tokens) and `parser`, which builds an `expression` tree.
 //! `types` derives the schema of its values, `evaluate` computes them for a record,
-//! with the operators of `value` and the text methods of `texts`.
+//! with the operators of `value`, the text methods of `texts` and the functions of `extras`.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::NaiveDate;
+use ldap_directory::time::Zone;
 use serde_json::{Map, Value, json};
 
 use crate::operations::error::{Class, Classified};
@@ -23,11 +25,13 @@ use crate::singer::writer::RewriteError;
 mod definition;
 mod evaluate;
 mod expression;
+mod extras;
 mod flatten;
 mod lexer;
 mod number;
 mod parser;
 mod pattern;
+pub mod replacement;
 mod syntax_error;
 #[cfg(test)]
 mod tests;
@@ -39,6 +43,7 @@ mod value;
 
 use definition::{Definition, Definitions, Formula, StreamDefinition};
 use evaluate::{Failure, Scope, evaluate};
+use extras::Moment;
 use flatten::Flattening;
 use types::Types;
 pub use unused::Unused;
@@ -101,6 +106,7 @@ pub struct Maps {
     flattening: Option<Flattening>,
     /// `stream_map_config`.
     config: Value,
+    moment: Moment,
     streams: HashMap<String, Vec<OutputStream>>,
     /// Known streams, selected or not, and their properties.
     known: BTreeMap<String, BTreeSet<String>>,
@@ -140,10 +146,17 @@ impl Maps {
             definitions,
             flattening,
             config,
+            moment: Moment { today: Zone::Utc.today(), zone: Zone::Utc },
             streams: HashMap::new(),
             known: BTreeMap::new(),
             said: Arc::default(),
         }))
+    }
+
+    /// Returns the maps for a run on another day than today in UTC, or in another zone.
+    #[must_use]
+    pub fn on(self, today: NaiveDate, zone: Zone) -> Maps {
+        Maps { moment: Moment { today, zone }, ..self }
     }
 
     /// Registers a stream's SCHEMA and returns the SCHEMAs to emit in its place; none if the stream is removed.
@@ -394,6 +407,7 @@ impl Maps {
             own: None,
             locals: None,
             steps: &steps,
+            moment: self.moment,
         };
         let failed = |formula: &Formula, at, reason| MapError::Expression {
             setting: formula.setting.clone(),

@@ -4,6 +4,7 @@
 use serde_json::{Number, Value};
 
 use super::expression::{Comparison, DEEPEST, Element, FUNCTIONS, Kind, METHODS, Node, Operator};
+use super::extras::{EXTRAS, substitution};
 use super::lexer::{Part, Token, TokenKind, tokens};
 use super::number::integer;
 use super::syntax_error::SyntaxError;
@@ -353,8 +354,22 @@ impl Parser {
     }
 
     fn call(&mut self, at: usize, name: &str) -> Parsed {
+        if let Some((name, extra, count)) = EXTRAS.iter().find(|(known, ..)| *known == name) {
+            let arguments = self.arguments(at, name, *count, *count)?;
+            return Node::new(at, Kind::Extra(extra.clone(), arguments));
+        }
+        if name == "re.sub" {
+            let mut arguments = self.arguments(at, name, 3, 3)?;
+            let text = arguments.split_off(2);
+            let [pattern, with] = arguments.as_slice() else {
+                return Err(SyntaxError::new(at, "`re.sub` takes 3 argument(s)"));
+            };
+            return Node::new(at, Kind::Extra(substitution(at, pattern, with)?, text));
+        }
         let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
-            let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+            let known = FUNCTIONS.iter().map(|(name, _)| *name).chain(["re.sub"]);
+            let mut known: Vec<&str> = known.chain(EXTRAS.iter().map(|(name, ..)| *name)).collect();
+            known.sort_unstable();
             let reason = format!("unknown function `{name}`; there are {}", known.join(", "));
             return Err(SyntaxError::new(at, reason));
         };
@@ -387,6 +402,11 @@ impl Parser {
                     self.next += usize::from(name == "json.loads");
                     self.expect_sign("(")?;
                     self.call(at, name)
+                }
+                "re" if self.is_of_a_module(&["sub"]) => {
+                    self.next += 2;
+                    self.expect_sign("(")?;
+                    self.call(at, "re.sub")
                 }
                 _ if self.take_sign("(") => self.call(at, &name),
                 _ => Node::new(at, Kind::Name(name)),

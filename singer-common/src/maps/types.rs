@@ -221,6 +221,7 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
             let items = arguments.first().map_or_else(anything, |of| items_of(&schema_of(of, types)));
             json!({"type": ["array"], "items": items})
         }
+        Kind::Extra(extra, _) => of_kind(if extra.is_number() { "integer" } else { "string" }),
         Kind::Call(function, _) => of_kind(match function {
             Function::Bool => "boolean",
             Function::Float => "number",

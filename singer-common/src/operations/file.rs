@@ -15,7 +15,7 @@ use crate::operations::signals;
 mod distinct;
 mod lock;
 
-pub use distinct::{JOURNAL, LOCK, distinct, has_place, killed, of_settings};
+pub use distinct::{HISTORY, JOURNAL, LOCK, distinct, has_place, killed, of_settings};
 pub use lock::{Lock, LockConflict};
 
 /// Writes applied changes to an LDIF file, by [`Directory::commit`]. On a server it does nothing.

@@ -78,6 +78,10 @@ pub(crate) fn end(code: ExitCode) {
     let (status, how) = match code {
         0 => ("succeeded", "done".to_owned()),
         4 => ("rejected", "done, but records were rejected (exit code 4)".to_owned()),
+        5 => (
+            "held",
+            "held back: nothing was written, and a plan waits for a decision (exit code 5)".to_owned(),
+        ),
         130 | 143 => ("stopped", format!("stopped by a signal (exit code {code})")),
         _ => ("failed", format!("failed (exit code {code})")),
     };

@@ -123,7 +123,7 @@ pub fn directory_config(
         let text = "`start_tls` is not used: no server's URL begins with ldap://";
         warnings.push(Warning::of_setting("start_tls", text));
     }
-    let auth = auth(&raw, warnings)?;
+    let auth = auth(&raw, &servers, warnings)?;
     let tls = tls_config(&raw, warnings)?;
     let config = DirectoryConfig::new(servers)
         .auth(auth)
@@ -269,10 +269,46 @@ fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
     ))
 }
 
-fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsError> {
+/// Checks that a password is not without the name that it belongs to: an anonymous run sees less, and what it does not see would be gone. A
+/// file has no users.
+fn check_anonymous(
+    raw: &Raw,
+    servers: &[ServerUrl],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), SettingsError> {
+    let has_name = raw.bind_dn.as_deref().is_some_and(|dn| !dn.trim().is_empty());
+    let has_password = raw.bind_password.as_ref().is_some_and(|password| !password.reveal().is_empty());
+    let set = if has_password {
+        "bind_password"
+    } else if raw.bind_password_file.is_some() {
+        "bind_password_file"
+    } else {
+        "bind_dn"
+    };
+    if servers.iter().all(|server| matches!(server, ServerUrl::Ldif(_))) || !has_name && set == "bind_dn" {
+        return Ok(());
+    }
+    if raw.auth_method.is_some() {
+        let text = format!("`{set}` is not used: auth_method is `anonymous`");
+        warnings.push(Warning::of_setting(set, text));
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        "bind_dn",
+        format!("empty or not set, though {set} is"),
+        "the DN to bind as (or auth_method: anonymous, to read only what is public)",
+    ))
+}
+
+fn auth(raw: &Raw, servers: &[ServerUrl], warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsError> {
+    if matches!(raw.auth_method.as_deref(), None | Some("anonymous"))
+        && (raw.auth_method.is_some() || raw.bind_dn.as_deref().is_none_or(|dn| dn.trim().is_empty()))
+    {
+        return check_anonymous(raw, servers, warnings).map(|()| AuthMethod::Anonymous);
+    }
     let mut simple = || -> Result<AuthMethod, SettingsError> {
-        let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
-            SettingsError::value("bind_dn", "not set", "the DN to bind as (auth_method is simple)")
+        let dn = raw.bind_dn.clone().filter(|d| !d.trim().is_empty()).ok_or_else(|| {
+            SettingsError::value("bind_dn", "empty or not set", "the DN to bind as (auth_method is simple)")
         })?;
         let password = match (&raw.bind_password, &raw.bind_password_file) {
             (Some(password), file) => {
@@ -311,7 +347,6 @@ fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsEr
         Ok(AuthMethod::Simple { dn, password })
     };
     match raw.auth_method.as_deref() {
-        Some("anonymous") => Ok(AuthMethod::Anonymous),
         Some("external") => Ok(AuthMethod::External),
         Some("gssapi") => built(cfg!(feature = "gssapi"), "gssapi").map(|()| AuthMethod::Gssapi),
         Some("ntlm") => {
@@ -319,9 +354,7 @@ fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsEr
             let AuthMethod::Simple { dn, password } = simple()? else { return Ok(AuthMethod::Anonymous) };
             Ok(AuthMethod::Ntlm { user: dn, password })
         }
-        Some("simple") => simple(),
-        _ if raw.bind_dn.as_deref().is_some_and(|d| !d.is_empty()) => simple(),
-        _ => Ok(AuthMethod::Anonymous),
+        _ => simple(),
     }
 }
 
@@ -361,15 +394,20 @@ mod tests {
         ] {
             let mut settings = with_password(&more);
             let (config, warnings) = resolved(&settings).unwrap();
-            assert_eq!(warnings.len(), usize::from(clear), "{more}: {warnings:?}");
+            let unused = more["auth_method"] == "anonymous";
+            assert_eq!(warnings.len(), usize::from(clear || unused), "{more}: {warnings:?}");
             assert!(
-                warnings.iter().all(|w| w.text.contains("require_tls") && !w.text.contains("hunter2")),
+                warnings
+                    .iter()
+                    .all(|w| w.text.contains("require_tls") == clear && !w.text.contains("hunter2")),
                 "{warnings:?}"
             );
             assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
             settings["require_tls"] = json!(true);
             match resolved(&settings) {
-                Ok((_, warnings)) => assert!(!clear && warnings.is_empty(), "{more}: {warnings:?}"),
+                Ok((_, warnings)) => {
+                    assert!(!clear && warnings.len() == usize::from(unused), "{more}: {warnings:?}");
+                }
                 Err(e) => assert!(clear && e.to_string().contains("setting `require_tls`"), "{more}: {e}"),
             }
         }
@@ -391,5 +429,33 @@ mod tests {
             settings["auth_method"] = json!("anonymous");
             assert_eq!(resolved(&settings).unwrap().0.auth, AuthMethod::Anonymous);
         }
+    }
+    #[test]
+    fn a_password_without_bind_dn_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hunter2\n").unwrap();
+        for name in [json!({}), json!({"bind_dn": null}), json!({"bind_dn": ""}), json!({"bind_dn": " "})] {
+            for password in [json!({"bind_password": "hunter2"}), json!({"bind_password_file": file.path()})]
+            {
+                let mut settings = json!({"server_url": "ldaps://ldap.example.com"});
+                settings.as_object_mut().unwrap().extend(name.as_object().unwrap().clone());
+                settings.as_object_mut().unwrap().extend(password.as_object().unwrap().clone());
+                let error = resolved(&settings).unwrap_err().to_string();
+                assert!(error.contains("setting `bind_dn`") && !error.contains("hunter2"), "{error}");
+                settings["auth_method"] = json!("simple");
+                assert!(resolved(&settings).is_err(), "{settings}");
+                for method in ["anonymous", "external"] {
+                    settings["auth_method"] = json!(method);
+                    let (config, warnings) = resolved(&settings).unwrap();
+                    assert_eq!(config.auth == AuthMethod::Anonymous, method == "anonymous");
+                    assert_eq!(warnings.len(), usize::from(method == "anonymous"), "{warnings:?}");
+                }
+                settings["auth_method"] = json!(null);
+                settings["server_url"] = json!("ldif:people.ldif");
+                assert_eq!(resolved(&settings).unwrap().0.auth, AuthMethod::Anonymous);
+            }
+        }
+        let anonymous = json!({"server_url": "ldaps://ldap.example.com", "bind_password": ""});
+        assert!(resolved(&anonymous).unwrap().1.is_empty());
     }
 }

@@ -138,18 +138,6 @@ pub fn json_reason(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column ", " at column ")
 }
 
-/// Returns the beginning of a line that is not a JSON object. Text that begins as one may contain a record, and is not shown.
-fn beginning(line: &[u8], error: &serde_json::Error) -> String {
-    const SHOWN: usize = 20;
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim();
-    if text.starts_with(['{', '[', '"']) {
-        return json_reason(error);
-    }
-    let more = if text.chars().count() > SHOWN { "…" } else { "" };
-    format!("it begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
-}
-
 fn nearest_type(kind: &str) -> Option<&'static str> {
     nearest(kind, TYPES.into_iter())
 }
@@ -197,7 +185,7 @@ impl Message {
             return Err(MessageError::NotJson("it is a list".to_owned()));
         }
         let envelope: Envelope =
-            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(beginning(line, &e)))?;
+            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(json_reason(&e)))?;
         let kind = envelope.r#type.ok_or(MessageError::NoType)?;
         match kind.as_str() {
             "SCHEMA" => typed(&kind, line).map(Message::Schema),

@@ -187,6 +187,7 @@ impl Description<'_> {
             || required
             || self.config.select_by_default == SelectByDefault::Allowed
             || self.sample.occurrence(name).is_some()
+            || self.ids.locks.contains(name)
             || self.listed().iter().any(|a| self.schema.spell(a) == *name);
         property_metadata(self.schema, name, inclusion, by_default && inclusion != "unsupported")
     }
@@ -220,16 +221,14 @@ pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> Meta
 
 /// Returns the JSON schema of a property. SINGLE-VALUE decides between a scalar and an array, never the data.
 fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
-    let mut value = ValueKind::of(schema, name).json_schema();
+    let kind = ValueKind::emitted(schema, name);
+    let mut value = kind.json_schema();
     // No schema says what the attribute is, or only the server's own does, and other servers have it as octets. The encoding
     // says that the text is the octets themselves (RFC 2045 section 2.8), so that a target does not guess by the name.
     let is_said =
         schema.attribute_type(name).is_some() && ValueKind::of(Schema::standard(), name) != ValueKind::Binary;
     if !is_said
-        && matches!(
-            ValueKind::of(schema, name),
-            ValueKind::Text | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName
-        )
+        && matches!(kind, ValueKind::Text | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName)
         && let Value::Object(object) = &mut value
     {
         object.insert("contentEncoding".into(), "8bit".into());

@@ -1,6 +1,6 @@
 //! What is known about the directory of a run: its containers, classes and identity attributes, and passes over its DNs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
@@ -27,8 +27,12 @@ const SUBORDINATE_COUNTS: &[&str] = &["numSubordinates", "msDS-Approx-Immed-Subo
 /// What all streams of a run share.
 #[derive(Debug)]
 pub struct DirectoryContext {
-    /// The directory.
+    /// The directory, without the subtrees that are left out (`exclude_base_dns`).
     pub directory: Directory,
+    /// The directory with them: for logs of changes, which say where an entry went.
+    pub(crate) whole: Directory,
+    /// A hash of the account that reads; empty for a file.
+    pub account: String,
     /// The base DN.
     pub base: String,
     /// Its containers; empty if containers are not streams.
@@ -49,6 +53,16 @@ pub struct DirectoryContext {
     census: Mutex<CensusState>,
     /// Read at the first whole read.
     hidden: OnceCell<HiddenEntries>,
+    /// How far the server was when a stream asked last.
+    pub(crate) marks: Mutex<Option<ServerMarks>>,
+}
+
+/// How far a server was at some time: its changes by the servers that made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerMarks {
+    pub(crate) server: String,
+    pub(crate) naming_context: String,
+    pub(crate) marks: BTreeMap<String, String>,
 }
 
 /// Whether the DNs below the base were counted.
@@ -89,6 +103,8 @@ impl DirectoryContext {
         };
         Ok(DirectoryContext {
             directory: directory.clone(),
+            whole: directory.whole(),
+            account: String::new(),
             base: base.to_owned(),
             containers,
             classes,
@@ -99,7 +115,13 @@ impl DirectoryContext {
             non_leaf: OnceCell::new(),
             census: Mutex::default(),
             hidden: OnceCell::new(),
+            marks: Mutex::default(),
         })
+    }
+
+    /// Returns whether an entry lies in a subtree that is left out.
+    pub(crate) fn is_excluded(&self, dn: &str) -> bool {
+        self.directory.excluded().is_some_and(|excluded| excluded.has_dn(dn))
     }
 
     /// Returns whether the server says of each entry whether it has subordinates.

@@ -3,14 +3,18 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
-use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor, lookup};
 use singer_common::operations::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
 use crate::discovery::replication_keys;
 
+pub(crate) const PASSWORD: &str = "userPassword";
+/// The marks of disabled accounts: OpenLDAP with the overlay `ppolicy`, 389 Directory Server.
+const LOCKS: [&str; 2] = ["pwdAccountLockedTime", "nsAccountLock"];
 /// Entries read below each base to find out which attributes the server maintains.
 const SAMPLED: u32 = 100;
 
@@ -21,6 +25,8 @@ pub struct IdentityAttributes {
     pub key: Option<String>,
     /// All operational attributes, the id first.
     pub operational: Vec<String>,
+    /// The marks of disabled accounts, if passwords are read.
+    pub locks: Vec<String>,
     /// The attributes that mark changes, the server's own first.
     pub change_keys: Vec<String>,
     /// The id of the base entry in base64; it differs between directories. Empty if it is not visible.
@@ -58,21 +64,72 @@ impl IdentityAttributes {
         let change_keys: Vec<String> =
             replication_keys::available(vendor, vendor.change_keys(), has).into_iter().map(spelled).collect();
         let usual: Vec<String> = key.iter().chain(&change_keys).cloned().collect();
-        let operational = match &config.operational_attributes {
+        let mut operational = match &config.operational_attributes {
             None => usual,
             Some(names) => configured(names, usual, schema),
         };
+        let mut locks = Vec::new();
+        if names_password(config, schema) {
+            locks = locks_of(config, directory, base).await?;
+            operational.retain(|name| !locks.contains(name));
+            operational.extend(locks.iter().cloned());
+        }
         let id = key.as_ref().and_then(|k| base_entry.values(k).first());
         let base = id.map(|v| BASE64.encode(v)).unwrap_or_default();
-        Ok(Self { key, operational, change_keys, base })
+        Ok(Self { key, operational, locks, change_keys, base })
+    }
+
+    /// Returns the marks of disabled accounts, for streams of a catalog that may have passwords though no setting names them.
+    ///
+    /// # Errors
+    /// Fails if the server does not answer.
+    pub(crate) async fn locks_of_passwords(
+        &self,
+        config: &TapConfig,
+        directory: &Directory,
+        base: &str,
+    ) -> Result<Vec<String>, DirectoryError> {
+        if names_password(config, directory.schema()) {
+            return Ok(self.locks.clone());
+        }
+        locks_of(config, directory, base).await
     }
 }
 
-/// Returns the operational attributes that the setting `operational_attributes` asks for. The name of a secret attribute is
-/// only a permission to read it; with secret names alone, the usual attributes stay.
+/// Returns whether a setting names the attribute of passwords.
+fn names_password(config: &TapConfig, schema: &Schema) -> bool {
+    let of_streams = config.schemas.iter().flat_map(|stream| &stream.attributes);
+    let mut named = config.operational_attributes.iter().flatten().chain(of_streams);
+    named.any(|name| schema.same_description(name, PASSWORD))
+}
+
+/// Returns the marks of disabled accounts that the directory has: who copies a password copies its lock. A file has those that occur.
+async fn locks_of(
+    config: &TapConfig,
+    directory: &Directory,
+    base: &str,
+) -> Result<Vec<String>, DirectoryError> {
+    let schema = directory.schema();
+    let mut found = Vec::new();
+    for lock in LOCKS.into_iter().filter(|lock| schema.is_operational(lock)) {
+        let mut is_there = directory.root_dse().vendor != Vendor::Ldif;
+        for base in bases(config, base) {
+            let place = (base, Scope::Subtree);
+            let filter = Filter::Present(lock.to_owned());
+            is_there = is_there || !lookup::sample(directory, place, filter, &["1.1"], 1).await?.is_empty();
+        }
+        found.extend(is_there.then(|| schema.canonical_name(lock).to_owned()));
+    }
+    Ok(found)
+}
+
+/// Returns the operational attributes that the setting `operational_attributes` asks for. The name of a secret attribute, or of the mark of
+/// a disabled account, is only a permission to read it; with such names alone, the usual attributes stay.
 fn configured(names: &[String], usual: Vec<String>, schema: &Schema) -> Vec<String> {
     let names = names.iter().map(|n| schema.canonical_name(n).to_owned());
-    let (secrets, others): (Vec<String>, Vec<String>) = names.partition(|n| is_secret_attribute(n));
+    let is_lock = |name: &str| LOCKS.iter().any(|lock| lock.eq_ignore_ascii_case(name));
+    let (secrets, others): (Vec<String>, Vec<String>) =
+        names.partition(|name| is_secret_attribute(name) || is_lock(name));
     let only_permissions = others.is_empty() && !secrets.is_empty();
     // A server returns an operational attribute only if it is requested (RFC 4511 section 4.5.1.8).
     let requested = secrets.into_iter().filter(|n| schema.is_operational(n));

@@ -116,7 +116,8 @@ pub(crate) fn any_order(description: &str) -> String {
 
 /// Returns whether an entry has no immutable id, or one that its syntax does not allow.
 fn lacks_id(ids: &IdentityAttributes, entry: &Entry, schema: &Schema) -> bool {
-    let is_id =
-        |name: &str, value: &[u8]| ValueKind::of(schema, name).write_json(value, &mut Vec::new()).is_ok();
+    let is_id = |name: &str, value: &[u8]| {
+        ValueKind::emitted(schema, name).write_json(value, &mut Vec::new()).is_ok()
+    };
     ids.key.as_ref().is_some_and(|key| !entry.values(key).first().is_some_and(|value| is_id(key, value)))
 }

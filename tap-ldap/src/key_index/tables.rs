@@ -1,6 +1,6 @@
 //! The tables of an index. Their names, keys and values are persisted.
 
-use redb::{Database, ReadableTable as _, TableDefinition};
+use redb::{AccessGuard, Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
 use serde_json::Value;
 use singer_common::operations::signals;
 use uuid::Uuid;
@@ -25,6 +25,9 @@ pub(super) const OF: TableDefinition<'_, (), &str> = TableDefinition::new("of");
 pub(super) const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
 /// What the last run with a log started and did not end: a number of [`LogPhase`].
 pub(super) const PHASE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
+
+/// Where the stream was read from (JSON): who read, at which server. Files of earlier versions have none.
+pub(super) const ORIGIN: TableDefinition<'_, (), &str> = TableDefinition::new("origin");
 
 /// What a run with a log has started and not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,72 @@ pub(super) struct OpenedIndex {
     pub(super) commits: u64,
     pub(super) phase: LogPhase,
     pub(super) other_key: Option<String>,
+    pub(super) has_keys: bool,
+    pub(super) has_gone: bool,
+}
+
+/// What the file had of an entry before an update.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DnBefore {
+    /// Nothing.
+    None,
+    /// The same DN.
+    Same,
+    /// This DN.
+    Other(String),
+}
+
+impl DnBefore {
+    /// Takes the row that an update replaced.
+    pub(super) fn of(row: Option<AccessGuard<'_, (u128, &'static str)>>, now: &str) -> DnBefore {
+        match row {
+            None => DnBefore::None,
+            Some(row) if row.value().1 == now => DnBefore::Same,
+            Some(row) => DnBefore::Other(row.value().1.to_owned()),
+        }
+    }
+
+    /// Keeps another DN as a deletion. Returns whether there was one.
+    pub(super) fn keep(
+        self,
+        key: &str,
+        run: u64,
+        gone: &mut Table<'_, (&'static str, &'static str), u64>,
+    ) -> Result<bool, redb::Error> {
+        let DnBefore::Other(dn) = self else { return Ok(false) };
+        gone.insert((key, dn.as_str()), run)?;
+        Ok(true)
+    }
+}
+
+/// The key of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntryKey {
+    /// One value for each key property.
+    pub(crate) values: Vec<Value>,
+    /// These in JSON, as the index has them.
+    pub(crate) text: String,
+}
+
+impl EntryKey {
+    /// Returns the key with these values.
+    pub(crate) fn of(values: Vec<Value>) -> Self {
+        let array = Value::Array(values);
+        let text = array.to_string();
+        let values = if let Value::Array(values) = array { values } else { Vec::new() };
+        Self { values, text }
+    }
+}
+
+/// An entry that has another DN than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RenamedKey {
+    /// Its key in JSON.
+    pub(crate) key: String,
+    /// The DN that it had.
+    pub(crate) old: String,
+    /// The DN that it has.
+    pub(crate) new: String,
 }
 
 /// Creates missing tables, and empties those of another key.
@@ -83,11 +152,13 @@ pub(super) fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex
         change.delete_table(COMMITS)?;
         change.delete_table(UNSETTLED)?;
         change.delete_table(PHASE)?;
+        change.delete_table(ORIGIN)?;
     }
     let found = {
         change.open_table(OF)?.insert((), key.as_str())?;
-        change.open_table(KEYS)?;
-        change.open_table(GONE)?;
+        let has_keys = !change.open_table(KEYS)?.is_empty()?;
+        change.open_table(ORIGIN)?;
+        let has_gone = !change.open_table(GONE)?.is_empty()?;
         change.open_table(RETURNED)?;
         let mut ids = change.open_table(ID)?;
         let known = ids.get(())?.map(|id| id.value());
@@ -101,7 +172,7 @@ pub(super) fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex
         // Earlier versions also printed changes before the file had them.
         let phase = phase.unwrap_or(if unsettled { LogPhase::ReadingWhole } else { LogPhase::Ended });
         phases.insert((), phase.number())?;
-        OpenedIndex { id: Uuid::from_u128(id), run, commits, phase, other_key }
+        OpenedIndex { id: Uuid::from_u128(id), run, commits, phase, other_key, has_keys, has_gone }
     };
     change.commit()?;
     Ok(found)

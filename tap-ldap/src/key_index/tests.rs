@@ -198,3 +198,25 @@ fn more_keys_than_a_batch() {
     index.complete().unwrap();
     assert!(gone(&index).is_empty());
 }
+
+#[test]
+fn a_new_file_knows_the_names_of_its_own_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || KeyIndex::open(folder.path(), "s", &of("entryUUID")).unwrap();
+    let mut index = open();
+    assert!(index.began_empty && !index.may_have_gone);
+    index.seen("a".to_owned(), "cn=a").unwrap();
+    assert_eq!(index.former_dns("a", "cn=b").unwrap(), ["cn=a"]);
+    index.commit().unwrap();
+    // Found at the end of the run.
+    index.seen("a".to_owned(), "cn=b").unwrap();
+    let renamed = index.unsettled_renames().unwrap();
+    assert_eq!(renamed.len(), 1);
+    assert_eq!((renamed[0].old.as_str(), renamed[0].new.as_str()), ("cn=a", "cn=b"));
+    assert_eq!(index.former_dns("a", "cn=b").unwrap(), ["cn=a"], "a name was found");
+    index.complete().unwrap();
+    drop(index);
+    let mut index = open();
+    assert!(!index.began_empty && index.may_have_gone);
+    assert_eq!(index.former_dns("a", "cn=c").unwrap(), ["cn=a", "cn=b"]);
+}

@@ -28,6 +28,36 @@ pub(crate) enum IncompleteReason {
     Unverified,
     /// Entries with invisible classes are in no stream: this stream may have had them.
     HiddenClasses,
+    /// The members of some groups are not visible.
+    HiddenMembers,
+    /// Another account read the last time, which may see other entries.
+    OtherAccount,
+    /// Another server was read the last time, and whether this one is as far is not known.
+    OtherServer {
+        /// The server of the last time.
+        before: String,
+        /// This one.
+        now: String,
+    },
+    /// Another server was read the last time, and this one does not have all of its changes.
+    Behind {
+        /// The server of the last time.
+        before: String,
+        /// This one.
+        now: String,
+    },
+    /// The file is the answer to another search than that of the last run, or to one that leaves entries out.
+    Part {
+        /// The line that says so; 0 if the file does not say it.
+        line: u64,
+        /// The search.
+        text: String,
+    },
+    /// The file does not have the members of all groups.
+    Members {
+        /// The line that says so.
+        line: u64,
+    },
     /// There was no record at all (`allow_empty_streams`).
     Empty,
     /// There were fewer records than `max_shrink` allows.
@@ -59,10 +89,67 @@ impl IncompleteReason {
             IncompleteReason::HiddenClasses => {
                 "the bound user may not see the objectClass of some entries, which may be of this stream".to_owned()
             }
+            IncompleteReason::HiddenMembers => {
+                "the bound user may not read the members of some groups".to_owned()
+            }
+            IncompleteReason::OtherAccount => {
+                "another account than the last time has read it, which may see other entries (a further run by this account takes what it sees as all)".to_owned()
+            }
+            IncompleteReason::OtherServer { before, now } => format!(
+                "it was read from {now}, the last time from {before}, and whether the one is as far as the other is not known (a further run from there takes what it has as all)"
+            ),
+            IncompleteReason::Behind { before, now } => format!(
+                "it was read from {now}, which does not have all changes that {before} had the last time (it lags behind, or was restored: in that case begin with an empty state_dir and without the STATE)"
+            ),
+            IncompleteReason::Part { line: 0, .. } => {
+                "the file does not say by which search it was made, and the last one did (a further run with such a file takes it as all)".to_owned()
+            }
+            IncompleteReason::Part { line, text } => format!(
+                "line {line} of the file says that it is the answer to a search ({text}), which is not that of the last run: it is a part (a further run with the same search takes it as all)"
+            ),
+            IncompleteReason::Members { line } => {
+                format!("line {line} of the file says that not all members are in it")
+            }
             IncompleteReason::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
             IncompleteReason::Shrunk { before, now } => {
                 format!("{now} records after {before} the last time, fewer than max_shrink allows")
             }
+        }
+    }
+}
+
+impl IncompleteReason {
+    /// Returns the name of a reason that is the same for all streams of a run ([`Self::setting`]).
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            IncompleteReason::OtherAccount => "account",
+            IncompleteReason::OtherServer { .. } => "server",
+            IncompleteReason::Behind { .. } => "behind",
+            IncompleteReason::Part { .. } => "part",
+            IncompleteReason::Members { .. } => "members",
+            _ => "",
+        }
+    }
+
+    /// Returns the line of the file that the reason is about.
+    pub(super) fn line(&self) -> Option<u64> {
+        match self {
+            IncompleteReason::Part { line, .. } | IncompleteReason::Members { line } => {
+                Some(*line).filter(|line| *line > 0)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the setting that the reason is about, if it is the same for all streams of a run.
+    pub(super) fn setting(&self) -> Option<&'static str> {
+        match self {
+            IncompleteReason::OtherAccount => Some("bind_dn"),
+            IncompleteReason::OtherServer { .. }
+            | IncompleteReason::Behind { .. }
+            | IncompleteReason::Part { .. }
+            | IncompleteReason::Members { .. } => Some("server_url"),
+            _ => None,
         }
     }
 }
@@ -92,7 +179,7 @@ pub(crate) struct CompletenessRules {
 const MIN_COUNTED: u64 = 20;
 
 /// The most FULL_TABLE streams with a bookmark only for their count: it is printed again after each stream.
-const MAX_COUNT_BOOKMARKS: usize = 500;
+pub(super) const MAX_COUNT_BOOKMARKS: usize = 500;
 
 impl CompletenessRules {
     pub(crate) fn new(config: &TapConfig) -> Self {

@@ -3,16 +3,19 @@
 use std::io::Write;
 
 use ldap_directory::dn::DnKey;
+use singer_common::operations::facts::Facts;
 use singer_common::operations::summary::{self, Count};
 
+use crate::discovery::membership::ATTRIBUTES;
 use crate::discovery::source::Source;
 use crate::output::Output;
 use crate::replication::completeness::{Completeness, IncompleteReason};
+use crate::replication::reads_from;
 use crate::replication::stream_run::StreamRun;
 
 /// Finishes a whole read: activates the version of a complete one, if there is one, and warns of an incomplete one. Returns
 /// whether deletions may be concluded from it.
-pub(crate) fn conclude<W: Write>(
+pub(crate) async fn conclude<W: Write>(
     run: &mut StreamRun<'_>,
     version: Option<i64>,
     completeness: &Completeness,
@@ -23,12 +26,32 @@ pub(crate) fn conclude<W: Write>(
     if !run.context.directory.shortfalls().is_empty() {
         completeness.add(IncompleteReason::File);
     }
+    if let Some(line) = missing_members(run) {
+        completeness.add(IncompleteReason::Members { line });
+    }
+    for reason in Box::pin(reads_from::judge(run)).await? {
+        completeness.add(reason);
+    }
     completeness.apply(&run.rules);
     let is_doubtful = run.context.doubtful_filters.contains(&run.stream.tap_stream_id);
     if is_doubtful && !run.rules.allow_empty && completeness.is_complete() {
         completeness.add(IncompleteReason::Filter);
     }
+    let conclusion =
+        "the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream";
     for reason in &completeness.reasons {
+        if let Some(setting) = reason.setting() {
+            let line = reason.line();
+            let facts = Facts { stream: Some(stream.to_owned()), line, ..Facts::of_setting(setting) };
+            let text = format!("{stream}: {}: {conclusion}", reason.message());
+            // It is the same for all streams.
+            if output.warned.insert(reason.name()) {
+                facts.warn(&text);
+            } else {
+                facts.info(&text);
+            }
+            continue;
+        }
         // One warning for the whole run was already logged for these.
         if matches!(
             reason,
@@ -50,12 +73,7 @@ pub(crate) fn conclude<W: Write>(
             continue;
         }
         let differ = if let IncompleteReason::Missing { count, .. } = reason { Some(*count) } else { None };
-        tracing::warn!(
-            stream,
-            books_differ = differ,
-            "{stream}: {}: the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
-            reason.message()
-        );
+        tracing::warn!(stream, books_differ = differ, "{stream}: {}: {conclusion}", reason.message());
     }
     if !completeness.is_complete() {
         if completeness.reasons != [IncompleteReason::Empty] || !has_nested(run) {
@@ -78,6 +96,12 @@ pub(crate) fn conclude<W: Write>(
         output.writer.activate_version(stream, version)?;
     }
     Ok(true)
+}
+
+/// Returns the line of a file that says that members of its groups are not in it, if the stream is one of memberships.
+fn missing_members(run: &StreamRun<'_>) -> Option<u64> {
+    let stated = run.context.directory.stated().filter(|_| matches!(run.source, Source::Members(_)))?;
+    ATTRIBUTES.iter().find_map(|name| stated.missing(name, run.schema()))
 }
 
 /// Returns whether the stream is that of a container with nested containers.

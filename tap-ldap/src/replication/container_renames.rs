@@ -47,7 +47,7 @@ pub(crate) async fn find_renamed(
         _ => return Ok((ContainerNames::new(), Vec::new())),
     };
     let Some(key) = &context.ids.key else { return Ok((ContainerNames::new(), Vec::new())) };
-    let kind = ValueKind::of(run.schema(), key);
+    let kind = ValueKind::emitted(run.schema(), key);
     let found = containers::read_entries(&context.directory, base, &[key], MATCH_ALL).await?.entries;
     if found.len() > MAX_CONTAINERS {
         tracing::warn!(

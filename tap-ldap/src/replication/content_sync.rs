@@ -27,6 +27,9 @@ mod refresh;
 
 pub(crate) use refresh::{run, server};
 
+/// Part of OpenLDAP's diagnostic message (servers/slapd/overlays/syncprov.c) to a consumer that is ahead of the server.
+const NEWER: &str = "newer than provider";
+
 /// How long a server may need to add a change to its log, after it is visible or was announced.
 pub(crate) const LOG_DELAY: Duration = Duration::from_millis(500);
 
@@ -145,7 +148,7 @@ impl<'a> ContentSyncStream<'a> {
         self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
         let version = self.run.version;
-        if conclude(&mut self.run, version, &completeness, output)? {
+        if Box::pin(conclude(&mut self.run, version, &completeness, output)).await? {
             self.run.emit_deletions(output)?;
         } else {
             self.run.forget_ids();
@@ -235,7 +238,7 @@ impl<'a> ContentSyncStream<'a> {
             return if is_late { self.read_by_uuid(uuid).await } else { Ok(Some(entry)) };
         }
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
-        let read = self.run.context.directory.read(&entry.dn, &names).await?;
+        let read = self.run.context.whole.read(&entry.dn, &names).await?;
         Ok(read.filter(|read| self.run.key_of(read) == [self.key(uuid)]))
     }
 
@@ -244,7 +247,7 @@ impl<'a> ContentSyncStream<'a> {
         let filter = Filter::equality("entryUUID", uuid.hyphenated().to_string()).to_string();
         let attributes: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         let request = SearchRequest::new(self.base.as_str(), self.scope, filter, &attributes);
-        let mut search = self.run.context.directory.search(request.repeating()).await?;
+        let mut search = self.run.context.whole.search(request.repeating()).await?;
         match search.next_entry().await {
             Err(e) if e.is_no_such_object() => Ok(None),
             entry => Ok(entry?),
@@ -327,6 +330,14 @@ impl<'a> ContentSyncStream<'a> {
             result_code::SYNC_REFRESH_REQUIRED if has_cookie => {
                 Ok(SyncAction::Resync("the server asks for it (e-syncRefreshRequired)".into()))
             }
+            // Another replica, which says itself that it lags behind: what it lacks is not deleted, and its position is the older one.
+            result_code::UNWILLING_TO_PERFORM
+                if has_cookie
+                    && end.text.contains(NEWER)
+                    && self.run.origins.is_of_other_server(&self.run.context.directory.serving()) =>
+            {
+                Err(self.lagging(end))
+            }
             // OpenLDAP, if the cookie is newer than its data (it was restored from a backup), and servers that cannot read
             // the cookie.
             result_code::UNWILLING_TO_PERFORM | result_code::PROTOCOL_ERROR if has_cookie => {
@@ -339,15 +350,28 @@ impl<'a> ContentSyncStream<'a> {
         }
     }
 
-    /// Returns the error of a search, with advice for a size limit: a content synchronization search is not paged.
-    fn error(&self, end: EndCode) -> anyhow::Error {
-        let error = DirectoryError::Operation {
+    /// Returns the error of the server.
+    fn refused(&self, end: EndCode) -> DirectoryError {
+        DirectoryError::Operation {
             operation: "synchronisation",
             dn: self.run.stream.tap_stream_id.clone(),
             code: end.code,
             matched: end.matched,
             text: end.text,
-        };
+        }
+    }
+
+    /// Returns the error of a server that is behind the position.
+    fn lagging(&self, end: EndCode) -> anyhow::Error {
+        let server = self.run.context.directory.serving();
+        anyhow::Error::from(self.refused(end)).context(format!(
+            "LOG_BASED: {server} does not have all changes that the server of the last run had, and nothing is read from it: run again when it is as far, or at that server"
+        ))
+    }
+
+    /// Returns the error of a search, with advice for a size limit: a content synchronization search is not paged.
+    fn error(&self, end: EndCode) -> anyhow::Error {
+        let error = self.refused(end);
         if !error.is_limit() {
             return error.into();
         }

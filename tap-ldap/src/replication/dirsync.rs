@@ -167,7 +167,7 @@ impl<'a> DirSyncStream<'a> {
         self.run.check_server(&server)?;
         self.position = Some(position);
         let version = self.run.version;
-        if conclude(&mut self.run, version, &completeness, output)? {
+        if Box::pin(conclude(&mut self.run, version, &completeness, output)).await? {
             self.run.emit_deletions(output)?;
         } else {
             self.run.forget_ids();
@@ -179,7 +179,7 @@ impl<'a> DirSyncStream<'a> {
         let mut cookie = Vec::new();
         loop {
             let request = self.dirsync_request(MATCH_NONE, cookie.clone());
-            let mut search = self.run.context.directory.search(request).await?;
+            let mut search = self.run.context.whole.search(request).await?;
             loop {
                 match output.or_stop(search.next_entry()).await? {
                     Ok(Some(_)) => {}
@@ -199,7 +199,7 @@ impl<'a> DirSyncStream<'a> {
     /// Returns the position of an account that may not use DirSync. It must see tombstones, or deletions would be missed
     /// silently.
     async fn usn_now(&self) -> anyhow::Result<Position> {
-        let directory = &self.run.context.directory;
+        let directory = &self.run.context.whole;
         let tombstones = format!("{DELETED_OBJECTS},{}", self.naming_context);
         // A user who may not read tombstones may still see their container, without attributes.
         let mut request = SearchRequest::new(tombstones, Scope::Base, MATCH_ALL, &["objectClass"]);
@@ -254,7 +254,7 @@ impl<'a> DirSyncStream<'a> {
         let highest = highest_usn(&self.run.context.directory).await?;
         loop {
             let request = self.dirsync_request(MATCH_ALL, cookie.clone());
-            let mut search = self.run.context.directory.search(request).await?;
+            let mut search = self.run.context.whole.search(request).await?;
             let mut changed_objects = Vec::new();
             while let Some(entry) = output.or_stop(search.next_entry()).await?? {
                 summary::add(Count::Entries, 1);
@@ -284,7 +284,7 @@ impl<'a> DirSyncStream<'a> {
     }
 
     async fn changed_since<W: Write>(&mut self, usn: u64, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let directory = self.run.context.directory.clone();
+        let directory = self.run.context.whole.clone();
         // Read first: changes made meanwhile are above it, and are repeated next time.
         let highest = highest_usn(&directory).await?;
         if highest == usn {
@@ -374,7 +374,7 @@ impl<'a> DirSyncStream<'a> {
         let attributes = self.run.attributes(self.run.marks());
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let request = SearchRequest::new(format!("<GUID={text}>"), Scope::Base, filter, &names);
-        let mut search = context.directory.search(request).await?;
+        let mut search = context.whole.search(request).await?;
         let found = match search.next_entry().await {
             Err(e) if e.is_no_such_object() => None,
             found => found?,
@@ -431,7 +431,7 @@ pub(crate) async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
 }
 
 fn dirsync_end(search: &SearchStream, naming_context: &str) -> Result<(bool, Vec<u8>), DirectoryError> {
-    let SearchStream::Ldap(search) = search else { return Ok((false, Vec::new())) };
+    let Some(search) = search.of_server() else { return Ok((false, Vec::new())) };
     search.dirsync_end().map(|end| (end.more, end.cookie.clone())).ok_or_else(|| DirectoryError::Protocol {
         operation: "search",
         dn: naming_context.to_owned(),

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ldap_directory::Scope;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::discovery::context::DirectoryContext;
@@ -41,7 +41,13 @@ impl Fingerprint {
         let mut attributes: Vec<String> =
             attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_included).collect();
         attributes.sort_unstable();
-        let all = json!([mechanism, server, context.ids.base, scope, attributes]);
+        let mut all =
+            vec![json!(mechanism), json!(server), json!(context.ids.base), scope, json!(attributes)];
+        // Entries of a subtree that is no longer left out would never be read.
+        if let Some(excluded) = context.directory.excluded() {
+            all.push(json!({"excluded": excluded.to_texts()}));
+        }
+        let all = Value::Array(all);
         Self(BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default()))
     }
 

@@ -14,8 +14,10 @@ use crate::discovery::source::Source;
 use crate::key_index::IndexPosition;
 use crate::output::Output;
 use crate::replication::bookmark::{FORMAT, announce_resync, bookmark};
-use crate::replication::completeness::Completeness;
+use crate::replication::completeness::{Completeness, IncompleteReason};
 use crate::replication::conclude::conclude;
+use crate::replication::hidden_attributes;
+use crate::replication::origin::{ORIGIN, Origins};
 use crate::replication::stream_run::{StreamRun, new_version};
 use crate::replication::verify::{expect, verify};
 use crate::stream::entries::{Entries, ReadOutcome};
@@ -25,10 +27,13 @@ use crate::stream::partition as partitions;
 /// Reads the whole stream.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
     let id = run.stream.tap_stream_id.clone();
-    let old: Option<Bookmark> = match bookmark(output, &id, "index")? {
-        Some(old) => Some(old),
-        None => bookmark(output, &id, "count")?,
-    };
+    let mut old: Option<Bookmark> = None;
+    for mark in ["index", "count", ORIGIN] {
+        old = match old {
+            Some(old) => Some(old),
+            None => bookmark(output, &id, mark)?,
+        };
+    }
     // Everything is read in any case. Entries deleted since an index that no longer exists are only deleted by ACTIVATE_VERSION.
     let mark = old.as_ref().and_then(|old| old.index.as_ref());
     if let Some(why) = run.resume_index(mark)?.filter(|_| mark.is_some() || run.has_other_key()) {
@@ -41,10 +46,11 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     let old = old.map(|old| Bookmark {
         index: old.index.filter(|_| run.index.is_some()),
         count: run.rules.count_alone(output.state.bookmarks.len()),
+        origin: run.origins_alone(output.state.bookmarks.len()),
         ..old
     });
     let mut index = old.as_ref().and_then(|old| old.index.clone());
-    if let Some(old) = old.filter(|old| old.index.is_some() || old.count.is_some()) {
+    if let Some(old) = old.filter(Bookmark::has_any) {
         output.set_bookmark(&id, serde_json::to_value(old).unwrap_or_default());
     }
     let completeness = if let Source::Members(of) = run.source {
@@ -52,16 +58,22 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     } else {
         entries(run, output).await?
     };
-    if conclude(run, run.version, &completeness, output)? {
+    let is_complete = Box::pin(conclude(run, run.version, &completeness, output)).await?;
+    let attributes = run.attributes(&[]);
+    run.settle_renames(output, &attributes, is_complete).await?;
+    if is_complete {
         index = run.emit_deletions(output)?;
+    } else if index.is_some() && run.has_no_deletions()? {
+        index = run.save_index()?;
     }
     let bookmark = Bookmark {
         format: FORMAT,
         replication_method: FULL_TABLE.to_owned(),
         index,
         count: run.rules.count_alone(output.state.bookmarks.len()),
+        origin: run.origins_alone(output.state.bookmarks.len()),
     };
-    if bookmark.index.is_some() || bookmark.count.is_some() {
+    if bookmark.has_any() {
         output.set_bookmark(&id, serde_json::to_value(bookmark).unwrap_or_default());
     } else {
         output.remove_bookmark(&id);
@@ -69,7 +81,7 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     Ok(())
 }
 
-/// The position of the index (`track_deletions`), and the number of records.
+/// The position of the index (`track_deletions`), the number of records, and where they came from.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bookmark {
     format: u64,
@@ -78,6 +90,14 @@ struct Bookmark {
     index: Option<IndexPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origins>,
+}
+
+impl Bookmark {
+    fn has_any(&self) -> bool {
+        self.index.is_some() || self.count.is_some() || self.origin.is_some()
+    }
 }
 
 /// Emits every entry of the stream. Returns whether these are all.
@@ -170,19 +190,25 @@ async fn members<W: Write>(
     of: &Source,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
-    let mut members = Memberships::open(run.context, of, run.stream, run.context.ids.key.clone()).await?;
-    let version = run.version.unwrap_or_default();
+    let mut members =
+        Memberships::open(run.context, of, run.stream, run.context.ids.key.clone(), None).await?;
     loop {
         let Output { writer, stop, .. } = output;
         let time = now();
         let more = tokio::select! {
             biased;
             signal = stop.wait() => return Err(crate::output::Interrupted(signal).into()),
-            more = members.write_next(version, &time, writer.record_buffer()) => more?,
+            more = members.write_next(run.version, &time, writer.record_buffer()) => more?,
         };
         if !more {
             let mut completeness = Completeness::of(members.gaps());
             completeness.records(run.records);
+            if let Some(dn) = members.without_members() {
+                hidden_attributes::warn_of_group(run, dn);
+            }
+            if run.hides_members {
+                completeness.add(IncompleteReason::HiddenMembers);
+            }
             return Ok(completeness);
         }
         run.records += 1;

@@ -1,4 +1,4 @@
-//! Attributes that the bound user may not read: null in a record says that an entry has no value, by which a target removes what it has.
+//! Attributes that the bound user may not read, or that a file says it does not have: null in a record says that an entry has no value, by which a target removes what it has.
 //!
 //! Some entries are looked at before the stream is read. The property of an attribute that is hidden in one of them is left out of the
 //! records of all entries that show no value of it.
@@ -6,12 +6,14 @@
 use std::io::Write;
 
 use ldap_directory::entry::{Entry, base_type};
+use ldap_directory::schema::Schema;
 use ldap_directory::unseen::{self, Hidden};
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
 
 use singer_common::operations::facts::Facts;
 
 use crate::discovery::containers;
+use crate::discovery::membership::ATTRIBUTES;
 use crate::discovery::source::Source;
 use crate::output::{Interrupted, Output};
 use crate::replication::stream_run::StreamRun;
@@ -24,6 +26,8 @@ const MOST_CONTAINERS: u32 = 50;
 const FEW: u32 = 3;
 /// The streams with a warning of one attribute; of others the log has a line of the level `info`.
 const WARNED: u64 = 10;
+/// The attributes that a warning about a file names.
+const NAMED: usize = 5;
 /// Attributes that are hidden for a reason of their own ([`crate::replication::completeness`]).
 const CLASSES: [&str; 2] = ["objectClass", "structuralObjectClass"];
 
@@ -35,11 +39,16 @@ pub(crate) async fn leave_out<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
 ) -> Result<(), Interrupted> {
+    if run.context.directory.stated().is_some_and(|stated| !stated.has_all_attributes()) {
+        leave_out_of_file(run, output);
+        return Ok(());
+    }
     let names = questionable(run);
     if names.is_empty() {
         return Ok(());
     }
     let stream = run.stream.stream.as_str();
+    let is_membership = matches!(run.source, Source::Members(_));
     match output.or_stop(Box::pin(hidden(run, &names))).await? {
         Ok(hidden) => {
             for Hidden { dn, attribute } in hidden {
@@ -47,6 +56,7 @@ pub(crate) async fn leave_out<W: Write>(
                 for property in names.iter().filter(of_it) {
                     run.converter.leave_out_null(property);
                 }
+                run.hides_members |= is_membership;
                 let streams = output.hidden.entry(attribute.clone()).or_default();
                 *streams += 1;
                 let facts = Facts {
@@ -55,8 +65,13 @@ pub(crate) async fn leave_out<W: Write>(
                     dn: Some(dn.clone()),
                     ..Facts::of_setting("bind_dn")
                 };
+                let why = if is_membership {
+                    "its members are missing among the records, and those that were emitted before stay downstream"
+                } else {
+                    "the property is left out of the records of entries that show no value, because null would say that they have none"
+                };
                 let text = format!(
-                    "{stream}: the bound user may not read `{attribute}`, for example of `{dn}`: the property is left out of the records of entries that show no value, because null would say that they have none"
+                    "{stream}: the bound user may not read `{attribute}`, for example of `{dn}`: {why}"
                 );
                 // A directory may have thousands of streams.
                 if *streams <= WARNED { facts.warn(&text) } else { facts.info(&text) }
@@ -72,13 +87,65 @@ pub(crate) async fn leave_out<W: Write>(
     Ok(())
 }
 
+/// Warns of a group that has members, as its filter says, and shows none.
+pub(crate) fn warn_of_group(run: &mut StreamRun<'_>, dn: &str) {
+    if std::mem::replace(&mut run.hides_members, true) {
+        return;
+    }
+    let stream = run.stream.stream.as_str();
+    let facts =
+        Facts { stream: Some(stream.to_owned()), dn: Some(dn.to_owned()), ..Facts::of_setting("bind_dn") };
+    facts.warn(&format!(
+        "{stream}: the bound user may not read the members of `{dn}`: they are missing among the records, and those that were emitted before stay downstream"
+    ));
+}
+
+/// Leaves the properties out whose attributes a file says it does not have.
+fn leave_out_of_file<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) {
+    let Some(stated) = run.context.directory.stated().filter(|_| !matches!(run.source, Source::Members(_)))
+    else {
+        return;
+    };
+    let schema = run.schema();
+    let missing = |name: &str| stated.missing(name, schema).map(|line| (name.to_owned(), line));
+    let missing: Vec<(String, u64)> = run.converter.properties().filter_map(missing).collect();
+    for (property, _) in &missing {
+        run.converter.leave_out_null(property);
+    }
+    let Some((first, line)) = missing.first() else { return };
+    let stream = run.stream.stream.as_str();
+    let is_first = output.hidden.is_empty();
+    *output.hidden.entry(first.clone()).or_default() += 1;
+    let facts = Facts {
+        stream: Some(stream.to_owned()),
+        attribute: Some(first.clone()),
+        line: Some(*line),
+        ..Facts::of_setting("server_url")
+    };
+    let names: Vec<String> = missing.iter().take(NAMED).map(|(name, _)| format!("`{name}`")).collect();
+    let more = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!(
+        "{stream}: line {line} of the file says that it does not have {}{more} of all entries: such a property is left out of the records of entries that show no value, because null would say that they have none",
+        names.join(", ")
+    );
+    // It is the same for all streams.
+    if is_first { facts.warn(&text) } else { facts.info(&text) }
+}
+
 /// Returns the properties whose attributes the bound user may have to be allowed to read.
 fn questionable(run: &StreamRun<'_>) -> Vec<String> {
     let directory = &run.context.directory;
-    if !matches!(directory, Directory::Ldap(_)) || matches!(run.source, Source::Members(_)) {
+    if !matches!(directory, Directory::Ldap(_)) {
         return Vec::new();
     }
     let schema = directory.schema();
+    if matches!(run.source, Source::Members(_)) {
+        let known = ATTRIBUTES.iter().filter(|name| schema.attribute_type(name).is_some());
+        return known.map(|name| (*name).to_owned()).collect();
+    }
     let is_active_directory = directory.root_dse().vendor == Vendor::ActiveDirectory;
     // Active Directory computes some for each answer, and no filter matches them ([MS-ADTS] 3.1.1.4.5).
     let is_computed = |name: &str| {
@@ -96,9 +163,17 @@ async fn hidden(run: &StreamRun<'_>, names: &[String]) -> Result<Vec<Hidden>, Di
     let schema = context.directory.schema();
     let ids = context.directory.root_dse().vendor.immutable_ids();
     let id = ids.iter().copied().find(|id| schema.attribute_type(id).is_some()).unwrap_or("entryUUID");
-    let attributes = run.attributes(&[id]);
+    // The records of memberships have other properties than the groups that they are made from.
+    let (attributes, groups) = if matches!(run.source, Source::Members(_)) {
+        (names.iter().cloned().chain([id.to_owned()]).collect(), Some(group_filter(schema)))
+    } else {
+        (run.attributes(&[id]), None)
+    };
     let mut sample: Vec<Entry> = Vec::new();
-    let mut entries = Entries::open(context, run.source, &attributes, Paging::AtMost(SAMPLED)).await?;
+    let filter = groups.as_deref().unwrap_or(MATCH_ALL);
+    let paging = Paging::AtMost(SAMPLED);
+    let mut entries =
+        Entries::open_filtered(context, run.source, &attributes, paging, filter, Vec::new()).await?;
     let most = usize::try_from(SAMPLED).unwrap_or(usize::MAX);
     while sample.len() < most {
         match entries.next().await {
@@ -111,18 +186,30 @@ async fn hidden(run: &StreamRun<'_>, names: &[String]) -> Result<Vec<Hidden>, Di
     entries.discard_count();
     entries.close().await?;
     // The first entries of a large stream may all lie in one container, and rights differ by containers.
-    let filter = match run.source {
+    let source = if let Source::Members(of) = run.source { of } else { run.source };
+    let filter = match source {
         Source::Class { filter } => Some(filter),
         Source::Search(search) if search.scope == Scope::Subtree => Some(&search.filter),
         _ => None,
     };
     if let Some(filter) = filter.filter(|_| sample.len() >= most) {
-        sample_containers(run, filter, &attributes, &mut sample).await?;
+        let filter = groups.map_or_else(|| filter.clone(), |groups| format!("(&{groups}{filter})"));
+        sample_containers(run, &filter, &attributes, &mut sample).await?;
     }
     // One value says that an attribute is shown.
     sample.iter_mut().flat_map(|entry| &mut entry.attributes).for_each(|a| a.values.truncate(1));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     unseen::hidden_in_sample(&context.directory, run.base(), &sample, id, &names).await
+}
+
+/// Returns the filter for entries that may have members, by their classes: a hidden attribute matches no filter.
+fn group_filter(schema: &Schema) -> String {
+    let is_of = |names: &[String]| {
+        names.iter().any(|name| ATTRIBUTES.iter().any(|a| schema.same_description(a, name)))
+    };
+    let classes = schema.object_classes().iter().filter(|class| is_of(&class.must) || is_of(&class.may));
+    let parts = classes.map(|class| format!("(objectClass={})", class.name()));
+    format!("(|{})", parts.collect::<String>())
 }
 
 /// Adds a few entries of each container below the base of the stream.

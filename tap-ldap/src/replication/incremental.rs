@@ -63,6 +63,7 @@ pub(crate) async fn run<W: Write>(
     if start.position.is_some() {
         // The other entries of the stream are not read.
         run.duplicate_keys = None;
+        run.note_left_dns();
     }
     let old_names = start.position.as_ref().map(|(_, o)| o.containers.clone()).unwrap_or_default();
     let (names, moved) = container_renames::find_renamed(run, &old_names).await?;

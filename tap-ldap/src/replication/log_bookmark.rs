@@ -13,6 +13,8 @@ use crate::output::Output;
 use crate::replication::bookmark::{FORMAT, OTHER_SOURCE, announce_resync, bookmark};
 use crate::replication::container_renames::ContainerNames;
 use crate::replication::fingerprint::Fingerprint;
+use crate::replication::origin::Origins;
+use crate::replication::reads_from;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::stream_run::new_version;
 use crate::replication::witness::Witness;
@@ -58,6 +60,9 @@ pub(crate) struct LogBookmark {
     /// The last changes before the position.
     #[serde(default, skip_serializing_if = "Witness::is_empty")]
     pub witness: Witness,
+    /// Where the entries came from, if there is no index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origins>,
 }
 
 impl LogBookmark {
@@ -75,7 +80,7 @@ impl LogBookmark {
         let why = found.as_ref().and_then(|b| {
             let other_key = run.is_of_other_key(b.key_properties.as_deref());
             let other = (!fingerprint.matches(&b.fingerprint)).then(|| OTHER_SOURCE.to_owned());
-            other_key.or(other).or(other_index)
+            other_key.or(other).or(other_index).or_else(|| run.origins.of_other_account(run.origin.as_ref()))
         });
         if let Some(why) = &why {
             announce_resync(stream, why);
@@ -106,6 +111,7 @@ impl LogBookmark {
             output.remove_bookmark(&run.stream.tap_stream_id);
             return Ok(());
         }
+        reads_from::follow(run, cookie)?;
         let bookmark = LogBookmark {
             format: FORMAT,
             replication_method: LOG_BASED.to_owned(),
@@ -121,6 +127,7 @@ impl LogBookmark {
             unsettled: run.is_bookmark_unsettled(),
             count: run.rules.count(),
             witness: run.witness.clone(),
+            origin: run.index.is_none().then(|| run.origins.clone()),
         };
         output.set_bookmark(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())

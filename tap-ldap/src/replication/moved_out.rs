@@ -47,7 +47,7 @@ pub(crate) async fn emit_below<W: Write>(
     let keys: Vec<String> = run.stream.key_properties.clone();
     let attributes: Vec<&str> = keys.iter().map(String::as_str).collect();
     let request = SearchRequest::new(dn, Scope::Subtree, MATCH_ALL, &attributes);
-    let directory = run.context.directory.clone();
+    let directory = run.context.whole.clone();
     let mut search = directory.search(request).await?;
     loop {
         match output.or_stop(search.next_entry()).await? {
@@ -68,7 +68,7 @@ async fn dns<W: Write>(
     request: SearchRequest,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Vec<String>> {
-    let directory = run.context.directory.clone();
+    let directory = run.context.whole.clone();
     let mut search = directory.search(request).await?;
     let mut found = Vec::new();
     loop {

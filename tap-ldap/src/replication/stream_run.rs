@@ -2,34 +2,36 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::ops::Range;
 
+use ldap_directory::DirectoryError;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Entry, EntryView};
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::{Clock, now};
-use ldap_directory::{DirectoryError, Scope};
-use serde_json::{Value, json};
+use serde_json::Value;
 use singer_common::singer::catalog::CatalogEntry;
 
 use crate::replication::completeness::CompletenessRules;
 use crate::replication::duplicate_keys::DuplicateKeys;
 use crate::replication::known_ids::KnownIds;
+use crate::replication::origin::{Origin, Origins};
 use crate::replication::witness::{self, Witness};
-use singer_common::singer::deletion::DELETED_AT;
 
-use crate::config::{StreamConfig, TapConfig};
+use crate::config::{SelectByDefault, StreamConfig, TapConfig};
 use crate::discovery::containers;
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::dn;
 use crate::discovery::replication_keys;
 use crate::discovery::source::Source;
+use crate::key_index::EntryKey;
 use crate::key_index::shared::SharedIndex;
 use crate::output::Output;
 use crate::replication::method::Method;
 use crate::stream::convert::{Converter, MissingKey};
 use crate::stream::key_order::KeyOrder;
 
+mod former_names;
+mod grown_schema;
 mod known_entries;
 
 /// The operational attribute with the DN of an entry's last modifier (RFC 4512 section 3.4.2).
@@ -88,8 +90,21 @@ pub(crate) struct StreamRun<'a> {
     /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or
     /// below too many. Its changes are then searched in the whole subtree.
     pub reads_subtree: bool,
+    /// Whether the bound user may not read the members of some groups of a membership stream.
+    pub hides_members: bool,
     /// Whether later runs continue from a position after a whole read.
     pub keeps_position: bool,
+    /// The DNs whose deletions this run emitted, if other entries with one of them may be older than the position.
+    left_dns: Option<Vec<String>>,
+    /// Whether a value under an option that the catalog does not have extends the SCHEMA (`select_by_default`: `allowed`).
+    grows: bool,
+    /// The properties that were added to the SCHEMA, each with the one of its attribute without options.
+    grown: Vec<(String, String)>,
+    bookmark_properties: Vec<String>,
+    /// Where the stream is read from; `None` if nothing is concluded from the absence of entries.
+    pub origin: Option<Origin>,
+    /// Where the last runs read it from.
+    pub origins: Origins,
 }
 
 impl<'a> StreamRun<'a> {
@@ -103,13 +118,12 @@ impl<'a> StreamRun<'a> {
     ) -> anyhow::Result<Self> {
         let schema = context.directory.schema();
         let mut converter = Converter::new(stream, schema);
-        // Membership records are not entries.
-        let is_tracked = !matches!(source, Source::Members(_));
+        let is_tracked = is_tracked(source);
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
         let index = tracked
             .map(|folder| output.indexes.open(folder, &stream.tap_stream_id, &stream.key_properties))
             .transpose()?;
-        if index.is_some() || matches!(method, Method::LogBased(_)) {
+        if has_deletions(config, source, method) {
             converter.mark_deletions();
         }
         let listed = |s: &StreamConfig| !s.attributes.is_empty() && !s.attributes.iter().any(|a| a == "*");
@@ -152,7 +166,14 @@ impl<'a> StreamRun<'a> {
             marks,
             partitions: usize::try_from(partitions).unwrap_or(1),
             reads_subtree: false,
+            hides_members: false,
             keeps_position: *method != Method::FullTable,
+            left_dns: None,
+            grows: config.select_by_default == SelectByDefault::Allowed && is_tracked,
+            grown: Vec::new(),
+            bookmark_properties: Vec::new(),
+            origin: None,
+            origins: Origins::default(),
         })
     }
 
@@ -200,40 +221,8 @@ impl<'a> StreamRun<'a> {
         if let Some(index) = &self.index {
             self.rules.resume_index(index.get().count()?);
         }
-        let mut schema = self.stream.selected_schema();
-        // `dn` is first in the records, whatever its place in the catalog.
-        if let Some(Value::Object(properties)) = schema.get_mut("properties")
-            && let Some(dn) = properties.shift_remove("dn")
-        {
-            properties.shift_insert(0, "dn".to_owned(), dn);
-        }
-        if self.converter.marks_deletions()
-            && let Some(Value::Object(properties)) = schema.get_mut("properties")
-        {
-            properties.shift_remove(DELETED_AT);
-            properties.insert(
-                DELETED_AT.into(),
-                json!({"type": ["null", "string"], "format": "date-time", "description": "When the entry was found to be deleted"}),
-            );
-        }
-        let keys = &self.stream.key_properties;
-        Ok(output.writer.schema(&self.stream.stream, &schema, keys, bookmark_properties)?)
-    }
-
-    /// Appends the RECORD line of an entry. Returns the range of the record itself in it.
-    ///
-    /// # Errors
-    /// Fails if the entry has no value of the key.
-    pub(crate) fn write(
-        &mut self,
-        entry: &impl EntryView,
-        out: &mut Vec<u8>,
-    ) -> Result<Range<usize>, MissingKey> {
-        let record = self.converter.write(entry, self.version, self.clock.now(), out)?;
-        if let Some(keys) = &mut self.duplicate_keys {
-            keys.add(entry);
-        }
-        Ok(record)
+        bookmark_properties.clone_into(&mut self.bookmark_properties);
+        self.write_schema(output)
     }
 
     /// Warns once of entries that have the same key.
@@ -248,14 +237,28 @@ impl<'a> StreamRun<'a> {
         output: &mut Output<'_, W>,
         entry: &impl EntryView,
     ) -> anyhow::Result<()> {
+        let key = if self.is_log_based { None } else { self.index_key(entry) };
+        self.emit_with_key(output, entry, key.as_ref())
+    }
+
+    /// The same. `key`: that of the entry in the index, if the method is not `LOG_BASED`.
+    fn emit_with_key<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        entry: &impl EntryView,
+        key: Option<&EntryKey>,
+    ) -> anyhow::Result<()> {
         if self.is_log_based {
             self.note_unsettled(output)?;
             if self.index.is_some() {
                 self.note_dn(output, entry)?;
             }
+        } else {
+            let former = self.former_dns(key, entry)?;
+            self.leave_dns(output, key, &former)?;
         }
         self.note_present(entry);
-        self.write(entry, output.writer.record_buffer())?;
+        self.write_record(output, entry)?;
         self.records += 1;
         output.record_written(&self.stream.stream, self.records)?;
         Ok(())
@@ -267,8 +270,10 @@ impl<'a> StreamRun<'a> {
         output: &mut Output<'_, W>,
         entry: &impl EntryView,
     ) -> anyhow::Result<()> {
-        self.emit(output, entry)?;
-        self.seen(entry)
+        // With a log, emitting it does this.
+        let key = if self.is_log_based { None } else { self.index_key(entry) };
+        self.emit_with_key(output, entry, key.as_ref())?;
+        self.seen(key, entry)
     }
 
     /// Emits the RECORD of a changed entry, unless its modifier is listed in `ignore_modifiers`. Returns whether it was emitted.
@@ -277,7 +282,7 @@ impl<'a> StreamRun<'a> {
         output: &mut Output<'_, W>,
         entry: &Entry,
     ) -> anyhow::Result<bool> {
-        if self.is_ignored(entry) {
+        if self.is_ignored(entry) && !self.has_other_dn(entry)? {
             self.note_present(entry);
             self.ignored_changes += 1;
             return Ok(false);
@@ -334,37 +339,12 @@ impl<'a> StreamRun<'a> {
 
     /// Returns whether an entry in the scope of the stream's search belongs to the stream.
     pub(crate) fn contains(&self, entry: &Entry) -> anyhow::Result<bool> {
-        let context = self.context;
-        match self.source {
-            Source::Container { dn } => {
-                let (key, own) = (dn::key(&entry.dn, self.schema())?, dn::key(dn, self.schema())?);
-                Ok(!context.containers.contains(&key) && context.containers.nearest(&key) == Some(own))
-            }
-            Source::Containers => Ok(containers::is_container(context.directory.root_dse().vendor, entry)
-                || dn::key(&entry.dn, self.schema())? == dn::key(&context.base, self.schema())?),
-            _ => Ok(true),
-        }
+        Ok(self.context.has_entry(self.source, entry)?)
     }
 
     /// Returns whether a DN is in the scope of the stream.
     pub(crate) fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
-        let (context, schema) = (self.context, self.schema());
-        let key = dn::key(dn, schema)?;
-        let below = |base: &str, scope: Scope| -> anyhow::Result<bool> {
-            let base = dn::key(base, schema)?;
-            Ok(match scope {
-                Scope::Base => key == base,
-                Scope::OneLevel => key.parent().as_ref() == Some(&base),
-                Scope::Subtree => key.is_within(&base),
-            })
-        };
-        match self.source {
-            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&context.base), s.scope),
-            Source::Container { .. } => self.contains(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
-            Source::Class { .. } | Source::Containers | Source::Members(_) => {
-                below(&context.base, Scope::Subtree)
-            }
-        }
+        Ok(self.context.is_in_scope(self.source, dn)?)
     }
 
     /// Returns the base DN of the stream.
@@ -423,6 +403,16 @@ impl<'a> StreamRun<'a> {
             tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.ignored_changes);
         }
     }
+}
+
+/// Whether the keys of a source's records are kept with `track_deletions`. Membership records are not entries.
+fn is_tracked(source: &Source) -> bool {
+    !matches!(source, Source::Members(_))
+}
+
+/// Whether the SCHEMA has the property of deletions.
+pub(crate) fn has_deletions(config: &TapConfig, source: &Source, method: &Method) -> bool {
+    config.track_deletions.is_some() && is_tracked(source) || matches!(method, Method::LogBased(_))
 }
 
 /// Returns whether a part of a key is null.

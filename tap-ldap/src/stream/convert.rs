@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use ldap_directory::conflict;
 use ldap_directory::entry::{EntryView, UNKNOWN, base_type};
 use ldap_directory::json::write_octets;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::{ValueKind, write_text};
+use ldap_directory::text::printable_line;
 use serde_json::Value;
 use singer_common::singer::catalog::CatalogEntry;
 
@@ -20,6 +22,7 @@ use singer_common::singer::deletion::DELETED_AT;
 mod classes;
 mod column;
 mod descriptions;
+mod grow;
 mod objects;
 
 pub use objects::ObjectWriter;
@@ -67,10 +70,14 @@ pub struct Converter<'a> {
     tail: (Option<i64>, Vec<u8>),
     /// Attributes that were not requested by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
+    /// Those of them that got properties ([`Self::grow`]).
+    grown: Vec<String>,
     /// Properties of the catalog that are not selected, in normal form.
     deselected: HashSet<String>,
     /// The column of objectClass and the classes seen, if they are watched.
     classes: Option<(usize, SeenClasses)>,
+    /// The number of entries with names of a conflict, and the first of them.
+    conflicts: (u64, String),
 }
 
 impl<'a> Converter<'a> {
@@ -83,23 +90,9 @@ impl<'a> Converter<'a> {
         let has_dn = selected().any(|(name, _)| name == "dn");
         let mut columns = Vec::new();
         for (name, property) in selected().filter(|(name, _)| *name != "dn") {
-            let mut prefix = Vec::new();
-            if has_dn || !columns.is_empty() {
-                prefix.push(b',');
-            }
-            write_text(name, &mut prefix);
-            prefix.push(b':');
-            columns.push(Column {
-                name: name.clone(),
-                prefix,
-                kind: ValueKind::of(schema, name),
-                array: is_array(property),
-                is_key: stream.key_properties.contains(name),
-                is_hidden: false,
-                has_bad_key: false,
-                bad_values: 0,
-                surplus_entries: 0,
-            });
+            let (is_first, is_key) = (!has_dn && columns.is_empty(), stream.key_properties.contains(name));
+            let kind = ValueKind::emitted(schema, name);
+            columns.push(Column { is_key, ..Column::new(name.clone(), kind, is_array(property), is_first) });
         }
         Self {
             schema,
@@ -115,12 +108,14 @@ impl<'a> Converter<'a> {
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
+            grown: Vec::new(),
             deselected: stream
                 .properties()
                 .filter(|(name, _)| !stream.is_property_selected(name))
                 .map(|(name, _)| schema.normal_description(name))
                 .collect(),
             classes: None,
+            conflicts: (0, String::new()),
         }
     }
 
@@ -167,7 +162,7 @@ impl<'a> Converter<'a> {
     /// Returns a property's value as in the entry's record; the first one of a list.
     pub fn value_of(&self, entry: &impl EntryView, property: &str) -> Value {
         let mut json = Vec::new();
-        let kind = ValueKind::of(self.schema, property);
+        let kind = ValueKind::emitted(self.schema, property);
         let mut values = (0..entry.len())
             .filter(|at| self.is_property(entry.description(*at), property))
             .flat_map(|at| entry.values_at(at));
@@ -227,7 +222,7 @@ impl<'a> Converter<'a> {
             let base = base_type(&name);
             if name.contains(';')
                 && self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(base))
-                && self.unforeseen.len() < NAMED_UNFORESEEN
+                && self.unforeseen.len() + self.grown.len() < NAMED_UNFORESEEN
                 && !self.unforeseen.contains(&name)
             {
                 self.unforeseen.push(name);
@@ -288,6 +283,12 @@ impl<'a> Converter<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Range<usize>, MissingKey> {
         self.locate(entry);
+        if conflict::is_name(entry.dn_octets()) {
+            self.conflicts.0 += 1;
+            if self.conflicts.0 == 1 {
+                entry.dn().clone_into(&mut self.conflicts.1);
+            }
+        }
         let line = out.len();
         out.extend_from_slice(&self.head);
         let start = out.len();
@@ -432,6 +433,19 @@ impl<'a> Converter<'a> {
                     column.surplus_entries, column.name
                 ));
             }
+        }
+        let (conflicts, first) = &self.conflicts;
+        if *conflicts > 0 {
+            warnings.push(format!(
+                "{conflicts} entries are left over from a conflict of replication (the first is `{}`): each is a record beside that of the entry whose name it had",
+                printable_line(first)
+            ));
+        }
+        if !self.grown.is_empty() {
+            warnings.push(format!(
+                "{}: values were received that the catalog does not have, and the SCHEMA of this run was extended; run --discover again, so that later runs begin with it",
+                self.grown.join(", ")
+            ));
         }
         if !self.unforeseen.is_empty() {
             warnings.push(format!(

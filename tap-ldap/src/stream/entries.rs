@@ -164,6 +164,28 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
+    /// Starts reading the one entry of a stream that has a DN, if the stream's filter and another one match it.
+    pub(crate) fn one_of(
+        context: &'a DirectoryContext,
+        source: &Source,
+        attributes: &[String],
+        (dn, filter): (&str, &str),
+    ) -> Entries<'a> {
+        let mut entries = Entries::new(context, attributes, Paging::Configured);
+        let own = match source {
+            Source::Search(stream) => &stream.filter,
+            Source::Class { filter } => filter,
+            Source::Containers | Source::Container { .. } | Source::Members(_) => MATCH_ALL,
+        };
+        entries.filter = both(own, filter);
+        let mut step = entries.search_step(dn, Scope::Base, ScopeFilter::All);
+        if let ReadStep::Search(search) = &mut step {
+            search.base_may_be_gone = true;
+        }
+        entries.steps.push_back(step);
+        entries
+    }
+
     /// Starts reading the entries of a stream that are below an entry.
     ///
     /// # Errors

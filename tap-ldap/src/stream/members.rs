@@ -1,10 +1,10 @@
 //! Group memberships as records (`membership_streams`): one record per member of a group, so that a group of a million members
 //! needs no list of a million values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use ldap_directory::entry::Entry;
+use ldap_directory::entry::{Entry, base_type};
 use ldap_directory::filter::escape_value;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::syntax::ValueKind;
@@ -77,15 +77,18 @@ pub struct Memberships<'a> {
     primaries: VecDeque<(Membership, String)>,
     primary_search: Option<(Membership, SearchStream)>,
     known: HashMap<String, Option<Member>>,
+    /// A group that has members by its filter, and shows none.
+    without_members: Option<String>,
 }
 
 impl<'a> Memberships<'a> {
-    /// Starts reading the groups of a stream.
+    /// Starts reading the groups of a stream. `only`: the DN of one group alone.
     pub async fn open(
         context: &'a DirectoryContext,
         of: &Source,
         stream: &CatalogEntry,
         key: Option<String>,
+        only: Option<&str>,
     ) -> Result<Memberships<'a>, DirectoryError> {
         let vendor = context.directory.root_dse().vendor;
         let mut attributes: Vec<String> = ATTRIBUTES.iter().map(|a| (*a).to_owned()).collect();
@@ -93,9 +96,11 @@ impl<'a> Memberships<'a> {
         if vendor == Vendor::ActiveDirectory {
             attributes.push("objectSid".to_owned());
         }
-        let entries =
-            Entries::open_filtered(context, of, &attributes, Paging::Configured, filter(vendor), vec![])
-                .await?;
+        let (filter, pages) = (filter(vendor), Paging::Configured);
+        let entries = match only {
+            Some(dn) => Entries::one_of(context, of, &attributes, (dn, filter)),
+            None => Entries::open_filtered(context, of, &attributes, pages, filter, vec![]).await?,
+        };
         let selected =
             PROPERTIES.iter().map(|(name, _)| *name).filter(|n| stream.is_property_selected(n)).collect();
         Ok(Memberships {
@@ -109,6 +114,7 @@ impl<'a> Memberships<'a> {
             primaries: VecDeque::new(),
             primary_search: None,
             known: HashMap::new(),
+            without_members: None,
         })
     }
 
@@ -117,8 +123,18 @@ impl<'a> Memberships<'a> {
         self.entries.gaps
     }
 
+    /// Returns a group of which the server says that it has members, and shows none.
+    pub(crate) fn without_members(&self) -> Option<&str> {
+        self.without_members.as_deref()
+    }
+
     /// Writes the next RECORD line. Returns `false` at the end.
-    pub async fn write_next(&mut self, version: i64, time: &str, out: &mut Vec<u8>) -> anyhow::Result<bool> {
+    pub async fn write_next(
+        &mut self,
+        version: Option<i64>,
+        time: &str,
+        out: &mut Vec<u8>,
+    ) -> anyhow::Result<bool> {
         loop {
             if let Some(row) = self.ready.pop_front() {
                 if row.group.key.is_null() {
@@ -158,17 +174,38 @@ impl<'a> Memberships<'a> {
         if let Some(rid) = sid.as_deref().and_then(|s| s.rsplit('-').next()) {
             self.primaries.push_back((row(PRIMARY_GROUP, String::new()), rid.to_owned()));
         }
-        for held in entry.attributes {
-            let Some(attribute) = ATTRIBUTES.into_iter().find(|a| held.description.eq_ignore_ascii_case(a))
-            else {
-                continue;
-            };
-            for value in held.values {
+        let directory = &self.context.directory;
+        let schema = directory.schema();
+        // Also under options (`member;lang-en`): the server counts them as members, whatever asks.
+        let attribute_of = |description: &str| {
+            ATTRIBUTES.into_iter().find(|a| schema.same_description(a, base_type(description)))
+        };
+        let held: Vec<_> = entry
+            .attributes
+            .into_iter()
+            .filter_map(|a| Some((attribute_of(&a.description)?, a.values)))
+            .collect();
+        // Under one description, each value is there once; a million of them need not be compared.
+        let is_twice = |attribute: &str| held.iter().filter(|(of, _)| *of == attribute).count() > 1;
+        let twice: Vec<&str> = ATTRIBUTES.into_iter().filter(|attribute| is_twice(attribute)).collect();
+        let (mut seen, mut is_shown) = (HashSet::new(), false);
+        for (attribute, values) in held {
+            for value in values {
+                is_shown = true;
                 // A DN or a user id is always text.
                 let member = String::from_utf8(value)
                     .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-                self.pending.push_back(row(attribute, member));
+                if !twice.contains(&attribute) || seen.insert((attribute, member.clone())) {
+                    self.pending.push_back(row(attribute, member));
+                }
             }
+        }
+        if !is_shown
+            && self.without_members.is_none()
+            && matches!(directory, Directory::Ldap(_))
+            && directory.root_dse().vendor != Vendor::ActiveDirectory
+        {
+            self.without_members = Some(entry.dn);
         }
     }
 
@@ -177,7 +214,7 @@ impl<'a> Memberships<'a> {
         let mut json = Vec::new();
         let value = entry.values(key).first();
         let written =
-            value.map(|v| ValueKind::of(self.context.directory.schema(), key).write_json(v, &mut json));
+            value.map(|v| ValueKind::emitted(self.context.directory.schema(), key).write_json(v, &mut json));
         match written {
             Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),
             _ => Value::Null,
@@ -196,7 +233,7 @@ impl<'a> Memberships<'a> {
             let mut lookups = JoinSet::new();
             for row in &rows {
                 if !self.known.contains_key(&row.member) {
-                    let (directory, base) = (self.context.directory.clone(), self.context.base.clone());
+                    let (directory, base) = (self.context.whole.clone(), self.context.base.clone());
                     let (attribute, member, key) = (row.attribute, row.member.clone(), self.key.clone());
                     self.known.insert(member.clone(), None);
                     lookups.spawn(async move {
@@ -234,11 +271,11 @@ impl<'a> Memberships<'a> {
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
             let request = SearchRequest::new(&self.context.base, Scope::Subtree, filter, &[key]).repeating();
-            self.primary_search = Some((group, self.context.directory.search(request).await?));
+            self.primary_search = Some((group, self.context.whole.search(request).await?));
         }
     }
 
-    fn write(&self, row: &Membership, version: i64, time: &str, out: &mut Vec<u8>) {
+    fn write(&self, row: &Membership, version: Option<i64>, time: &str, out: &mut Vec<u8>) {
         // A member's DN is known, even if its entry could not be read.
         let named = (row.attribute == "member").then(|| row.member.clone());
         let dn = row.found.as_ref().map(|m| m.dn.clone()).or(named);
@@ -258,9 +295,11 @@ impl<'a> Memberships<'a> {
                 ((*name).to_owned(), value)
             })
             .collect();
-        let message = json!({
-            "type": "RECORD", "stream": self.stream, "record": record, "version": version, "time_extracted": time,
-        });
+        let mut message =
+            json!({"type": "RECORD", "stream": self.stream, "record": record, "time_extracted": time});
+        if let Some(version) = version {
+            message["version"] = version.into();
+        }
         out.extend_from_slice(message.to_string().as_bytes());
         out.push(b'\n');
     }

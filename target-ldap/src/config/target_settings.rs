@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use ldap_directory::ServerUrl;
 use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
 use ldap_directory::ldif::LdifFormat;
@@ -15,8 +16,10 @@ use singer_common::maps::Maps;
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::{SettingsError, typed};
 
-use super::limits::{Guards, Limit};
+use super::held::HeldSettings;
+use super::limits::{Guards, Limit, StreamLimits};
 use super::protection::ProtectionSettings;
+use super::rule_digests::RuleDigests;
 use super::undo_file::UndoFile;
 use super::{OnError, TargetConfig};
 use crate::rules::keys::check_parts;
@@ -32,6 +35,7 @@ struct TargetSettings {
     mapping_rules: Map<String, Value>,
     dn_rewrite: Vec<RewriteSettings>,
     default_timezone: String,
+    today: Option<String>,
     on_error: String,
     reject_file: Option<PathBuf>,
     max_rejects: Option<u64>,
@@ -50,6 +54,7 @@ struct TargetSettings {
     undo_keep: Option<u64>,
     max_deletes: Option<Value>,
     max_changes: Option<Value>,
+    limits: Map<String, Value>,
     assert_unchanged: bool,
     preserve_uuid: bool,
 }
@@ -91,6 +96,7 @@ impl TargetConfig {
         let dn_rewrite = raw.dn_rewrite()?;
         raw.check_default_base()?;
         let default_timezone = raw.default_timezone()?;
+        let today = raw.today(default_timezone, warnings)?;
         let on_error = raw.on_error(warnings)?;
         if raw.undo_file.is_none() && raw.undo_keep.is_some() {
             warnings.push(Warning::of_setting("undo_keep", "undo_keep is not used: undo_file is not set"));
@@ -103,16 +109,23 @@ impl TargetConfig {
             let path = format!("mapping_rules.{stream}");
             rules.insert(stream, rule_settings::parse(&path, value, base)?);
         }
+        let limits = StreamLimits::parse(&raw.limits, rules.keys().map(String::as_str))?;
+        let guards = Guards {
+            max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
+            max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
+        };
+        let held = HeldSettings::parse(values, guards.is_any() || limits.is_any(), warnings)?;
         warnings.extend(unused_scope(&rules, raw.process_activate_version));
         check_scopes(&rules)?;
         check_places(&rules, &dn_rewrite)?;
         Ok(TargetConfig {
-            maps: Maps::from_settings(values)?,
+            maps: Maps::from_settings(values)?.map(|maps| maps.on(today, default_timezone)),
             directory,
             default_base_dn: raw.default_base_dn,
             rules,
             dn_rewrite,
             default_timezone,
+            today,
             on_error,
             validate_records: raw.validate_records,
             create_parents: raw.create_parents.unwrap_or(!is_file),
@@ -124,10 +137,10 @@ impl TargetConfig {
             metrics: raw.enable_metrics,
             dry_run: raw.dry_run,
             undo,
-            guards: Guards {
-                max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
-                max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
-            },
+            guards,
+            limits,
+            digests: RuleDigests::of(values),
+            held,
             protection: ProtectionSettings::parse(values, "")?,
             assert_unchanged: raw.assert_unchanged,
             preserve_uuid: raw.preserve_uuid,
@@ -137,6 +150,21 @@ impl TargetConfig {
 
 impl TargetSettings {
     fn dn_rewrite(&self) -> Result<Vec<SuffixRewrite>, SettingsError> {
+        let below = |rewrite: &RewriteSettings, earlier: &RewriteSettings| {
+            let earlier = SuffixRewrite::new(&earlier.from, "");
+            earlier.is_ok_and(|earlier| earlier.apply(&rewrite.from, Schema::standard()).is_some())
+        };
+        let all = || self.dn_rewrite.iter().enumerate();
+        for (n, rewrite) in all() {
+            if let Some((m, earlier)) = all().take(n).find(|(_, earlier)| below(rewrite, earlier)) {
+                let problem = format!(
+                    "it never matches: dn_rewrite[{m}] comes first, and its suffix `{}` is that of the same DNs",
+                    earlier.from
+                );
+                let expected = "the longer suffix before the shorter one, and each suffix once";
+                return Err(SettingsError::value(format!("dn_rewrite[{n}].from"), problem, expected));
+            }
+        }
         let rewrite = |(n, rewrite): (usize, &RewriteSettings)| {
             SuffixRewrite::new(&rewrite.from, &rewrite.to).map_err(|e| {
                 SettingsError::value(format!("dn_rewrite[{n}]"), e.to_string(), "two DNs, `from` and `to`")
@@ -152,6 +180,21 @@ impl TargetSettings {
             let problem = format!("`{}` is not a time zone", self.default_timezone);
             SettingsError::value("default_timezone", problem, expected)
         })
+    }
+
+    /// Returns the day of the run.
+    fn today(&self, zone: Zone, warnings: &mut Vec<Warning>) -> Result<NaiveDate, SettingsError> {
+        let Some(text) = &self.today else { return Ok(zone.today()) };
+        let day = text.parse::<NaiveDate>();
+        let day = day.map_err(|_| {
+            SettingsError::value("today", format!("got \"{text}\""), "a date, such as 2026-01-31")
+        })?;
+        if !self.dry_run && day != zone.today() {
+            let text =
+                format!("setting `today`: this run writes what is right on {day}, which is another day");
+            warnings.push(Warning::of_setting("today", text));
+        }
+        Ok(day)
     }
 
     fn check_default_base(&self) -> Result<(), SettingsError> {
@@ -188,7 +231,9 @@ impl TargetSettings {
 /// Warns of a scope that no setting uses.
 fn unused_scope(rules: &BTreeMap<String, Rule>, process_activate_version: bool) -> Option<Warning> {
     let is_scoped = |(_, rule): &(&String, &Rule)| {
-        rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
+        // The groups of memberships are searched in it.
+        rule.membership.is_none()
+            && (rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some())
     };
     let (stream, _) = rules.iter().find(is_scoped).filter(|_| !process_activate_version)?;
     let text = format!(
@@ -216,7 +261,7 @@ fn check_places(rules: &BTreeMap<String, Rule>, rewrites: &[SuffixRewrite]) -> R
 
 /// Checks that no two streams have the same scope: each would delete the entries of the other.
 fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
-    let mut seen: BTreeMap<(DnKey, String), &String> = BTreeMap::new();
+    let mut seen: BTreeMap<(DnKey, String, Option<String>), &String> = BTreeMap::new();
     for (stream, rule) in rules {
         let Some(base) = &rule.scope_base else { continue };
         let at = format!("mapping_rules.{stream}.scope_base");
@@ -226,8 +271,12 @@ fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
         }
         // The standard schema is sufficient: the destination's is not known yet.
         let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
-        if let Some(other) = seen.insert((key, rule.class_filter()), stream) {
-            let problem = format!("the scope of `{other}`, too: each would delete the other's entries");
+        // Memberships are no entries.
+        let attribute = rule.membership.as_ref().map(|m| m.attribute.text().to_ascii_lowercase());
+        let is_of_entries = attribute.is_none();
+        if let Some(other) = seen.insert((key, rule.class_filter(), attribute), stream) {
+            let what = if is_of_entries { "entries" } else { "members" };
+            let problem = format!("the scope of `{other}`, too: each would delete the other's {what}");
             return Err(SettingsError::value(at, problem, "another scope_base or scope_filter"));
         }
     }

@@ -103,13 +103,23 @@ impl UndoFile {
         found
     }
 
-    /// Returns the undo files of earlier runs that may have been killed: those with a journal.
+    /// Returns the undo files of earlier runs that may have been killed, those with a journal; also with the number that a journal gets
+    /// which stays, as `undo.ldif.2`.
     pub(crate) fn with_journals(&self, path: &Path) -> Vec<PathBuf> {
-        let journals = self.of_other_runs(path, JOURNAL);
-        journals
-            .into_iter()
-            .filter_map(|j| j.to_str().and_then(|j| j.strip_suffix(JOURNAL)).map(PathBuf::from))
-            .collect()
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        let fits = |name: &str| {
+            let is_number = |n: &str| !n.is_empty() && n.bytes().all(|octet| octet.is_ascii_digit());
+            let numbered = name.rsplit_once('.').filter(|(_, number)| is_number(number));
+            fits(&self.name, name) || numbered.is_some_and(|(name, _)| fits(&self.name, name))
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut found: Vec<PathBuf> = names
+            .filter_map(|name| name.strip_suffix(JOURNAL).filter(|name| fits(name)).map(str::to_owned))
+            .map(|name| self.folder.join(name))
+            .filter(|found| found != path)
+            .collect();
+        found.sort();
+        found
     }
 
     /// Returns the files of earlier runs that exceed `undo_keep`.
@@ -185,6 +195,27 @@ mod tests {
         for bad in ["/x/{run}.ldif", "/{run_id}/undo.ldif", "/"] {
             assert!(parse(bad).unwrap_err().to_string().contains("undo_file"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_stays_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [
+            "u.journal",
+            "u.2.journal",
+            "u.12.journal",
+            "u.x.journal",
+            "u.2",
+            "v.2.journal",
+            "w-2026-01-02.3.journal",
+        ] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        let file = parse(at("u").to_str().unwrap()).unwrap();
+        assert_eq!(file.with_journals(&file.path()), [at("u.12"), at("u.2")]);
+        let file = parse(at("w-{date}").to_str().unwrap()).unwrap();
+        assert_eq!(file.with_journals(&file.path()), [at("w-2026-01-02.3")]);
     }
 
     #[test]

@@ -9,9 +9,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, topmost};
 use ldap_directory::filter::Filter;
-use ldap_directory::nearest::nearest;
 use serde_json::Value;
 use singer_common::operations::signals::Signal;
 
@@ -20,10 +19,11 @@ use super::work::{RejectContext, Work};
 use super::{Load, LoadError};
 use crate::load::rejects::RejectSchema;
 use crate::load::scheduler::TaskKind;
-use crate::load::stream::StreamDefinition;
-use crate::load::versions::{SkipReason, topmost};
+use crate::load::versions::SkipReason;
 use crate::map::{DeleteAction, Extent, Task};
 use crate::write::delete::first_change;
+
+mod warnings;
 
 /// A warning is logged if STATE is held back for longer.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);
@@ -33,15 +33,17 @@ const NAMED: usize = 5;
 /// A version that was announced as complete.
 #[derive(Debug)]
 pub(super) struct Activation {
-    stream: String,
-    line: u64,
+    pub(super) stream: String,
+    pub(super) line: u64,
     version: i64,
-    extent: Extent,
-    reject_schema: Arc<RejectSchema>,
+    pub(super) extent: Extent,
+    pub(super) reject_schema: Arc<RejectSchema>,
     /// Whether a record of it arrived after its last announcement, and no STATE since.
     is_open: bool,
     /// Whether a STATE arrived after its announcement.
     has_state: bool,
+    /// The last period of memberships that it has, once it is decided.
+    pub(super) period: u64,
 }
 
 /// An entry that its stream's version does not have.
@@ -61,6 +63,8 @@ pub(super) struct Activations {
     announced: Vec<Activation>,
     /// Versions to be applied now.
     pub(super) due: VecDeque<Activation>,
+    /// Versions of memberships, to be applied once no record waits.
+    later: VecDeque<Activation>,
     /// Announcements that delete nothing so far, with the reason.
     skipped: Vec<(String, u64, i64, SkipReason)>,
     /// Streams for which the warning about `ldif_format` was logged.
@@ -70,7 +74,7 @@ pub(super) struct Activations {
     /// Since when STATE is held back.
     held_since: Option<Instant>,
     was_logged: bool,
-    /// The input was quiet: once the deletions are made, a period of the claims ends.
+    /// The input was quiet: once the deletions are made, a period ends, of the claims and of memberships.
     ends_period: bool,
     /// The input ended within a version: STATE after it is not printed.
     pub(super) broken_off: bool,
@@ -124,9 +128,15 @@ impl Activations {
         }
     }
 
+    /// Returns the next version to be applied. `nothing_left`: no record waits.
+    pub(super) fn next_due(&mut self, nothing_left: bool) -> Option<Activation> {
+        let is_later = nothing_left && self.under_way == 0;
+        self.due.pop_front().or_else(|| is_later.then(|| self.later.pop_front()).flatten())
+    }
+
     /// Whether nothing is left to decide or delete.
     pub(super) fn is_empty(&self) -> bool {
-        self.announced.is_empty() && self.due.is_empty() && self.under_way == 0
+        self.announced.is_empty() && self.due.is_empty() && self.later.is_empty() && self.under_way == 0
     }
 
     /// Whether an announcement is still to be decided, or to be reported as deleting nothing.
@@ -135,7 +145,7 @@ impl Activations {
     }
 }
 
-fn warn_of_no_deletion(stream: &str, line: u64, why: &dyn std::fmt::Display) {
+pub(super) fn warn_of_no_deletion(stream: &str, line: u64, why: &dyn std::fmt::Display) {
     tracing::warn!(stream, "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}");
 }
 
@@ -164,9 +174,9 @@ impl<W: Write> Load<'_, W> {
                 self.check_format(&stream, line);
                 let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
                 let reject_schema = known.reject_schema.clone();
-                let (is_open, has_state) = (false, false);
+                let (is_open, has_state, period) = (false, false, u64::MAX);
                 let activation =
-                    Activation { stream, line, version, extent, reject_schema, is_open, has_state };
+                    Activation { stream, line, version, extent, reject_schema, is_open, has_state, period };
                 let announced = &mut self.activations.announced;
                 match announced.iter_mut().find(|other| other.stream == activation.stream) {
                     Some(earlier) => *earlier = activation,
@@ -180,7 +190,8 @@ impl<W: Write> Load<'_, W> {
 
     /// Whether an announced version may delete an entry with this DN.
     pub(super) fn is_in_an_extent(&self, key: &DnKey) -> bool {
-        let mut bases = self.activations.announced.iter().map(|a| a.extent.base.as_str());
+        let of_entries = self.activations.announced.iter().filter(|a| a.extent.memberships.is_none());
+        let mut bases = of_entries.map(|a| a.extent.base.as_str());
         bases.any(|base| self.applier.key(base).is_ok_and(|base| key.is_within(&base)))
     }
 
@@ -190,7 +201,14 @@ impl<W: Write> Load<'_, W> {
         if self.activations.has_announced() {
             self.executor.turns.advance();
         }
-        for activation in std::mem::take(&mut self.activations.announced) {
+        let announced = std::mem::take(&mut self.activations.announced);
+        let mut period = u64::MAX;
+        if !has_ended {
+            let of_memberships = announced.iter().filter(|a| a.extent.memberships.is_some());
+            period = self.memberships.end_period(of_memberships.map(|a| a.stream.as_str()));
+        }
+        for activation in announced {
+            let activation = Activation { period, ..activation };
             let Activation { stream, line, .. } = &activation;
             if has_unknown {
                 warn_of_no_deletion(stream, *line, &SkipReason::Unknown);
@@ -198,10 +216,13 @@ impl<W: Write> Load<'_, W> {
                 warn_of_no_deletion(stream, *line, &SkipReason::BrokenOff);
                 self.activations.broken_off = true;
             } else {
+                self.expiry.note_version(stream);
                 if !has_ended {
                     self.activations.versions.carried_out(stream, activation.version);
                 }
-                self.activations.due.push_back(activation);
+                let is_later = activation.extent.memberships.is_some();
+                let Activations { due, later, .. } = &mut self.activations;
+                if is_later { later.push_back(activation) } else { due.push_back(activation) }
             }
         }
         if has_ended {
@@ -219,58 +240,6 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Warns at the end of streams whose absent entries should be deleted, and for which the input announced no deletion in
-    /// any form: neither a version nor the property `_sdc_deleted_at`. Otherwise leavers would stay without a word.
-    pub(super) fn warn_of_missing_versions(&self) {
-        if !self.config.process_activate_version {
-            return;
-        }
-        let deletes = |stream: &StreamDefinition| {
-            stream.mapping.extent().is_some_and(|extent| *extent.action != DeleteAction::Nothing)
-        };
-        for (name, stream) in &self.input.streams {
-            let definition = &stream.definition;
-            if deletes(definition)
-                && !definition.has_deletion_marker
-                && !self.activations.announced_streams.contains(&**name)
-            {
-                tracing::warn!(
-                    stream = &**name,
-                    setting = "process_activate_version",
-                    "stream `{name}`: no ACTIVATE_VERSION arrived, so entries that the stream no longer has are not deleted; let the tap read the stream as a whole and send ACTIVATE_VERSION after its records, or set process_activate_version to false"
-                );
-            }
-        }
-    }
-
-    /// Warns of a version of a stream without SCHEMA: most likely a misspelt name.
-    fn warn_of_unknown_stream(&self, stream: &str, line: u64) {
-        let mut known: Vec<&str> = self.input.streams.keys().map(|name| &**name).collect();
-        known.sort_unstable();
-        let near = nearest(stream, known.iter().copied());
-        let hint = match near {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None if known.is_empty() => String::new(),
-            None => format!("; the input has `{}`", known.join("`, `")),
-        };
-        tracing::warn!(
-            stream,
-            nearest = near,
-            "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: no SCHEMA names such a stream{hint}"
-        );
-    }
-
-    /// Warns once for each stream: a file of changes does not contain the directory, so the absent entries are not known.
-    fn check_format(&mut self, stream: &str, line: u64) {
-        if self.config.writes_changes() && self.activations.format_warned.insert(stream.to_owned()) {
-            tracing::warn!(
-                stream,
-                setting = "ldif_format",
-                "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes no entry that the file's own changes did not make: ldif_format is `changes`, and the file does not hold the directory; for these deletions write to the directory itself, or to an LDIF file of its entries (ldif_format `content`)"
-            );
-        }
-    }
-
     /// Decides once the input has been quiet for the configured time, with a STATE after each version.
     pub(super) fn decide_when_quiet(&mut self) {
         let Some(quiet) = self.config.activate_when_quiet else { return };
@@ -278,11 +247,18 @@ impl<W: Write> Load<'_, W> {
         if !announced.is_empty()
             && announced.iter().all(|activation| activation.has_state)
             && self.input.last_line.elapsed() >= quiet
+            && !self.memberships.come_first()
         {
             // While the claims still know the entries of this period.
+            let decided: BTreeSet<String> = announced.iter().map(|a| a.stream.clone()).collect();
             self.release_deletions();
             self.decide(false);
-            self.applier.claims().begin_period();
+            let streams = &self.input.streams;
+            let may_delete = |stream: &str| {
+                let extent = streams.get(stream).and_then(|stream| stream.definition.mapping.extent());
+                extent.is_some_and(|extent| *extent.action != DeleteAction::Nothing)
+            };
+            self.applier.claims().begin_period(|stream| decided.contains(stream) || !may_delete(stream));
             self.activations.ends_period = true;
         }
     }
@@ -297,6 +273,7 @@ impl<W: Write> Load<'_, W> {
         {
             if std::mem::take(&mut self.activations.ends_period) {
                 self.applier.claims().forget_earlier_periods();
+                self.memberships.carried_out();
             }
             self.committer.ack.resume();
             self.activations.held_since = None;
@@ -319,6 +296,9 @@ impl<W: Write> Load<'_, W> {
 
     /// Reads the scope, and keeps the entries that the version does not have. Returns the signal, if one interrupts the search.
     pub(super) async fn find_absent(&mut self, activation: Activation) -> Option<Signal> {
+        if activation.extent.memberships.is_some() {
+            return Box::pin(self.take_absent_members(&activation)).await;
+        }
         let Extent { base, filter, others, action, .. } = &activation.extent;
         // Not an ancestor of another scope either: that would be deleted with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
@@ -337,17 +317,7 @@ impl<W: Write> Load<'_, W> {
             Ok(gone) => gone,
             Err(error) => {
                 let Activation { line, stream, .. } = activation;
-                self.fail(
-                    u64::MAX - 1,
-                    LoadError::Write {
-                        line,
-                        stream,
-                        key: String::new(),
-                        error,
-                        hint: String::new(),
-                        nearest: None,
-                    },
-                );
+                self.fail(u64::MAX - 1, LoadError::write(line, &stream, error));
                 return None;
             }
         };
@@ -368,13 +338,19 @@ impl<W: Write> Load<'_, W> {
                 "{stream}: {} entries below `{base}` did not come with the version",
                 gone.len()
             );
+            let anew: Vec<&str> = gone
+                .iter()
+                .filter(|(key, _)| self.scheduler.awaits_name(key))
+                .map(|(_, dn)| dn.as_str())
+                .collect();
+            warnings::warn_of_entries_made_anew(stream, gone.len(), &anew);
         }
         // Each is counted again when it is deleted. Of the others some may be moved or set already.
         let all = u64::try_from(gone.len()).unwrap_or(u64::MAX);
         let deletes = matches!(**action, DeleteAction::Delete | DeleteAction::Tree);
         if deletes
             && activation.extent.write_policy.operations.delete
-            && let Err(error) = self.applier.check_list(base, all)
+            && let Err(error) = self.applier.check_list(stream, base, all)
         {
             self.fail(u64::MAX - 1, LoadError::limit(activation.line, stream, error));
             return None;

@@ -2,34 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ldap_directory::dn::DnKey;
+use ldap_directory::entry::base_type;
 
 use super::Load;
 use super::loader::MAX_WAITING;
-use super::work::Work;
+use super::work::{Work, in_place, remaining};
 use crate::load::scheduler::{Parked, TaskKind};
+use crate::map::Task;
 use crate::map::wanted::WantedAccount;
-use crate::map::wanted::{Wanted, WantedEntry};
-use crate::map::{Task, WritePolicy};
 use crate::rules::policy::Policy;
-use crate::rules::rule::Operations;
-use crate::write::DeferredReference;
+use crate::write::counts::RecordOutcome;
+use crate::write::{DeferredReference, FoundReferences};
 
 /// After this time values are tried although their entries are missing: an endless source would hold STATE back forever.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// After this time without input a source is quiet: what waits is tried as it is.
-const QUIET: Duration = Duration::from_millis(500);
+/// The most records that wait for entries which filters are to find. With more, the oldest is tried as it is.
+const MOST_AWAITING: usize = 500_000;
 /// The most dangling references that are logged singly.
 const REPORTED: u64 = 20;
 
-/// A record that is written except for some values.
+/// A record that waits for entries that it references.
 #[derive(Debug)]
 struct DeferredRecord {
+    /// Its task is what remains to be written.
     work: Box<Work>,
     deferred: Vec<DeferredReference>,
+    /// What the entries have that its filters are to find.
+    awaited: Vec<u64>,
+    /// What later records of the same entry say.
+    superseded: Option<Superseded>,
     /// The missing entries.
     missing: BTreeSet<DnKey>,
     since: Instant,
@@ -37,6 +41,37 @@ struct DeferredRecord {
     submitted: bool,
     /// Whether the server refused the dangling references.
     refused: bool,
+    /// Whether a later record has deleted its entry: nothing of it is written any more, whatever comes after the deletion.
+    is_over: bool,
+}
+
+/// What later records of an entry say, so that an earlier one that waits no longer does.
+#[derive(Debug, Default)]
+struct Superseded {
+    attributes: BTreeSet<String>,
+    account: bool,
+    /// Whether they also say what the entry has of an attribute under options.
+    with_options: bool,
+}
+
+impl Superseded {
+    fn says(&self, description: &str) -> bool {
+        self.attributes.contains(description)
+            || self.with_options && self.attributes.contains(base_type(description))
+    }
+}
+
+/// What identifies an entry: two records that have one in common are about the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum EntryName {
+    Key(DnKey),
+    /// The filter of `match`, with its base.
+    Match(String),
+}
+
+fn entry_names(work: &Work) -> Vec<EntryName> {
+    let lock = work.dn_lock();
+    lock.keys.into_iter().map(EntryName::Key).chain(lock.identity.map(EntryName::Match)).collect()
 }
 
 /// Records that wait for entries, by record number.
@@ -45,8 +80,10 @@ pub(super) struct DeferredReferences {
     records: BTreeMap<u64, DeferredRecord>,
     /// The records that wait for an entry, including those that are not written at all.
     by_missing: BTreeMap<DnKey, BTreeSet<u64>>,
+    /// The same by what an entry has that a filter is to find.
+    by_awaited: HashMap<u64, BTreeSet<u64>>,
     /// The deferred records of an entry.
-    by_entry: HashMap<DnKey, BTreeSet<u64>>,
+    by_entry: HashMap<EntryName, BTreeSet<u64>>,
     reported: u64,
 }
 
@@ -55,14 +92,30 @@ impl DeferredReferences {
         self.records.is_empty()
     }
 
-    fn defer(&mut self, work: Box<Work>, deferred: Vec<DeferredReference>, refused: bool) {
+    fn defer(&mut self, work: Box<Work>, deferred: Vec<DeferredReference>, awaited: Vec<u64>, refused: bool) {
         let number = work.number;
+        self.await_values(number, &awaited);
         let missing: BTreeSet<DnKey> = deferred.iter().map(|h| h.key.clone()).collect();
         self.wait(number, missing.iter().cloned());
-        self.by_entry.entry(work.key.clone()).or_default().insert(number);
+        for name in entry_names(&work) {
+            self.by_entry.entry(name).or_default().insert(number);
+        }
         let since = self.records.remove(&number).map_or_else(Instant::now, |record| record.since);
-        self.records
-            .insert(number, DeferredRecord { work, deferred, missing, since, submitted: false, refused });
+        let (superseded, submitted, is_over) = (None, false, false);
+        self.records.insert(
+            number,
+            DeferredRecord {
+                work,
+                deferred,
+                awaited,
+                superseded,
+                missing,
+                since,
+                submitted,
+                refused,
+                is_over,
+            },
+        );
     }
 
     fn wait(&mut self, number: u64, keys: impl Iterator<Item = DnKey>) {
@@ -71,8 +124,32 @@ impl DeferredReferences {
         }
     }
 
+    /// Notes that a record waits for entries with these values.
+    pub(super) fn await_values(&mut self, number: u64, awaited: &[u64]) {
+        for value in awaited {
+            self.by_awaited.entry(*value).or_default().insert(number);
+        }
+    }
+
+    /// Notes that an entry has a value. Returns the records that wait for one.
+    pub(super) fn wake_awaiting(&mut self, value: u64) -> BTreeSet<u64> {
+        if self.by_awaited.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.by_awaited.remove(&value).unwrap_or_default()
+        }
+    }
+
     fn take(&mut self, number: u64) -> Option<DeferredRecord> {
         let record = self.records.remove(&number)?;
+        for value in &record.awaited {
+            if let Some(numbers) = self.by_awaited.get_mut(value) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_awaited.remove(value);
+                }
+            }
+        }
         for key in &record.missing {
             if let Some(numbers) = self.by_missing.get_mut(key) {
                 numbers.remove(&number);
@@ -81,10 +158,12 @@ impl DeferredReferences {
                 }
             }
         }
-        if let Some(numbers) = self.by_entry.get_mut(&record.work.key) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.by_entry.remove(&record.work.key);
+        for name in entry_names(&record.work) {
+            if let Some(numbers) = self.by_entry.get_mut(&name) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_entry.remove(&name);
+                }
             }
         }
         Some(record)
@@ -100,20 +179,46 @@ impl DeferredReferences {
         numbers.into_iter().filter(is_complete).collect()
     }
 
-    /// Drops deferred values of attributes that a later record sets; `None`: of all attributes. Returns the records that are
-    /// done.
-    fn drop_superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
-        let numbers: Vec<u64> = self.by_entry.get(key).into_iter().flatten().copied().collect();
-        let is_said = |deferred: &DeferredReference| {
-            attributes.is_none_or(|all| {
-                all.iter().any(|a| a.policy == Policy::Force && a.description == deferred.description)
-            })
-        };
+    /// Drops what a later record of the same entry says. Returns the records that wait for nothing now.
+    fn drop_superseded(&mut self, later: &Work) -> Vec<u64> {
+        let Task::Upsert { wanted: said, write_policy, .. } = &later.task else { return Vec::new() };
+        let names = entry_names(later);
+        let numbers: BTreeSet<u64> =
+            names.iter().filter_map(|name| self.by_entry.get(name)).flatten().copied().collect();
+        let mut woken = Vec::new();
+        for number in numbers.into_iter().filter(|number| *number < later.number) {
+            let Some(record) = self.records.get_mut(&number).filter(|record| !record.is_over) else {
+                continue;
+            };
+            let superseded = record.superseded.get_or_insert_default();
+            // Values that are added do not replace others, and those of other policies may not be written at all.
+            let replacing = said.attributes.iter().filter(|a| a.policy == Policy::Force);
+            superseded.attributes.extend(replacing.map(|a| a.description.clone()));
+            let found = said.references.iter().filter(|r| r.policy == Policy::Force);
+            superseded.attributes.extend(found.map(|r| r.description.clone()));
+            superseded.account |= !said.account.is_empty();
+            superseded.with_options |= write_policy.known_options.is_some();
+            record.deferred.retain(|h| !superseded.says(&h.description));
+            let waits = matches!(&record.work.task, Task::Upsert { wanted, .. } if wanted.references.iter().any(|r| !superseded.says(&r.description)));
+            if record.deferred.is_empty() && !waits {
+                woken.push(number);
+            }
+        }
+        woken
+    }
+
+    /// Drops what waits of an entry that a later record has deleted. Returns the records that are done.
+    fn drop_all(&mut self, deletion: &Work, key: &DnKey) -> Vec<u64> {
+        let mut names = entry_names(deletion);
+        names.push(EntryName::Key(key.clone()));
+        let numbers: BTreeSet<u64> =
+            names.iter().filter_map(|name| self.by_entry.get(name)).flatten().copied().collect();
         let mut done = Vec::new();
-        for number in numbers {
+        for number in numbers.into_iter().filter(|number| *number < deletion.number) {
             let Some(record) = self.records.get_mut(&number) else { continue };
-            record.deferred.retain(|h| !is_said(h));
-            if record.deferred.is_empty() && !record.submitted {
+            record.deferred.clear();
+            record.is_over = true;
+            if !record.submitted {
                 self.take(number);
                 done.push(number);
             }
@@ -123,32 +228,55 @@ impl DeferredReferences {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// Defers values of a record that is otherwise written.
-    pub(super) fn defer(&mut self, mut work: Box<Work>, deferred: Vec<DeferredReference>) {
+    /// Defers what remains of a record: of an entry that was added the values that wait, else the whole of it.
+    pub(super) fn defer(
+        &mut self,
+        mut work: Box<Work>,
+        deferred: Vec<DeferredReference>,
+        found: FoundReferences,
+        recorded: RecordOutcome,
+    ) {
+        let FoundReferences { pending, is_held, .. } = found;
         let number = work.number;
-        // All other attributes are written.
-        if let Task::Upsert { wanted, .. } = &mut work.task {
-            wanted.attributes = Vec::new();
+        let is_added = recorded == RecordOutcome::Added;
+        if let Task::Upsert { wanted, write_policy, .. } = &mut work.task
+            && (is_added || !is_held && !pending.is_empty())
+        {
+            work.is_rest = true;
+            wanted.attributes = remaining(&deferred, &wanted.attributes);
+            wanted.references.retain(|r| pending.iter().any(|p| p.description == r.description));
+            // The entry was added without them.
+            for reference in wanted.references.iter_mut().filter(|_| is_added) {
+                if reference.policy == Policy::CreateOnly {
+                    reference.policy = Policy::Merge;
+                }
+            }
+            wanted.account = WantedAccount::default();
+            *write_policy = in_place(write_policy);
         }
         self.spill(&mut work);
-        let came = deferred.iter().all(|h| self.applier.is_known(&h.key));
-        self.waiting.references.defer(work, deferred, false);
+        let awaited: Vec<u64> = pending.into_iter().flat_map(|pending| pending.awaited).collect();
+        let came = !deferred.is_empty() && deferred.iter().all(|h| self.applier.is_known(&h.key))
+            || self.waiting.lookups.came(&awaited, work.began);
+        self.waiting.references.defer(work, deferred, awaited, false);
         if came {
             self.submit_deferred(number);
         }
-        if self.waiting.references.records.len() > MAX_WAITING
+        let most = if self.waiting.lookups.is_on() { MOST_AWAITING } else { MAX_WAITING };
+        if self.waiting.references.records.len() > most
             && let Some(oldest) = self.waiting.references.records.keys().next().copied()
         {
-            self.give_up_waiting(oldest);
+            self.give_up_waiting(oldest, true);
         }
     }
 
-    /// The server refused a dangling reference: the values keep waiting for their entries.
+    /// The server refused a dangling reference: the record keeps waiting for the entries.
     pub(super) fn defer_refused(&mut self, mut work: Box<Work>) {
         let deferred = std::mem::take(&mut work.values);
         work.is_last_try = false;
         self.scheduler.ended(work.number);
-        self.waiting.references.defer(work, deferred, true);
+        self.spill(&mut work);
+        self.waiting.references.defer(work, deferred, Vec::new(), true);
     }
 
     /// Defers a record that cannot be written before these entries exist.
@@ -180,7 +308,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn submit_deferred(&mut self, number: u64) {
+    pub(super) fn submit_deferred(&mut self, number: u64) {
         let Some(record) = self.waiting.references.records.get_mut(&number).filter(|r| !r.submitted) else {
             return;
         };
@@ -189,39 +317,45 @@ impl<W: Write> Load<'_, W> {
         self.scheduler.submit(number, work.dn_lock(), TaskKind::Upsert, work);
     }
 
-    /// Returns the task for the deferred values of a record; `None`: none are left.
-    pub(super) fn deferred_task(&mut self, work: &mut Work) -> Option<Task> {
-        let DeferredRecord { deferred, .. } = self.waiting.references.take(work.number)?;
-        work.values.clone_from(&deferred);
-        let Task::Upsert { wanted, filter, write_policy } = &work.task else { return None };
-        let mut attributes: Vec<Wanted> = Vec::new();
-        for DeferredReference { description, value, .. } in deferred {
-            if let Some(there) = attributes.iter_mut().find(|a| a.description == description) {
-                there.values.push(value);
-            } else {
-                attributes.push(Wanted::merged(description, value));
+    /// Makes a deferred record ready to be tried. `false`: nothing of it remains.
+    pub(super) fn begin_deferred(&mut self, work: &mut Work) -> bool {
+        // It was begun before, and is tried again.
+        let Some(record) = self.waiting.references.take(work.number) else { return true };
+        if record.is_over {
+            return false;
+        }
+        work.values = record.deferred;
+        let Task::Upsert { wanted, write_policy, .. } = &mut work.task else { return false };
+        if let Some(superseded) = record.superseded {
+            wanted.attributes.retain(|a| !superseded.says(&a.description));
+            wanted.references.retain(|r| !superseded.says(&r.description));
+            if superseded.account {
+                wanted.account = WantedAccount::default();
             }
+            *write_policy = in_place(write_policy);
+            work.is_superseded = true;
         }
-        if attributes.is_empty() {
-            return None;
-        }
-        let operations = Operations { create: false, rename: false, ..write_policy.operations };
-        let write_policy = Arc::new(WritePolicy { operations, ..WritePolicy::clone(write_policy) });
-        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes, account: WantedAccount::default() };
-        Some(Task::Upsert { wanted, filter: filter.clone(), write_policy })
+        !wanted.attributes.is_empty() || !wanted.references.is_empty() || !wanted.account.is_empty()
     }
 
-    /// Drops deferred values that a later record of the same entry replaces.
+    /// Drops deferred values that a later record of the same entry replaces. A deletion may find that its entry is another record's by now:
+    /// only one that was made drops values ([`Self::drop_deferred`]).
     pub(super) fn supersede(&mut self, work: &Work) {
         if self.waiting.references.is_empty() {
             return;
         }
-        let attributes = match &work.task {
-            Task::Upsert { wanted, .. } => Some(wanted.attributes.as_slice()),
-            _ => None,
-        };
-        for number in self.waiting.references.drop_superseded(&work.key, attributes) {
-            self.committer.ack.done(number);
+        let woken = self.waiting.references.drop_superseded(work);
+        for number in woken {
+            self.submit_deferred(number);
+        }
+    }
+
+    /// Drops what waits of an entry that a record has deleted.
+    pub(super) fn drop_deferred(&mut self, deletion: &Work, key: &DnKey) {
+        if !self.waiting.references.is_empty() {
+            for number in self.waiting.references.drop_all(deletion, key) {
+                self.committer.ack.done(number);
+            }
         }
     }
 
@@ -293,10 +427,12 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn give_up_waiting(&mut self, number: u64) {
+    /// Lets a record be tried as it is. `is_settled`: what its filters do not find is missing.
+    fn give_up_waiting(&mut self, number: u64, is_settled: bool) {
         self.report(number);
         if let Some(record) = self.waiting.references.records.get_mut(&number) {
             record.work.is_last_try = true;
+            record.work.is_settled = is_settled;
         }
         self.submit_deferred(number);
     }
@@ -304,18 +440,19 @@ impl<W: Write> Load<'_, W> {
     /// Tries values that have waited for too long, and all of them if the source is quiet: a live mirror copies dangling
     /// references as well. If the server refuses them, they wait for the end of the input.
     pub(super) fn give_up_waiting_for_long(&mut self) {
-        let is_quiet = self.executor.running.is_empty()
-            && !self.scheduler.has_ready()
-            && self.input.last_line.elapsed() > QUIET;
+        let is_quiet =
+            self.executor.running.is_empty() && !self.scheduler.has_ready() && self.input.is_quiet();
         let due = |(number, record): (&u64, &DeferredRecord)| {
             let due = is_quiet || record.since.elapsed() > PATIENCE;
-            (due && !record.submitted && !record.refused).then_some(*number)
+            // What a filter is to find wakes its record.
+            let names = !record.deferred.is_empty();
+            (due && names && !record.submitted && !record.refused).then_some(*number)
         };
         for number in self.waiting.references.records.iter().filter_map(due).collect::<Vec<_>>() {
-            self.give_up_waiting(number);
+            self.give_up_waiting(number, false);
         }
         if is_quiet && self.scheduler.is_empty() && self.waiting.references.is_empty() {
-            self.submit_rechecks();
+            self.submit_rechecks(true, false);
         }
         if is_quiet {
             let whole = self.waiting.references.by_missing.values().flatten().copied();

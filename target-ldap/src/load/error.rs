@@ -59,6 +59,22 @@ pub enum LoadError {
         /// The attribute and the entry.
         unreadable: Box<Unreadable>,
     },
+    /// A record that references entries which were not found.
+    #[error("line {line}, stream `{stream}`{}: {reason}", of_record(.key))]
+    Reference {
+        /// Counted from 1.
+        line: u64,
+        /// The record's stream.
+        stream: String,
+        /// The record's key, for messages: `id=7`. Empty if unknown.
+        key: String,
+        /// The setting that says how they are found.
+        setting: String,
+        /// What was not found.
+        reason: String,
+        /// The attribute by which an entry may not be found, and the entry.
+        hidden: Option<Box<Hidden>>,
+    },
     /// A record that cannot be mapped to an entry.
     #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
     Map {
@@ -89,6 +105,18 @@ pub enum LoadError {
     Unmapped {
         /// Counted from 1.
         line: u64,
+    },
+    /// No record has the key of `--only`.
+    #[error(
+        "--only: no record of the input has the key `{key}` ({skipped} record(s) were passed over){}; give the value of the key property, or `a=1,b=2` for a key of several", did_you_mean(.nearest.as_deref())
+    )]
+    NoSuchKey {
+        /// The key.
+        key: String,
+        /// How many other records there were.
+        skipped: u64,
+        /// A similar key of the input.
+        nearest: Option<String>,
     },
     /// A task that the directory refused.
     #[error("line {line}, stream `{stream}`{}: {error}{hint}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
@@ -199,6 +227,13 @@ impl LoadError {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)) }
             }
             LoadError::Map { line, stream, key, .. } => of(line, Some(stream), Some(key)),
+            LoadError::Reference { line, stream, key, hidden: Some(hidden), .. } => {
+                let (dn, attribute) = (Some(hidden.dn.clone()), Some(hidden.attribute.clone()));
+                Facts { dn, attribute, ..of(line, Some(stream), Some(key)) }.or(Facts::of_setting("bind_dn"))
+            }
+            LoadError::Reference { line, stream, key, setting, .. } => {
+                of(line, Some(stream), Some(key)).or(Facts::of_setting(setting))
+            }
             LoadError::Unreadable { line, stream, key, unreadable } => {
                 let Hidden { dn, attribute } = &unreadable.hidden;
                 let (dn, attribute) = (Some(dn.clone()), Some(attribute.clone()));
@@ -217,6 +252,9 @@ impl LoadError {
                 Facts { nearest: error.nearest().map(str::to_owned), ..of(line, None, None) }
             }
             LoadError::Reject { line } | LoadError::Unmapped { line } => of(line, None, None),
+            LoadError::NoSuchKey { nearest, .. } => {
+                Facts { nearest: nearest.clone(), ..Facts::of_setting("--only") }
+            }
             LoadError::InFile { error, .. } => error.facts(),
             LoadError::TooManyRejects { error, .. } => error.facts().or(Facts::of_setting("max_rejects")),
             LoadError::Directory(error) => error.facts(),
@@ -231,6 +269,12 @@ impl LoadError {
         LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason, nearest: None }
     }
 
+    /// Returns the failure of a change or a search that the directory refused.
+    pub(super) fn write(line: u64, stream: &str, error: DirectoryError) -> LoadError {
+        let (stream, key, hint) = (stream.to_owned(), String::new(), String::new());
+        LoadError::Write { line, stream, key, error, hint, nearest: None }
+    }
+
     /// Returns the end of a run at one of its limits.
     pub(super) fn limit(line: u64, stream: &str, error: LimitReached) -> LoadError {
         LoadError::Limit { line, stream: stream.to_owned(), key: String::new(), error }
@@ -240,6 +284,7 @@ impl LoadError {
     pub(super) fn of_key(mut self, about: &str) -> LoadError {
         if let LoadError::Record { key, .. }
         | LoadError::Map { key, .. }
+        | LoadError::Reference { key, .. }
         | LoadError::Unreadable { key, .. }
         | LoadError::StreamMap { key, .. }
         | LoadError::Limit { key, .. }
@@ -254,6 +299,16 @@ impl LoadError {
     pub(super) fn near(mut self, name: Option<String>) -> LoadError {
         if let LoadError::Record { nearest, .. } | LoadError::Write { nearest, .. } = &mut self {
             *nearest = name;
+        }
+        self
+    }
+
+    /// Adds what is to be known of the record beside the reason.
+    pub(super) fn noting(mut self, note: &str) -> LoadError {
+        match &mut self {
+            LoadError::Record { reason, .. } | LoadError::Reference { reason, .. } => reason.push_str(note),
+            LoadError::Write { hint, .. } => hint.push_str(note),
+            _ => tracing::warn!("{}", note.trim_start_matches("; ")),
         }
         self
     }
@@ -290,6 +345,7 @@ impl LoadError {
                 format!("{reason}{}", did_you_mean(nearest.as_deref()))
             }
             LoadError::Map { error, .. } => error.to_string(),
+            LoadError::Reference { reason, .. } => reason.clone(),
             LoadError::Unreadable { unreadable, .. } => unreadable.to_string(),
             LoadError::Write { error, hint, nearest, .. } => {
                 format!("{error}{hint}{}", did_you_mean(nearest.as_deref()))
@@ -301,7 +357,11 @@ impl LoadError {
 
     /// Whether the record is as it arrived, before stream maps.
     pub(super) fn is_of_unmapped(&self) -> bool {
-        matches!(self, LoadError::StreamMap { .. } | LoadError::Unmapped { .. })
+        match self {
+            LoadError::StreamMap { .. } | LoadError::Unmapped { .. } => true,
+            LoadError::InFile { error, .. } => error.is_of_unmapped(),
+            _ => false,
+        }
     }
 
     /// Whether only this record is at fault, so that others may succeed.
@@ -309,6 +369,7 @@ impl LoadError {
         match self {
             LoadError::Record { .. }
             | LoadError::Map { .. }
+            | LoadError::Reference { .. }
             | LoadError::Unreadable { .. }
             | LoadError::StreamMap { .. }
             | LoadError::Unmapped { .. } => true,

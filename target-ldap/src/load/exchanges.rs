@@ -14,7 +14,7 @@ use crate::load::scheduler::Parked;
 use crate::write::exchange::{Exchange, value_hash};
 
 /// The round of tries of an exchange in which all records take part that have an entry. Before it, only those that want the
-/// values, and then the one that gave them up: most exchanges are between two.
+/// values, and then the one that gave them up, as after each further round: most exchanges are between two.
 const ALL: u32 = 2;
 
 /// Whether a record waits for a value, and its entry exists. A record that is to add its entry has no value to give up.
@@ -89,15 +89,18 @@ impl<W: Write> Load<'_, W> {
         if !leads_anywhere && round > ALL {
             return false;
         }
+        let is_freed = |value: &u64| self.waiting.freed.contains(value);
         self.waiting.exchange = Some(round + 1);
         self.executor.ended_at_last_try = Some(self.executor.ended);
-        let is_tried = |parked: &Parked<'_, Box<Work>>| match round {
-            0 => {
-                let wants_freed = parked.payload.wants.iter().any(|value| self.waiting.freed.contains(value));
-                gave_up.contains(&parked.id) || takes_part(parked) && wants_freed
+        // Who gave up is never tried together with the others: a try that is under way while they free its values comes too early, and
+        // the records behind them would take the values.
+        let is_tried = |parked: &Parked<'_, Box<Work>>| {
+            let has_given_up = gave_up.contains(&parked.id);
+            match round {
+                0 => !has_given_up && takes_part(parked) && parked.payload.wants.iter().any(is_freed),
+                round if round % 2 == 1 => has_given_up,
+                _ => !has_given_up && takes_part(parked),
             }
-            1 => gave_up.contains(&parked.id),
-            _ => takes_part(parked),
         };
         let tried = self.scheduler.parked_items().filter(is_tried).map(|parked| parked.id);
         for id in tried.collect::<Vec<_>>() {

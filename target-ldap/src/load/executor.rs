@@ -6,16 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use ldap_directory::{DirectoryError, Vendor};
 use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
 
 use super::turns::Turns;
 use super::work::{Finished, Work};
 use super::{Load, LoadError};
-use crate::map::Task;
 use crate::write::change_label::CHANGE_LABEL;
+use crate::write::claims::Claimant;
 use crate::write::counts::RecordOutcome;
-use crate::write::ldap_result::is_records_fault;
+use crate::write::ldap_result::{is_records_fault, is_taken_value};
+use crate::write::{Applier, Attempt, Choice, WriteOutcome};
 
 /// The most tasks that are started before the input, results and signals are handled again.
 const STARTS: usize = 256;
@@ -61,21 +63,17 @@ impl<W: Write> Load<'_, W> {
                 self.scheduler.ended(work.number);
                 return;
             }
-            let rest = if work.is_deferred_part {
-                let Some(task) = self.deferred_task(&mut work) else {
+            if work.is_deferred_part {
+                if !self.begin_deferred(&mut work) {
                     self.scheduler.ended(work.number);
                     self.committer.ack.done(work.number);
                     self.executor.ended += 1;
                     continue;
-                };
-                Some(task)
-            } else {
-                if !work.is_recheck {
-                    self.supersede(&work);
                 }
-                None
-            };
-            self.start(work, rest);
+            } else if !work.is_recheck {
+                self.supersede(&work);
+            }
+            self.start(work);
         }
     }
 
@@ -99,9 +97,9 @@ impl<W: Write> Load<'_, W> {
             || self.spill_buffer.has_enough()
     }
 
-    fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
+    fn start(&mut self, work: Box<Work>) {
         let about = (work.number, work.line, work.stream.clone(), work.about.clone());
-        let mut running = self.prepare(work, rest);
+        let mut running = self.prepare(work);
         // A task in memory ends at once, and need not be spawned.
         match poll_once(&mut running) {
             Ok(Poll::Ready(finished)) => self.handle_finished(finished),
@@ -110,13 +108,12 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Starts a task while no other is in progress: it is submitted to the scheduler only if it does not end at once.
+    /// Starts a task while no other is in progress, and once it has superseded what it makes needless: it is submitted to the scheduler only if it does not end at once.
     pub(super) fn start_alone(&mut self, work: Box<Work>) {
         let (number, kind) = (work.number, work.kind());
         let about = (number, work.line, work.stream.clone(), work.about.clone());
-        self.supersede(&work);
         let lock = work.dn_lock();
-        let mut running = self.prepare(work, None);
+        let mut running = self.prepare(work);
         let polled = poll_once(&mut running);
         if !matches!(&polled, Ok(Poll::Ready((_, Ok(attempt)))) if attempt.is_final()) {
             self.scheduler.submit_running(number, lock, kind);
@@ -128,8 +125,13 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
+    fn prepare(&self, mut work: Box<Work>) -> Running {
         work.context.is_last_try = self.executor.is_last_try || work.is_last_try;
+        work.context.is_settled = self.executor.is_final_try || work.is_settled;
+        work.context.expects = self.waiting.rechecks.expected(&work);
+        if work.is_recheck {
+            work.context.previous = self.followed(&work.previous);
+        }
         // A rename may have changed what other entries name since they were read.
         let is_outdated = work.is_recheck
             || self.waiting.rechecks.has_renamed() && work.has_references(self.directory.schema());
@@ -137,25 +139,25 @@ impl<W: Write> Load<'_, W> {
         work.context.digest_cache = streams.and_then(|s| s.prefetch.digest_cache.clone());
         work.began = self.waiting.rechecks.now();
         let applier = self.applier.clone();
-        // If the deferred values of a new entry are refused, the record is: its entry does not stay without them.
-        let is_rejected_whole = work.is_deferred_part
-            && work.recorded == Some(RecordOutcome::Added)
-            && (self.executor.is_last_try || !work.is_last_try)
-            && self.rejects.file.is_some();
+        let (may_wait, waits_for_value) = (self.may_wait_for_entries(&work), self.may_wait_for_value(&work));
         Box::pin(async move {
-            let task = rest.as_ref().unwrap_or(&work.task);
-            let claimant = (!work.by_version).then(|| work.claimant());
+            let label = work.label();
             let attempt = async {
-                let result = applier.apply(claimant.as_ref(), task, &work.key, &work.context).await;
-                if let (Err(error), Some(dn)) = (&result, task.dn())
-                    && is_rejected_whole
-                    && is_records_fault(error)
-                {
-                    Box::pin(applier.remove_added(&work.claimant(), dn, &work.key)).await;
+                let result = apply(&applier, &mut work).await;
+                let is_refused = match &result {
+                    Ok(attempt) => {
+                        matches!(attempt.outcome, WriteOutcome::Refused(_) | WriteOutcome::Unreadable(_))
+                    }
+                    Err(error) => {
+                        is_records_fault(error) && !may_wait && !(waits_for_value && is_taken_value(error))
+                    }
+                };
+                if is_refused {
+                    Box::pin(take_back(&applier, &mut work)).await;
                 }
                 result
             };
-            let result = CHANGE_LABEL.scope(work.label(), attempt).await;
+            let result = CHANGE_LABEL.scope(label, attempt).await;
             (work, result)
         })
     }
@@ -187,6 +189,54 @@ impl<W: Write> Load<'_, W> {
         self.scheduler.ended(number);
         let reason = "a fault of this program; whether the change was made is not known".into();
         self.fail(number, LoadError::record(line, &stream, reason).of_key(&key));
+    }
+}
+
+/// Applies a task. The values of `unique` and `next` are chosen, until the entry is made.
+async fn apply(applier: &Applier, work: &mut Work) -> Result<Attempt, DirectoryError> {
+    // The values of what waited may be superseded: it is not made anew.
+    let is_whole = !work.is_deferred_part && !work.is_recheck && work.context.exchange.is_none();
+    let Some(mut generating) = work.generating.take_if(|_| is_whole && !work.context.steps_aside) else {
+        let claimant = (!work.by_version).then(|| work.claimant());
+        return applier.apply(claimant.as_ref(), &work.task, &work.key, &work.context).await;
+    };
+    let (stream, about) = (work.stream.clone(), work.about.clone());
+    let claimant = Claimant { stream: &stream, key: &about, kind: work.key_kind };
+    let Work { task, key, context, .. } = work;
+    let choice = Choice { task, key, context, generating: &mut generating };
+    let result = Box::pin(applier.apply_choosing(Some(&claimant), choice)).await;
+    if !result.as_ref().is_ok_and(|attempt| attempt.outcome.is_done()) {
+        work.generating = Some(generating);
+    }
+    result
+}
+
+/// Takes back what was done for a record before it was refused: an entry that it added does not stay, and one that it renamed has its
+/// name again. A rename of an earlier try is taken back only where the server keeps the names in other entries right: records may
+/// have written the new one.
+async fn take_back(applier: &Applier, work: &mut Work) {
+    let Some(dn) = work.task.dn().map(str::to_owned) else { return };
+    if work.is_rest {
+        if !work.is_superseded && work.recorded == Some(RecordOutcome::Added) {
+            applier.remove_added(&work.claimant(), &dn, &work.key).await;
+        }
+        return;
+    }
+    if let Some(made) = work.context.take_renamed()
+        && let Err(error) = applier.rename_back(&made).await
+    {
+        tracing::warn!(dn, "`{dn}` cannot have its name `{}` again: {error}", made.from);
+        return work.context.note_renamed(made);
+    }
+    let keeps_names = applier.directory().root_dse().vendor == Vendor::ActiveDirectory;
+    if let Some(made) = work.renamed.take_if(|_| keeps_names && !work.is_superseded) {
+        match applier.rename_back(&made).await {
+            Ok(()) => work.renamed_back = Some(made),
+            Err(error) => {
+                tracing::warn!(dn, "`{dn}` cannot have its name `{}` again: {error}", made.from);
+                work.renamed = Some(made);
+            }
+        }
     }
 }
 

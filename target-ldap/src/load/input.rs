@@ -2,21 +2,26 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ldap_directory::dn::DnKey;
 use singer_common::operations::facts::Warning;
 
 use super::Load;
 use super::line_mapper::InputLine;
+use super::memberships::CollectedRow;
 use super::prefetch::Prefetch;
 use super::prefetch::PrefetchState;
+use super::refusals::Rejected;
 use super::stream::{MappedRecord, StreamDefinition};
 use super::work::{RejectContext, Work};
-use crate::load::rejects::Reject;
 use crate::map::Task;
+use crate::write::Generating;
 use crate::write::claims::Claimant;
 use crate::write::counts::RecordOutcome;
+
+/// An open input is quiet after this time without a line: what waits is tried as it is.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A stream whose SCHEMA has arrived.
 pub(super) struct Stream {
@@ -46,21 +51,38 @@ impl Default for InputState {
     }
 }
 
+impl InputState {
+    /// Whether no line arrives at present.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.last_line.elapsed() > QUIET
+    }
+}
+
 impl<W: Write> Load<'_, W> {
     /// Handles one line. A failure is kept, not returned: earlier records must still be written.
     pub(super) fn handle_line(&mut self, line: u64, read: InputLine) {
         self.input.has_messages = true;
         match read {
             InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
-            InputLine::Record(planned) => self.record(*planned),
+            InputLine::Record(planned) => {
+                if let Some(planned) = self.wanted_alone(*planned) {
+                    self.record(planned);
+                }
+            }
             InputLine::State(state) => {
                 if state.get() == "null" && !std::mem::replace(&mut self.committer.is_null_state_logged, true)
                 {
                     tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
                 }
+                // It would cover records that were passed over.
+                if self.only.is_some() {
+                    return;
+                }
                 self.activations.note_state();
+                self.expiry.note_state(state.get());
                 self.committer.ack.state(state);
             }
+            InputLine::ActivateVersion { .. } if self.only.is_some() => {}
             InputLine::ActivateVersion { stream, version } => self.activate(line, stream, version),
             InputLine::Nothing => {
                 tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
@@ -82,6 +104,7 @@ impl<W: Write> Load<'_, W> {
 
     fn schema(&mut self, definition: Arc<StreamDefinition>, warnings: Vec<Warning>) {
         let name = definition.name.clone();
+        self.expiry.note_message(&name, &definition.mapping);
         if self.input.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.definition, &definition)) {
             return;
         }
@@ -95,37 +118,47 @@ impl<W: Write> Load<'_, W> {
 
     /// Handles the record of a RECORD or a batch.
     pub(super) fn record(&mut self, planned: MappedRecord) {
-        let MappedRecord { stream, line, in_file, version, about, record, outcome, warnings, identity } =
-            planned;
+        let MappedRecord { stream, line, in_file, version, about, record, outcome, warnings, .. } = planned;
+        let (identity, generated) = (planned.identity, planned.generated);
         let name = &stream.name;
         for warning in warnings {
             warning.in_stream(name).log();
         }
         let number = self.committer.ack.begin();
+        self.expiry.note_message(name, &stream.mapping);
         self.counters.by_stream.entry(name.clone()).or_default().records += 1;
         let (task, key) = match outcome {
             Ok(planned) => planned,
             Err(error) => {
-                let (reason, place) = (error.reason(), in_file.as_ref());
-                let record = &record.unwrap_or_default();
-                let reject = Reject {
-                    stream: name,
-                    line,
-                    in_file: place,
-                    dn: None,
-                    answer: None,
-                    setting: None,
-                    reason: &reason,
-                    record,
-                    is_unmapped: error.is_of_unmapped(),
-                };
-                self.reject(number, &reject, &stream.reject_schema, error.in_file(place), None);
+                let (record, in_file) = (&record.unwrap_or_default(), in_file.as_ref());
+                let (dn, answer, recorded) = (None, None, None);
+                let rejected = Rejected { number, stream: name, line, in_file, dn, answer, record, recorded };
+                self.reject(&rejected, &stream.reject_schema, error.in_file(in_file));
                 return self.protect_rejected(&stream, line, version, about, identity);
             }
         };
         if task == Task::Nothing {
             self.counters.by_stream.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
             return self.committer.ack.done(number);
+        }
+        let reject_schema = stream.reject_schema.clone();
+        let keep = |record| RejectContext { record: Arc::new(record), reject_schema };
+        if let Task::Membership(row) = task {
+            let kept = record.filter(|_| self.rejects.file.is_some()).map(keep);
+            let (stream, about, row) = (name.clone(), about.into(), *row);
+            let row = CollectedRow {
+                number,
+                line,
+                stream,
+                about,
+                kept,
+                in_file,
+                row,
+                member_was: None,
+                since: Instant::now(),
+                period: self.memberships.period(),
+            };
+            return self.collect_membership(row, version);
         }
         if let Task::Upsert { wanted, .. } = &task {
             if !self.directory.takes_unknown_attributes() {
@@ -139,12 +172,11 @@ impl<W: Write> Load<'_, W> {
             }
             self.consider_prefetch(name, &task, &key);
         }
-        let reject_schema = &stream.reject_schema;
-        let kept = record.filter(|_| self.rejects.file.is_some());
-        let kept = kept
-            .map(|record| RejectContext { record: Arc::new(record), reject_schema: reject_schema.clone() });
+        let kept = record.filter(|_| self.rejects.file.is_some()).map(keep);
         let work = Work::new(number, line, name.clone(), task, key, about.into());
-        let work = Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work });
+        let generating = generated.map(|generated| Box::new(Generating::new(generated)));
+        let key_kind = stream.key_kind;
+        let work = Box::new(Work { version, kept, key_kind, in_file, generating, ..work });
         if let Some(work) = self.defer_deletion(work) {
             self.submit(work);
         }
@@ -152,7 +184,12 @@ impl<W: Write> Load<'_, W> {
 
     fn submit(&mut self, mut work: Box<Work>) {
         let number = work.number;
-        if self.scheduler.is_empty() && self.executor.running.is_empty() {
+        let is_alone = self.scheduler.is_empty() && self.executor.running.is_empty();
+        if is_alone {
+            self.supersede(&work);
+        }
+        // What that has woken was there before it.
+        if is_alone && self.scheduler.is_empty() {
             self.start_alone(work);
         } else {
             self.spill_buffer.is_ready(&mut work);
@@ -174,6 +211,9 @@ impl<W: Write> Load<'_, W> {
         if self.config.process_activate_version {
             self.activations.note_record(name, version);
             self.activations.versions.count_record(name, version);
+        }
+        if stream.mapping.has_memberships() {
+            return self.memberships.note_unknown(name);
         }
         let Some((task, key)) = identity.filter(|(task, key)| task.filter().is_some() || !key.is_root())
         else {

@@ -369,7 +369,7 @@ impl LineMapper {
                 .collect(),
             reject_schema,
             naming_properties: mapping.naming_properties(),
-            mapping,
+            mapping: Arc::new(mapping),
             validator,
             key_properties: message.key_properties.clone(),
             is_mirror_without_key,

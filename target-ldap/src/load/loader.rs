@@ -16,8 +16,12 @@ use super::activation::Activations;
 use super::committer::{Committer, STATE_INTERVAL};
 use super::counters::Counters;
 use super::executor::Executor;
+use super::expiry::Expiry;
 use super::input::InputState;
 use super::line_mapper::{InputEvent, LineMapper, read_lines};
+use super::lookups::LookedUp;
+use super::memberships::Memberships;
+use super::only::Only;
 use super::progress::LoadProgress;
 use super::rechecks::Rechecks;
 use super::refusals::Rejects;
@@ -50,6 +54,11 @@ pub struct Load<'a, W: Write> {
     pub(super) waiting: Waiting,
     /// With `process_activate_version`.
     pub(super) activations: Activations,
+    /// Rows of streams with `membership`.
+    pub(super) memberships: Memberships,
+    pub(super) expiry: Expiry,
+    /// With `--only`.
+    pub(super) only: Option<Only>,
     pub(super) committer: Committer<'a, W>,
     pub(super) counters: Counters,
     pub(super) rejects: Rejects,
@@ -75,6 +84,7 @@ impl<'a, W: Write> Load<'a, W> {
             .asserting(config.assert_unchanged)
             .deleting_by_version(config.process_activate_version)
             .watching_locks()
+            .watching_shown()
             .awaiting_parents(config.rules.values().any(Rule::renames_parents))
             .checking_rights();
         Self {
@@ -86,8 +96,14 @@ impl<'a, W: Write> Load<'a, W> {
             scheduler: Scheduler::default(),
             executor: Executor::default(),
             spill_buffer: SpillBuffer::default(),
-            waiting: Waiting::new(Rechecks::new(config, destination.ldif_rules().is_none())),
+            waiting: Waiting::new(
+                Rechecks::new(config, destination.ldif_rules().is_none()),
+                LookedUp::new(config, destination.schema()),
+            ),
             activations: Activations::default(),
+            memberships: Memberships::default(),
+            expiry: Expiry::default(),
+            only: None,
             committer: Committer::new(writer),
             counters: Counters::default(),
             rejects: Rejects::new(rejects, retry_rejects),
@@ -101,6 +117,12 @@ impl<'a, W: Write> Load<'a, W> {
     #[must_use]
     pub fn with_progress(self, progress: LoadProgress) -> Self {
         Self { progress, ..self }
+    }
+
+    /// The same, for the record with this key alone.
+    #[must_use]
+    pub fn for_only(self, key: Option<&str>) -> Self {
+        Self { only: key.map(Only::new), ..self }
     }
 
     /// The same, with the removals held to limits.
@@ -142,22 +164,32 @@ impl<'a, W: Write> Load<'a, W> {
         let mut tick = tokio::time::interval(STATE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            stopped = stopped.or(self.memberships.stopped.take());
             let given_up = self.has_given_up(stopped.is_some());
             self.submit_absent(given_up);
             self.start_ready();
             let idle = self.executor.running.is_empty() && !self.scheduler.has_ready();
+            let nothing_left = self.scheduler.is_empty() && self.waiting.references.is_empty();
             self.decide_when_quiet();
             self.release_state();
             // A task in progress may write an entry that the version has.
             if idle
                 && !given_up
                 && self.activations.absent.is_empty()
-                && let Some(activation) = self.activations.due.pop_front()
+                && let Some(activation) = self.activations.next_due(nothing_left)
             {
                 stopped = self.find_absent(activation).await;
                 continue;
             }
-            if idle && !given_up && ahead.is_empty() && self.scheduler.unpark_woken() {
+            if idle
+                && !given_up
+                && ahead.is_empty()
+                && (self.scheduler.unpark_woken() || self.yield_deletions(open))
+            {
+                continue;
+            }
+            if idle && !given_up && self.memberships.is_due() {
+                Box::pin(self.write_memberships(false)).await;
                 continue;
             }
             // A task in progress may change what is read.
@@ -166,7 +198,6 @@ impl<'a, W: Write> Load<'a, W> {
                 continue;
             }
             open &= !given_up;
-            let nothing_left = self.scheduler.is_empty() && self.waiting.references.is_empty();
             if !open && idle && self.activations.absent.is_empty() {
                 if given_up || !self.conclude(nothing_left).await {
                     break;
@@ -175,6 +206,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             let holds_back = !self.activations.absent.is_empty()
                 || !self.activations.due.is_empty()
+                || self.memberships.is_due()
                 || self.input.prefetch.is_some();
             let more = open && !holds_back && self.wants_more(idle);
             if more && let Some((number, line)) = ahead.pop_front() {
@@ -197,38 +229,60 @@ impl<'a, W: Write> Load<'a, W> {
                     self.handle_joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
-                _ = tick.tick() => {
-                    self.progress.poll(&self.counters.by_stream);
-                    self.release_deletions_when_quiet();
-                    self.give_up_waiting_for_long();
-                    self.warn_of_held_state();
-                    self.poll_waits();
-                    self.scheduler.unpark_woken();
-                    self.show_counts();
-                }
+                _ = tick.tick() => self.tick(),
                 () = std::future::ready(()), if self.can_start() => {}
             }
             self.print_state(false)?;
         }
         Box::pin(self.restore_names()).await;
         if stopped.is_none() && self.failure.is_none() {
-            self.place_displaced().await;
-        }
-        if stopped.is_none() && self.failure.is_none() {
-            self.check_scopes().await;
-            self.warn_of_missing_versions();
-            self.warn_of_an_empty_input();
-            self.warn_of_unchecked();
-            self.warn_of_uncorrected();
+            Box::pin(self.look_back()).await;
         }
         self.release_state();
         self.check_totals(stopped.is_some());
         // Written changes are kept even if something else failed.
         self.applier.directory().commit()?;
         self.print_state(true)?;
+        // What was written is covered by STATE, however long this takes.
+        if stopped.is_none() {
+            Box::pin(self.applier.directory().warn_of_left_names()).await;
+        }
         match self.failure.take() {
             Some((_, failure)) => Err(failure),
             None => Ok(stopped),
+        }
+    }
+
+    /// What is done again and again while the run waits.
+    fn tick(&mut self) {
+        self.progress.poll(&self.counters.by_stream);
+        self.memberships.poll(self.input.last_line.elapsed(), self.config.activate_when_quiet);
+        // A row may name who is deleted.
+        if !self.memberships.is_due() {
+            self.release_deletions_when_quiet();
+        }
+        self.give_up_waiting_for_long();
+        self.warn_of_held_state();
+        self.poll_waits();
+        self.scheduler.unpark_woken();
+        self.show_counts();
+    }
+
+    /// Looks at what the whole input has done, and warns of what is missing or left.
+    async fn look_back(&mut self) {
+        self.place_displaced().await;
+        if let Some(Err(error)) = self.only.as_ref().map(Only::conclude) {
+            self.fail(0, error);
+        }
+        if self.failure.is_none() {
+            self.check_scopes().await;
+            if self.only.is_none() {
+                self.warn_of_missing_versions();
+            }
+            self.warn_of_an_empty_input();
+            self.warn_of_unchecked();
+            self.warn_of_uncorrected();
+            self.report_unfound();
         }
     }
 
@@ -240,20 +294,28 @@ impl<'a, W: Write> Load<'a, W> {
             return true;
         }
         if !self.waiting.deletions.is_empty() {
+            Box::pin(self.find_leaving_members()).await;
             self.release_deletions();
             return true;
         }
         if nothing_left {
             self.place_displaced().await;
             // Records compared again may wait for entries that they name.
-            if self.submit_rechecks() {
+            let is_final = !self.activations.has_announced();
+            if self.submit_rechecks(is_final, is_final) {
+                return true;
+            }
+            // Their groups and members are there by now.
+            if !self.memberships.is_empty() {
+                Box::pin(self.write_memberships(true)).await;
                 return true;
             }
             let is_open = self.activations.has_announced();
             if is_open {
                 self.decide(true);
+                return true;
             }
-            return is_open;
+            return Box::pin(self.expire()).await;
         }
         self.try_again()
     }
@@ -279,6 +341,7 @@ impl<'a, W: Write> Load<'a, W> {
             && self.scheduler.is_empty()
             && self.waiting.references.is_empty()
             && self.executor.labels.is_empty()
+            && self.memberships.is_empty()
             && self.activations.is_empty();
         if singer_common::operations::panics::happened() {
             self.fail(0, LoadError::Internal("a part of this program has panicked"));
@@ -339,6 +402,8 @@ impl<'a, W: Write> Load<'a, W> {
         if !leads_anywhere {
             self.executor.turns.advance();
             self.executor.is_final_try = self.executor.is_last_try;
+            // What the whole run has written decides which references are missing.
+            self.applier.refresh_references();
             if !std::mem::replace(&mut self.executor.is_last_try, true) {
                 self.report_missing();
             }

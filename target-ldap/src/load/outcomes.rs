@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 use ldap_directory::dn::DnKey;
 
@@ -22,19 +21,11 @@ impl<W: Write> Load<'_, W> {
             spans.record(&work.stream, result.is_ok());
         }
         self.waiting.rechecks.tick();
-        let is_renamed = work.context.is_renamed.swap(false, Ordering::Relaxed);
-        if is_renamed && result.is_err() {
-            self.note_rename(&mut work);
-        }
-        let Attempt { outcome, deferred, below } = match result {
+        self.note_renames(&mut work, result.as_ref().ok());
+        let Attempt { outcome, deferred, below, found } = match result {
             Ok(attempt) => attempt,
             // The value references an entry that does not exist (yet): the record has no other fault left to find.
-            Err(error)
-                if work.is_deferred_part
-                    && work.is_last_try
-                    && !self.executor.is_last_try
-                    && is_records_fault(&error) =>
-            {
+            Err(error) if self.may_wait_for_entries(&work) && is_records_fault(&error) => {
                 return self.defer_refused(work);
             }
             Err(error) if error.is_forbidden() && work.by_version => {
@@ -51,14 +42,15 @@ impl<W: Write> Load<'_, W> {
             }
         };
         work.waits_for_value = false;
+        let mut found = found.map(|found| *found).unwrap_or_default();
         let is_kept = matches!(outcome, WriteOutcome::Kept(_) | WriteOutcome::NotMoved(_));
         if below > 0 {
             let moved = outcome == WriteOutcome::Moved;
             self.counters.by_stream.entry(work.stream.clone()).or_default().count_below(below, moved);
         }
         let ControlFlow::Continue((mut work, recorded)) = self.final_outcome(work, outcome) else { return };
-        let found = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
-        let was = found.unwrap_or_else(|| work.key.clone());
+        let there = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let was = there.unwrap_or_else(|| work.key.clone());
         let is_deletion = matches!(work.task, Task::Delete { .. });
         if is_deletion && recorded == RecordOutcome::Unchanged && !is_kept && self.config.writes_changes() {
             *self.counters.unwritten_deletions.entry(work.stream.clone()).or_default() += 1;
@@ -67,24 +59,31 @@ impl<W: Write> Load<'_, W> {
             self.update_claims(&work, recorded, &was);
         }
         self.wake(&work, recorded, &was);
+        self.note_lookups(&mut work, recorded, &was, &mut found);
         self.wake_who_gave_up(work.number);
         if matches!(recorded, RecordOutcome::Renamed | RecordOutcome::Moved) {
             self.waiting.rechecks.renamed(&was, work.began);
+            if recorded == RecordOutcome::Renamed {
+                self.memberships.note_rename();
+            }
         }
-        self.keep_references(&work, recorded);
         self.count_outcome(&mut work, recorded);
+        if deferred.is_empty() && (!found.is_held || work.is_recheck) || recorded == RecordOutcome::Added {
+            self.keep_references(&work, recorded);
+            self.waiting.rechecks.leave_open(&work);
+        }
         if work.by_version {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
         }
         self.scheduler.ended(work.number);
-        if deferred.is_empty() {
+        if deferred.is_empty() && found.pending.is_empty() {
             self.executor.ended += 1;
             self.record_done(&work);
         } else {
             if !work.is_deferred_part {
                 self.executor.ended += 1;
             }
-            self.defer(work, deferred);
+            self.defer(work, deferred, found, recorded);
         }
     }
 
@@ -161,6 +160,10 @@ impl<W: Write> Load<'_, W> {
                 self.committer.ack.done(work.number);
                 return ControlFlow::Break(());
             }
+            outcome @ (WriteOutcome::Unfound(_) | WriteOutcome::NeedsReferences(_)) => {
+                self.end_lookup(work, outcome);
+                return ControlFlow::Break(());
+            }
             WriteOutcome::Refused(reason) => {
                 let error = work.bad(reason);
                 self.refuse_task(&work, error);
@@ -208,9 +211,9 @@ impl<W: Write> Load<'_, W> {
         self.counters.by_stream.entry(work.stream.clone()).or_default().kept += 1;
     }
 
-    /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.
-    fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
-        if (work.is_deferred_part || work.is_recheck)
+    /// Counts the outcome of a record once. The deferred values of an entry that was added count with it.
+    pub(super) fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
+        if (work.is_rest || work.is_recheck)
             && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
         {
             return;
@@ -260,6 +263,7 @@ impl<W: Write> Load<'_, W> {
                 self.wake_referencing(&work.key, true);
             }
             RecordOutcome::Moved | RecordOutcome::Deleted => {
+                self.drop_deferred(work, was);
                 self.scheduler.release_name(was);
                 self.scheduler.wake_above(was);
             }
@@ -274,7 +278,11 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn refuse_task(&mut self, work: &Work, error: LoadError) {
+    pub(super) fn refuse_task(&mut self, work: &Work, error: LoadError) {
+        if work.is_rest {
+            // An entry that was added may be gone again.
+            self.waiting.rechecks.wrote(true);
+        }
         self.scheduler.ended(work.number);
         self.executor.ended += 1;
         self.refused(work, error);

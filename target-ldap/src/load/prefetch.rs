@@ -61,12 +61,13 @@ impl<W: Write> Load<'_, W> {
     pub(super) async fn prefetch(&mut self, prefetch: Prefetch) -> Option<Signal> {
         let Prefetch { stream: name, base, most } = prefetch;
         let stream = self.input.streams.get_mut(&*name)?;
-        let Some(StreamQuery { attributes, matched_by, filter }) = stream.definition.mapping.stream_query()
+        let Some(StreamQuery { attributes, matched_by, filter, removes_options }) =
+            stream.definition.mapping.stream_query(self.applier.directory().schema())
         else {
             stream.prefetch.given_up = true;
             return None;
         };
-        let digest_cache = EntryDigestCache::new(attributes, matched_by);
+        let digest_cache = EntryDigestCache::new(attributes, matched_by).with_options(removes_options);
         let read = tokio::select! {
             read = self.applier.prefetch(digest_cache, &base, &filter, most) => read,
             signal = self.stop.wait() => return Some(signal),

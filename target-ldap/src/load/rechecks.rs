@@ -18,19 +18,22 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use singer_common::operations::error::Classified as _;
 
 use super::Load;
-use super::work::Work;
+use super::work::{Work, in_place};
 use crate::config::TargetConfig;
 use crate::load::scheduler::TaskKind;
+use crate::map::Task;
 use crate::map::wanted::{Wanted, WantedAccount};
-use crate::map::{Task, WritePolicy};
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
-use crate::rules::rule::{OnDelete, Operations};
-use crate::write::AttemptContext;
 use crate::write::counts::RecordOutcome;
+use crate::write::{AttemptContext, PreviousValues};
 
 /// The most records that are kept.
 const MOST: usize = 100_000;
+/// The same if rules look references up.
+const MOST_FOUND: usize = 500_000;
+/// How often references are looked up again: filters may ask for what references are, and never find the same.
+const MOST_ROUNDS: u32 = 8;
 /// The most entries that the log names.
 const NAMED: usize = 10;
 
@@ -44,13 +47,23 @@ struct ComparedRecord {
     /// The times of the comparison.
     began: u64,
     ended: u64,
+    /// Whether a filter did not find its entry.
+    is_open: bool,
 }
 
 /// The records that were compared, and the renames of the run. Times are numbers of finished tasks.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the run")]
 pub(super) struct Rechecks {
-    /// Whether records may rename entries: else none is kept.
+    /// Whether records may rename entries, so that those which name others are kept.
     is_on: bool,
+    /// Whether rules look references up, so that records with such are kept.
+    finds: bool,
+    /// When something was written that may change what a filter finds, and whether entries were deleted.
+    written: u64,
+    has_deleted: bool,
+    /// How often references were looked up again.
+    rounds: u32,
     now: u64,
     /// By the hash of stream and key: a later record of the same key replaces an earlier one.
     records: FxHashMap<u64, ComparedRecord>,
@@ -69,9 +82,10 @@ impl Rechecks {
     pub(super) fn new(config: &TargetConfig, is_server: bool) -> Self {
         let renames = config.rules.values().any(|rule| {
             rule.matching.is_some() && rule.operations.rename
-                || matches!(rule.on_delete, OnDelete::MoveTo(_)) && rule.operations.delete
+                || rule.on_delete.move_to().is_some() && rule.operations.delete
         });
-        Self { is_on: is_server && renames, ..Self::default() }
+        let finds = config.rules.values().any(|rule| !rule.references.is_empty());
+        Self { is_on: is_server && renames, finds, ..Self::default() }
     }
 
     /// Returns the time at which a task begins.
@@ -94,16 +108,65 @@ impl Rechecks {
         }
     }
 
+    /// Notes that a task has written something that may change what a filter finds. `has_deleted`: an entry is gone.
+    pub(super) fn wrote(&mut self, has_deleted: bool) {
+        if self.finds {
+            self.written = self.now;
+            self.has_deleted |= has_deleted;
+            self.is_due = true;
+        }
+    }
+
+    /// Returns the references that a record had before, if nothing else of it is to be compared again.
+    pub(super) fn expected(&self, work: &Work) -> Option<u64> {
+        let Task::Upsert { wanted, .. } = &work.task else { return None };
+        // A server may have removed the name of a deleted entry.
+        work.found.filter(|_| work.is_recheck && wanted.attributes.is_empty() && !self.has_deleted)
+    }
+
     /// Whether what was read of references before may be out of date.
     pub(super) fn has_renamed(&self) -> bool {
         !self.spans.is_empty()
     }
 
+    /// Notes the references of a record whose rest was written.
+    fn completed(&mut self, id: u64, rest: &Work) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let count = |work: &Work| match &work.task {
+            Task::Upsert { wanted, .. } => wanted.references.len(),
+            _ => 0,
+        };
+        if rest.found.is_some() && count(&record.work) == count(rest) {
+            record.work.found = rest.found;
+        }
+        record.work.recorded = rest.recorded;
+        prefer(&mut record.work.previous, &rest.previous, false);
+    }
+
+    /// Forgets a record that is refused.
+    pub(super) fn forget(&mut self, work: &Work) {
+        if self.finds {
+            self.records.remove(&identity(work));
+        }
+    }
+
+    /// Notes that a record was looked up again in vain.
+    pub(super) fn leave_open(&mut self, work: &Work) {
+        if !work.is_recheck || !work.finds() || work.found.is_some() {
+            return;
+        }
+        if let Some(record) = self.records.get_mut(&identity(work)) {
+            record.is_open = true;
+            self.is_due = true;
+        }
+    }
+
     /// Takes the records that a rename may have touched since their comparison.
-    fn take_touched(&mut self) -> Vec<Work> {
+    fn take_touched(&mut self, with_finds: bool, is_final: bool) -> Vec<Work> {
         if !std::mem::take(&mut self.is_due) {
             return Vec::new();
         }
+        let with_finds = with_finds && self.rounds < MOST_ROUNDS;
         // The earliest begin of all renames that ended at this time or later.
         let mut earliest = u64::MAX;
         let mut by_end: Vec<(u64, u64)> = Vec::with_capacity(self.spans.len());
@@ -116,14 +179,33 @@ impl Rechecks {
             let later = by_end.partition_point(|(end, _)| *end <= record.began);
             let overlaps = by_end.get(later).is_some_and(|(_, began)| *began < record.ended);
             let is_renamed = |name: &u64| self.renamed.get(name).is_some_and(|time| *time > record.ended);
-            overlaps || record.names.iter().any(is_renamed)
+            let finds = with_finds && record.work.finds();
+            let is_changed = self.written > record.began || record.is_open && is_final;
+            finds && is_changed || self.is_on && (overlaps || record.names.iter().any(is_renamed))
         };
         let touched: Vec<u64> =
             self.records.iter().filter(|(_, record)| is_touched(record)).map(|(id, _)| *id).collect();
         let mut works: Vec<Work> =
             touched.iter().filter_map(|id| self.records.remove(id)).map(|record| *record.work).collect();
         works.sort_by_key(|work| work.number);
+        // Those that are looked up later are not forgotten.
+        self.is_due = self.finds && !is_final && !self.records.is_empty();
         works
+    }
+}
+
+/// Adds values that an entry had. `is_earlier`: they are from an earlier record, and replace those of a later one.
+fn prefer(previous: &mut Arc<Vec<PreviousValues>>, others: &[PreviousValues], is_earlier: bool) {
+    if others.is_empty() {
+        return;
+    }
+    let previous = Arc::make_mut(previous);
+    for (name, values) in others {
+        match previous.iter_mut().find(|(there, _)| there == name) {
+            Some((_, there)) if is_earlier => there.clone_from(values),
+            Some(_) => {}
+            None => previous.push((name.clone(), values.clone())),
+        }
     }
 }
 
@@ -155,7 +237,13 @@ fn named(attributes: &[Wanted], schema: &Schema) -> Box<[u64]> {
 impl Work {
     /// Whether it has references that are to be as its record says.
     pub(super) fn has_references(&self, schema: &Schema) -> bool {
-        matches!(&self.task, Task::Upsert { wanted, .. } if wanted.attributes.iter().any(|a| is_reference(a, schema)))
+        self.finds()
+            || matches!(&self.task, Task::Upsert { wanted, .. } if wanted.attributes.iter().any(|a| is_reference(a, schema)))
+    }
+
+    /// Whether it has references that are looked up.
+    pub(super) fn finds(&self) -> bool {
+        matches!(&self.task, Task::Upsert { wanted, .. } if !wanted.references.is_empty())
     }
 
     /// Returns the part of it that is compared again.
@@ -163,13 +251,17 @@ impl Work {
         let Task::Upsert { wanted, filter, write_policy } = &self.task else { return None };
         let attributes: Vec<Wanted> =
             wanted.attributes.iter().filter(|a| is_reference(a, schema)).cloned().collect();
-        if attributes.is_empty() {
+        let mut references = wanted.references.clone();
+        // What an entry has that this run added is what its record says.
+        for reference in references.iter_mut().filter(|_| recorded == RecordOutcome::Added) {
+            reference.policy = Policy::Force;
+        }
+        if attributes.is_empty() && references.is_empty() {
             return None;
         }
-        let operations = Operations { create: false, rename: false, ..write_policy.operations };
-        let write_policy = Arc::new(WritePolicy { operations, ..WritePolicy::clone(write_policy) });
+        let write_policy = in_place(write_policy);
         let (dn, account) = (wanted.dn.clone(), WantedAccount::default());
-        let wanted = crate::map::wanted::WantedEntry { dn, attributes, account };
+        let wanted = crate::map::wanted::WantedEntry { dn, attributes, references, account };
         let task = Task::Upsert { wanted, filter: filter.clone(), write_policy };
         let (stream, about) = (self.stream.clone(), self.about.clone());
         let mut again = Work::new(self.number, self.line, stream, task, self.key.clone(), about);
@@ -178,6 +270,8 @@ impl Work {
         again.in_file.clone_from(&self.in_file);
         again.key_kind = self.key_kind;
         again.recorded = Some(recorded);
+        again.found = self.found;
+        again.previous.clone_from(&self.previous);
         again.is_recheck = true;
         again.context = AttemptContext::default();
         Some(Box::new(again))
@@ -187,7 +281,10 @@ impl Work {
 impl<W: Write> Load<'_, W> {
     /// Keeps a record that was compared, in case a rename touches what it names. The outcome is that of its whole record.
     pub(super) fn keep_references(&mut self, work: &Work, recorded: RecordOutcome) {
-        if !self.waiting.rechecks.is_on {
+        let finds = self.waiting.rechecks.finds;
+        if !self.waiting.rechecks.is_on
+            && !(finds && (work.finds() || matches!(work.task, Task::Delete { .. })))
+        {
             return;
         }
         let id = identity(work);
@@ -195,7 +292,10 @@ impl<W: Write> Load<'_, W> {
             self.waiting.rechecks.records.remove(&id);
             return;
         }
-        if work.is_deferred_part || matches!(recorded, RecordOutcome::Ignored | RecordOutcome::Rejected) {
+        if work.is_rest {
+            return self.waiting.rechecks.completed(id, work);
+        }
+        if matches!(recorded, RecordOutcome::Ignored | RecordOutcome::Rejected) {
             return;
         }
         let schema = self.directory.schema().clone();
@@ -204,13 +304,17 @@ impl<W: Write> Load<'_, W> {
         self.keep_what_is_not_said(id, work, &mut again, &schema);
         let Task::Upsert { wanted, .. } = &again.task else { return };
         let names = named(&wanted.attributes, &schema);
-        if self.waiting.rechecks.records.len() >= MOST {
+        let most = if finds { MOST_FOUND } else { MOST };
+        if self.waiting.rechecks.records.len() >= most {
             self.waiting.rechecks.left_out += 1;
             return;
         }
         self.spill(&mut again);
         let (began, ended) = (work.began, self.waiting.rechecks.now);
-        self.waiting.rechecks.records.insert(id, ComparedRecord { work: again, names, began, ended });
+        self.waiting
+            .rechecks
+            .records
+            .insert(id, ComparedRecord { work: again, names, began, ended, is_open: false });
     }
 
     /// Adds the references of an earlier record of the same key that this one does not mention.
@@ -219,25 +323,36 @@ impl<W: Write> Load<'_, W> {
         if !self.restore(&mut earlier.work) {
             return;
         }
+        prefer(&mut again.previous, &earlier.work.previous, true);
         let (Task::Upsert { wanted: said, .. }, Task::Upsert { wanted: before, .. }) =
             (&work.task, &earlier.work.task)
         else {
             return;
         };
-        let is_said = |a: &Wanted| {
-            said.attributes.iter().any(|b| schema.same_description(&a.description, &b.description))
+        let is_said = |description: &str| {
+            let of_references = said.references.iter().map(|r| &r.description);
+            let mut said = said.attributes.iter().map(|a| &a.description).chain(of_references);
+            said.any(|name| schema.same_description(description, name))
         };
-        let rest: Vec<Wanted> = before.attributes.iter().filter(|a| !is_said(a)).cloned().collect();
+        let rest = before.attributes.iter().filter(|a| !is_said(&a.description));
         if let Task::Upsert { wanted, .. } = &mut again.task {
-            wanted.attributes.extend(rest);
+            wanted.attributes.extend(rest.cloned());
+            let found = before.references.iter().filter(|r| !is_said(&r.description));
+            wanted.references.extend(found.cloned());
         }
     }
 
     /// Submits the records that a rename touched after their comparison. Only while no other record waits. Returns whether there is one.
-    pub(super) fn submit_rechecks(&mut self) -> bool {
-        let touched = self.waiting.rechecks.take_touched();
+    /// `with_finds`: also those whose references may be found otherwise now. `is_final`: what is not found then is missing.
+    pub(super) fn submit_rechecks(&mut self, with_finds: bool, is_final: bool) -> bool {
+        let touched = self.waiting.rechecks.take_touched(with_finds, is_final);
         let count = touched.len();
-        for work in touched {
+        if touched.iter().any(Work::finds) {
+            self.applier.refresh_references();
+            self.waiting.rechecks.rounds += 1;
+        }
+        for mut work in touched {
+            work.is_settled = is_final;
             self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Upsert, Box::new(work));
         }
         if count > 0 {
@@ -289,10 +404,10 @@ impl<W: Write> Load<'_, W> {
     /// Warns of records that could not be kept.
     pub(super) fn warn_of_unchecked(&self) {
         let Rechecks { left_out, .. } = self.waiting.rechecks;
-        if left_out > 0 && self.waiting.rechecks.has_renamed() {
+        if left_out > 0 && (self.waiting.rechecks.has_renamed() || self.waiting.rechecks.finds) {
             tracing::warn!(
                 records = left_out,
-                "{left_out} record(s) name other entries and were not compared again after the renames of this run, which are more than are kept ({MOST}): run again"
+                "{left_out} record(s) name other entries and were not compared again after the changes of this run, which are more than are kept: run again"
             );
         }
     }
@@ -305,7 +420,7 @@ mod tests {
     fn at(began: u64, ended: u64, names: &[u64]) -> ComparedRecord {
         let stream: Arc<str> = "s".into();
         let work = Work::new(ended, 1, stream.clone(), Task::Nothing, DnKey::default(), stream);
-        ComparedRecord { work: Box::new(work), names: names.into(), began, ended }
+        ComparedRecord { work: Box::new(work), names: names.into(), began, ended, is_open: false }
     }
 
     #[test]
@@ -319,7 +434,7 @@ mod tests {
                 rechecks.now = *ended;
                 rechecks.renamed(key, *began);
             }
-            rechecks.take_touched().len() == 1
+            rechecks.take_touched(true, true).len() == 1
         };
         assert!(touched(at(1, 2, &[hash(&a)]), &[(&a, 3, 4)]), "renamed later");
         assert!(!touched(at(1, 2, &[hash(&a)]), &[(&b, 3, 4)]), "not named");

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use ldap_directory::DirectoryError;
 use ldap_directory::schema::Coverage;
 use ldap_directory::schema::conformance::{Violation, violations};
+use serde_json::Value;
 use singer_common::operations::facts::Facts;
 
+use super::in_file::InFile;
 use super::reject_log::RejectLog;
 use super::rejects::RejectFile;
 use super::work::{RejectContext, Work};
@@ -33,6 +35,22 @@ pub(super) struct Rejects {
     nearest_names: HashMap<String, Option<String>>,
     /// Whether the input is a reject file.
     pub(super) is_retry: bool,
+}
+
+/// A record that is rejected. What its error says of it, it says in every reject: the reason, the setting that forbids it, and the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rejected<'a> {
+    pub(super) number: u64,
+    pub(super) stream: &'a str,
+    pub(super) line: u64,
+    pub(super) in_file: Option<&'a InFile>,
+    /// The DN of its entry, if known.
+    pub(super) dn: Option<&'a str>,
+    /// The directory's result, if its error has none.
+    pub(super) answer: Option<&'a LdapResult>,
+    pub(super) record: &'a Value,
+    /// As what it was counted before.
+    pub(super) recorded: Option<RecordOutcome>,
 }
 
 impl Rejects {
@@ -137,7 +155,7 @@ impl<W: Write> Load<'_, W> {
                 });
             }
         }
-        work.refused_by(error, hint).near(near)
+        work.refused_by(error, &hint).near(near)
     }
 
     /// Returns the property that is written to an attribute.
@@ -150,6 +168,7 @@ impl<W: Write> Load<'_, W> {
         if matches!(work.task, Task::Find { .. }) {
             return self.fail(work.number, error);
         }
+        self.waiting.rechecks.forget(work);
         if work.by_version {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
         } else {
@@ -158,36 +177,38 @@ impl<W: Write> Load<'_, W> {
         if work.left.is_some() || work.gave_up.is_some() {
             self.waiting.set_aside.push(work.clone());
         }
+        let error = match &work.renamed {
+            Some(made) => error.noting(&format!(
+                "; its entry was renamed before, and keeps its new name: `{}` was `{}`",
+                made.to, made.from
+            )),
+            None => error,
+        };
         let error = error.in_file(work.in_file.as_ref());
         let Some(RejectContext { record, reject_schema }) = &work.kept else {
             return self.fail(work.number, error);
         };
-        let answer = error.of_directory().and_then(LdapResult::of).or_else(|| work.answer.clone());
-        let reason = error.reason();
-        let setting = error.forbidden_by().map(str::to_owned);
-        let reject = Reject {
+        let rejected = Rejected {
+            number: work.number,
             stream: &work.stream,
             line: work.line,
             in_file: work.in_file.as_ref(),
             dn: work.dn(),
-            answer: answer.as_ref(),
-            setting: setting.as_deref(),
-            reason: &reason,
+            answer: work.answer.as_ref(),
             record,
-            is_unmapped: false,
+            recorded: work.recorded,
         };
-        self.reject(work.number, &reject, reject_schema, error, work.recorded);
+        self.reject(&rejected, reject_schema, error);
     }
 
     /// Rejects a record. The run fails if the record is not at fault, or if it exceeds `max_rejects`.
     pub(super) fn reject(
         &mut self,
-        number: u64,
-        reject: &Reject<'_>,
+        rejected: &Rejected<'_>,
         reject_schema: &Arc<RejectSchema>,
         error: LoadError,
-        recorded: Option<RecordOutcome>,
     ) {
+        let Rejected { number, stream, line, in_file, dn, answer, record, recorded } = *rejected;
         let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
         let Some(file) = &mut self.rejects.file else { return self.fail(number, error) };
         if !error.is_records_fault() {
@@ -196,37 +217,37 @@ impl<W: Write> Load<'_, W> {
         if let Some(max) = max.filter(|max| self.rejects.count >= *max) {
             return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
         }
-        let line = reject.to_line(reject_schema, self.directory.schema());
-        if let Err(e) = file.write(reject.stream, reject_schema, &line) {
+        let of_error = error.of_directory().and_then(LdapResult::of);
+        let (answer, reason) = (of_error.as_ref().or(answer), error.reason());
+        let (setting, is_unmapped) = (error.forbidden_by(), error.is_of_unmapped());
+        let reject =
+            Reject { stream, line, in_file, dn, answer, setting, reason: &reason, record, is_unmapped };
+        let text = reject.to_line(reject_schema, self.directory.schema());
+        if let Err(e) = file.write(stream, reject_schema, &text) {
             return self.fail(number, e.into());
         }
-        let facts =
-            Facts { line: Some(reject.line), stream: Some(reject.stream.to_owned()), ..error.facts() };
+        let facts = Facts { line: Some(line), stream: Some(stream.to_owned()), ..error.facts() };
         let record = facts.record.clone().unwrap_or_default();
         let reason = reject.safe_reason(reject_schema);
         let refused = RefusedRecord {
             number,
-            stream: reject.stream,
-            line: reject.line,
+            stream,
+            line,
             record: &record,
-            dn: reject.dn,
-            code: reject.answer.map(|answer| answer.code),
+            dn,
+            code: answer.map(|answer| answer.code),
             reason: &reason,
         };
         if let Err(e) = self.applier.directory().show_refused(&refused) {
             return self.fail(number, e.into());
         }
         let what = if self.config.dry_run { "would be refused" } else { "rejected" };
-        if self.rejects.log.should_log(reject.stream, &reason, what) {
+        if self.rejects.log.should_log(stream, &reason, what) {
             let key = if record.is_empty() { String::new() } else { format!(", {record}") };
-            facts.warn(&format!("line {}, stream `{}`{key}: {what}: {reason}", reject.line, reject.stream));
+            facts.warn(&format!("line {line}, stream `{stream}`{key}: {what}: {reason}"));
         }
         self.rejects.count += 1;
-        self.counters
-            .by_stream
-            .entry(reject.stream.into())
-            .or_default()
-            .count(RecordOutcome::Rejected, recorded);
+        self.counters.by_stream.entry(stream.into()).or_default().count(RecordOutcome::Rejected, recorded);
         self.committer.ack.done(number);
     }
 

@@ -9,6 +9,7 @@ use super::Load;
 use super::work::Work;
 use crate::map::Task;
 use crate::write::change_label::CHANGE_LABEL;
+use crate::write::{Attempt, RenameMade};
 
 /// How often a record's entry may have yet another DN.
 const MOVES: u32 = 5;
@@ -72,8 +73,37 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    /// Notes the renames of a try whose other changes were refused, or wait; and one that was taken back. `attempt`: its result.
+    pub(super) fn note_renames(&mut self, work: &mut Work, attempt: Option<&Attempt>) {
+        if let Some(made) = work.renamed_back.take() {
+            self.note_renamed_back(work, &made);
+        }
+        let Some(made) = work.context.take_renamed() else { return };
+        let is_done = attempt.is_some_and(|attempt| attempt.outcome.is_done());
+        if !is_done {
+            self.note_rename(work);
+        }
+        if attempt.is_none_or(|attempt| !attempt.is_final() || !is_done) {
+            work.renamed = Some(made);
+            work.was_renamed = true;
+        }
+    }
+
+    /// The entry has the DN again that it had before an earlier try.
+    fn note_renamed_back(&mut self, work: &mut Work, made: &RenameMade) {
+        let (Ok(was), Ok(now)) = (self.applier.key(&made.to), self.applier.key(&made.from)) else { return };
+        work.was_renamed = false;
+        work.context.found = Some(made.from.clone());
+        self.executor.ended += 1;
+        self.waiting.rechecks.renamed(&was, work.began);
+        self.applier.claims().renamed(&was, &now);
+        self.scheduler.release_name(&was);
+        self.scheduler.wake_above(&was);
+        self.follow_rename(&was, &now, &made.from);
+    }
+
     /// The entry was renamed, though its other changes were refused: its old DN is free.
-    pub(super) fn note_rename(&mut self, work: &mut Work) {
+    fn note_rename(&mut self, work: &mut Work) {
         let found = work.context.found.take();
         let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
         (work.left, work.was_renamed) = (None, true);

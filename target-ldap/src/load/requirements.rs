@@ -1,12 +1,15 @@
 //! Checks what the settings require of the directory, before the first record: exit code 2 instead of a refusal for each
 //! record.
 
+mod references;
+
 use ldap_directory::nearest::nearest;
 use ldap_directory::{Directory, ServerUrl, Vendor};
 use singer_common::plugin::settings::SettingsError;
 
 use crate::config::TargetConfig;
 use crate::rules::accounts::AccountLock;
+use crate::rules::membership::MembershipRule;
 use crate::rules::password::PasswordMode;
 use crate::rules::rule::Rule;
 
@@ -47,13 +50,24 @@ pub fn check_transport(config: &TargetConfig) -> Result<(), SettingsError> {
     Ok(())
 }
 
+/// Checks the names of classes and attributes in a rule.
+fn check_names(path: &str, rule: &Rule, directory: &Directory) -> Result<(), SettingsError> {
+    check_classes(&format!("{path}.object_classes"), rule, directory)?;
+    references::check(&format!("{path}.references"), rule, directory)?;
+    // Entries of Active Directory have auxiliary classes that they do not list.
+    let hides_classes = directory.root_dse().vendor == Vendor::ActiveDirectory;
+    rule.check_sources(path, |a, b| directory.schema().same_description(a, b))?;
+    rule.check_grace_with(path, directory.schema(), directory.takes_unknown_attributes(), hides_classes)
+}
+
 /// Checks what depends on the server.
 pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), SettingsError> {
     let vendor = directory.root_dse().vendor;
     let server = vendor.name();
     for (stream, rule) in &config.rules {
         let at = |part: &str| format!("mapping_rules.{stream}.{part}");
-        check_classes(&at("object_classes"), rule, directory)?;
+        check_names(&format!("mapping_rules.{stream}"), rule, directory)?;
+        check_bases(&format!("mapping_rules.{stream}"), rule, directory)?;
         match rule.password.as_ref().map(|p| p.mode) {
             // Samba does not list its extensions.
             Some(PasswordMode::Exop)
@@ -149,6 +163,32 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         ));
     }
     Ok(())
+}
+
+/// Entries are searched below the naming context. A server that does not show it would be searched nowhere, and nobody be found.
+fn check_bases(path: &str, rule: &Rule, directory: &Directory) -> Result<(), SettingsError> {
+    let root = directory.root_dse();
+    if root.vendor == Vendor::Ldif || !root.naming_contexts.is_empty() || root.default_base().is_some() {
+        return Ok(());
+    }
+    let filters = || rule.membership.iter().flat_map(MembershipRule::filters).map(|(part, _)| part);
+    let searches_scope = rule.matching.is_some() || filters().any(|part| part == "membership.group");
+    let of_scope = (searches_scope && rule.scope_base.is_none()).then(|| "scope_base".to_owned());
+    // Members have no base of their own.
+    let of_scope =
+        of_scope.or_else(|| filters().find(|part| *part == "membership.member").map(str::to_owned));
+    let chosen = rule.generated.iter().find(|one| one.base.is_none());
+    let found = rule.references.iter().find(|one| one.base.is_none());
+    let part = of_scope
+        .or_else(|| chosen.map(|one| format!("{}.base", one.setting())))
+        .or_else(|| found.map(|one| format!("references.{}.base", one.attribute)));
+    part.map_or(Ok(()), |part| {
+        let problem = format!(
+            "not set, and {} shows no naming context to search in (the bound user may not read namingContexts of the root DSE)",
+            directory.location()
+        );
+        Err(SettingsError::value(format!("{path}.{part}"), problem, "the DN below which the entries are; or the right to read namingContexts"))
+    })
 }
 
 /// A server refuses every entry with an unknown object class. A file accepts any.

@@ -85,6 +85,8 @@ pub struct Scheduler<T> {
     by_awaited_name: BTreeMap<DnKey, Vec<TaskId>>,
     /// Parked deletions of entries that have lost a descendant since.
     woken: BTreeSet<TaskId>,
+    /// Deletions of entries whose DNs later tasks want.
+    wanted_back: BTreeSet<TaskId>,
 }
 
 impl<T> Default for Scheduler<T> {
@@ -99,6 +101,7 @@ impl<T> Default for Scheduler<T> {
             parked: BTreeSet::new(),
             by_awaited_name: BTreeMap::new(),
             woken: BTreeSet::new(),
+            wanted_back: BTreeSet::new(),
         }
     }
 }
@@ -126,7 +129,13 @@ impl<T> Scheduler<T> {
 
     fn insert(&mut self, id: TaskId, lock: DnLock, kind: TaskKind, waits_for: usize, payload: Option<T>) {
         for key in &lock.keys {
-            self.by_key.entry(key.clone()).or_default().push(id);
+            let there = self.by_key.entry(key.clone()).or_default();
+            if kind == TaskKind::Upsert {
+                let is_deletion =
+                    |id: &TaskId| self.items.get(id).is_some_and(|item| item.kind == TaskKind::Delete);
+                self.wanted_back.extend(there.iter().copied().filter(is_deletion));
+            }
+            there.push(id);
         }
         if let Some(identity) = &lock.identity {
             self.by_identity.entry(identity.clone()).or_default().push(id);
@@ -245,6 +254,7 @@ impl<T> Scheduler<T> {
         self.unpark_one(id);
         let Some(item) = self.items.remove(&id) else { return };
         self.ready.remove(&id);
+        self.wanted_back.remove(&id);
         for key in &item.lock.keys {
             if let Some(ids) = self.by_key.get_mut(key) {
                 ids.retain(|other| *other != id);
@@ -323,6 +333,12 @@ impl<T> Scheduler<T> {
         for id in dropped {
             self.ended(id);
         }
+    }
+
+    /// Whether a task waits until the entry with this DN is gone.
+    pub fn awaits_name(&self, key: &DnKey) -> bool {
+        let ids = self.by_key.get(key).into_iter().flatten();
+        ids.filter_map(|id| self.items.get(id)).any(|item| item.waits_for_name.as_ref() == Some(key))
     }
 
     /// Returns the number of tasks that have not ended.

@@ -187,7 +187,7 @@ fn weighed(work: &mut Work, sum: &Arc<AtomicUsize>) -> Option<Arc<SpillSlot>> {
 fn parts(work: &mut Work) -> (&mut [Wanted], Option<&mut RejectContext>) {
     let wanted = match &mut work.task {
         Task::Upsert { wanted, .. } => wanted.attributes.as_mut_slice(),
-        Task::Delete { .. } | Task::Find { .. } | Task::Nothing => &mut [],
+        Task::Delete { .. } | Task::Find { .. } | Task::Membership(_) | Task::Nothing => &mut [],
     };
     (wanted, work.kept.as_mut())
 }
@@ -376,7 +376,12 @@ mod tests {
             wanted("mail", Vec::new()),
             wanted("jpegPhoto", vec![vec![0xff; octets]]),
         ];
-        let wanted = WantedEntry { dn: "cn=Ada".to_owned(), attributes, account: WantedAccount::default() };
+        let wanted = WantedEntry {
+            dn: "cn=Ada".to_owned(),
+            attributes,
+            references: vec![],
+            account: WantedAccount::default(),
+        };
         let task = Task::Upsert { wanted, filter: None, write_policy: Arc::default() };
         let message = SchemaMessage { stream: "s".into(), schema: json!({}), key_properties: vec![] };
         let reject_schema = Arc::new(RejectSchema::new(&message, BTreeSet::from(["pin".to_owned()])));

@@ -14,6 +14,7 @@ use singer_common::singer::record::Record;
 use super::LoadError;
 use super::in_file::InFile;
 use super::rejects::RejectSchema;
+use crate::map::generated::Generated;
 use crate::map::validate::{RecordValidator, guarded};
 use crate::map::{Mapping, Task};
 use crate::rules::error::MappingError;
@@ -33,6 +34,8 @@ pub(super) struct MappedRecord {
     pub(super) record: Option<Value>,
     /// The task, and the key of its entry's DN; that of the root if the record does not name it.
     pub(super) outcome: Result<(Task, DnKey), LoadError>,
+    /// The values that are chosen when the entry is made.
+    pub(super) generated: Option<Generated>,
     /// For the log.
     pub(super) warnings: Vec<Warning>,
     /// For a record that is rejected at once: a [`Task::Find`] for its entry, if that is known.
@@ -42,7 +45,7 @@ pub(super) struct MappedRecord {
 /// A stream whose SCHEMA is known.
 pub(super) struct StreamDefinition {
     pub(super) name: Arc<str>,
-    pub(super) mapping: Mapping,
+    pub(super) mapping: Arc<Mapping>,
     pub(super) reject_schema: Arc<RejectSchema>,
     pub(super) validator: Option<RecordValidator>,
     pub(super) key_properties: Vec<String>,
@@ -90,6 +93,8 @@ impl StreamDefinition {
         } else {
             None
         };
+        let is_upsert = matches!(&outcome, Ok((Task::Upsert { .. }, _)));
+        let generated = is_upsert.then(|| Generated::of(&self.mapping, &record, &self.schema)).flatten();
         let record = (self.keeps_records || outcome.is_err()).then(|| record.into_value());
         MappedRecord {
             stream: self.clone(),
@@ -99,6 +104,7 @@ impl StreamDefinition {
             about,
             record,
             outcome,
+            generated,
             warnings: Vec::new(),
             identity,
         }

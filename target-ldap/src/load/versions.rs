@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use ldap_directory::dn::DnKey;
-
 /// The records of one version.
 #[derive(Debug, Default)]
 struct VersionRecords {
@@ -113,17 +111,6 @@ impl Versions {
     pub fn has_unknown(&self) -> bool {
         self.streams.values().flat_map(BTreeMap::values).any(|came| came.unknown)
     }
-}
-
-/// Returns the entries that are not below another one.
-pub fn topmost(names: BTreeMap<DnKey, String>) -> Vec<(DnKey, String)> {
-    let mut top: Vec<(DnKey, String)> = Vec::new();
-    for (key, name) in names {
-        if !top.last().is_some_and(|(above, _)| above.is_ancestor_of(&key)) {
-            top.push((key, name));
-        }
-    }
-    top
 }
 
 #[cfg(test)]

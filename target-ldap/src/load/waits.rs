@@ -11,6 +11,7 @@ use singer_common::operations::observe;
 use super::Load;
 use super::deferred_deletions::DeferredDeletions;
 use super::deferred_references::DeferredReferences;
+use super::lookups::LookedUp;
 use super::rechecks::Rechecks;
 use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
@@ -30,6 +31,8 @@ pub(super) struct Waiting {
     pub(super) references: DeferredReferences,
     pub(super) deletions: DeferredDeletions,
     pub(super) rechecks: Rechecks,
+    /// What the run has given to entries, as far as filters of references ask for it.
+    pub(super) lookups: LookedUp,
     /// Rejected records whose entries gave up a DN or a value in vain: they get it back at the end of the run.
     pub(super) set_aside: Vec<Work>,
     /// The attributes that the server has refused for a taken value.
@@ -69,11 +72,12 @@ impl UniqueAttributes {
 
 impl Waiting {
     /// Returns one without records.
-    pub(super) fn new(rechecks: Rechecks) -> Self {
+    pub(super) fn new(rechecks: Rechecks, lookups: LookedUp) -> Self {
         Self {
             references: DeferredReferences::default(),
             deletions: DeferredDeletions::default(),
             rechecks,
+            lookups,
             set_aside: Vec::new(),
             unique_attributes: UniqueAttributes::default(),
             exchange: None,
@@ -95,9 +99,18 @@ impl<W: Write> Load<'_, W> {
     /// Whether a record was refused for a unique value that another entry has, and may still give up: by a change or a
     /// deletion.
     pub(super) fn may_become_free(&self, work: &Work, error: &DirectoryError) -> bool {
-        let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_deferred_part;
+        self.may_wait_for_value(work) && is_taken_value(error)
+    }
+
+    /// Whether a record may wait for a value that another entry has.
+    pub(super) fn may_wait_for_value(&self, work: &Work) -> bool {
         let is_open = !work.is_last_try && !self.executor.is_final_try || self.activations.has_announced();
-        is_upsert && is_open && is_taken_value(error)
+        matches!(work.task, Task::Upsert { .. }) && !work.is_rest && is_open
+    }
+
+    /// Whether a record that is refused may still wait for entries that it references: they were missing, and the input goes on.
+    pub(super) fn may_wait_for_entries(&self, work: &Work) -> bool {
+        work.is_deferred_part && work.is_last_try && !self.executor.is_last_try
     }
 
     /// Parks it until an entry is deleted, or nothing else is to be done.
@@ -120,7 +133,9 @@ impl<W: Write> Load<'_, W> {
         match (parked.kind, parked.name) {
             (TaskKind::Delete, _) => false,
             (TaskKind::Upsert, None) => {
-                !parked.payload.waits_for_value && !self.scheduler.is_below_parked(parked.id)
+                !parked.payload.waits_for_value
+                    && !parked.payload.waits_for_references
+                    && !self.scheduler.is_below_parked(parked.id)
             }
             (TaskKind::Upsert, Some(name)) => !self.is_in_an_extent(name),
         }

@@ -13,12 +13,17 @@ use super::in_file::InFile;
 use super::rejects::RejectSchema;
 use super::scheduler::{DnLock, TaskKind};
 use super::spill::SpillSlot;
+use crate::map::wanted::Wanted;
 use crate::map::{Task, WritePolicy};
+use crate::rules::policy::Policy;
+use crate::rules::rule::Operations;
 use crate::write::change_label::ChangeLabel;
 use crate::write::claims::{Claimant, KeyKind};
 use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::LdapResult;
-use crate::write::{Attempt, AttemptContext, DeferredReference, Unreadable};
+use crate::write::{
+    Attempt, AttemptContext, DeferredReference, Generating, PreviousValues, RenameMade, Unfound, Unreadable,
+};
 
 /// What is kept of a record in case it is rejected.
 #[derive(Debug, Clone)]
@@ -53,14 +58,26 @@ pub(super) struct Work {
     pub(super) began: u64,
     /// Whether it compares the references of a record again.
     pub(super) is_recheck: bool,
-    /// Whether it writes the deferred values of a record.
+    /// Whether it writes what waited for entries that the record references: its whole, or the rest of an entry that was added.
     pub(super) is_deferred_part: bool,
+    /// Whether it is the rest of an entry that was added.
+    pub(super) is_rest: bool,
+    /// Whether a later record of the same entry was written meanwhile.
+    pub(super) is_superseded: bool,
     /// The outcome that was counted, while a part of it is deferred.
     pub(super) recorded: Option<RecordOutcome>,
     pub(super) key_kind: KeyKind,
     /// Whether it is a deletion by ACTIVATE_VERSION, without a record.
     pub(super) by_version: bool,
     pub(super) is_last_try: bool,
+    /// Whether no entry is to come any more that its references wait for.
+    pub(super) is_settled: bool,
+    /// Whether it waits as a whole for entries that filters are to find.
+    pub(super) waits_for_references: bool,
+    /// The hash of the references that were found for it.
+    pub(super) found: Option<u64>,
+    /// What its entry had before of the references that were written.
+    pub(super) previous: Arc<Vec<PreviousValues>>,
     /// The location of the record in a batch.
     pub(super) in_file: Option<InFile>,
     /// The deferred values that are being written.
@@ -70,6 +87,10 @@ pub(super) struct Work {
     pub(super) gave_up: Option<(String, Vec<Modification>)>,
     /// Whether its entry was renamed at an earlier try.
     pub(super) was_renamed: bool,
+    /// The rename of its entry that stands, while the record is not done.
+    pub(super) renamed: Option<RenameMade>,
+    /// A rename of an earlier try that was taken back.
+    pub(super) renamed_back: Option<RenameMade>,
     /// The value that `match` would compare of the entry that has its DN; empty if unknown.
     pub(super) taken_by: String,
     /// Whether it waits for a unique value that another entry has.
@@ -84,6 +105,8 @@ pub(super) struct Work {
     pub(super) waits_since: Option<Instant>,
     pub(super) tried: Option<Instant>,
     pub(super) is_wait_logged: bool,
+    /// The choice of values for its entry, until that is made.
+    pub(super) generating: Option<Box<Generating>>,
     /// Where its values are, while it waits.
     pub(super) spilled: Option<Arc<SpillSlot>>,
     /// Their size, while it is ready or in progress.
@@ -103,10 +126,19 @@ impl Work {
         LoadError::Unreadable { line, stream, key, unreadable: Box::new(unreadable) }
     }
 
-    /// Returns the failure of its record that the directory refused.
-    pub(super) fn refused_by(&self, error: DirectoryError, hint: String) -> LoadError {
+    /// Returns the failure of its record whose references were not found.
+    pub(super) fn unfound(&self, unfound: Unfound) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
-        LoadError::Write { line, stream, key, error, hint, nearest: None }
+        let Unfound { setting, mut reason, hidden } = unfound;
+        if self.recorded.is_some() {
+            reason.push_str("; everything else that the record says is written");
+        }
+        LoadError::Reference { line, stream, key, setting, reason, hidden: hidden.map(Box::new) }
+    }
+
+    /// Returns the failure of its record that the directory refused.
+    pub(super) fn refused_by(&self, error: DirectoryError, hint: &str) -> LoadError {
+        LoadError::write(self.line, &self.stream, error).of_key(&self.about).noting(hint)
     }
 
     pub(super) fn new(
@@ -133,14 +165,22 @@ impl Work {
             began: 0,
             is_recheck: false,
             is_deferred_part: false,
+            is_rest: false,
+            is_superseded: false,
             recorded: None,
             key_kind: KeyKind::Key,
             by_version: false,
             is_last_try: false,
+            is_settled: false,
+            waits_for_references: false,
+            found: None,
+            previous: Arc::default(),
             in_file: None,
             values: Vec::new(),
             gave_up: None,
             was_renamed: false,
+            renamed: None,
+            renamed_back: None,
             taken_by: String::new(),
             waits_for_value: false,
             is_addition: false,
@@ -149,6 +189,7 @@ impl Work {
             waits_since: None,
             tried: None,
             is_wait_logged: false,
+            generating: None,
             spilled: None,
             weight: None,
         }
@@ -162,7 +203,7 @@ impl Work {
             Task::Upsert { write_policy, .. }
             | Task::Delete { write_policy, .. }
             | Task::Find { write_policy, .. } => found(write_policy),
-            Task::Nothing => String::new(),
+            Task::Membership(_) | Task::Nothing => String::new(),
         };
         // A DN has no NUL.
         let identity = self.task.filter().map(|filter| format!("{base}\0{filter}"));
@@ -192,6 +233,33 @@ impl Work {
     pub(super) fn kind(&self) -> TaskKind {
         if matches!(self.task, Task::Delete { .. }) { TaskKind::Delete } else { TaskKind::Upsert }
     }
+}
+
+/// Returns the attributes that add deferred values to an entry that was added with the other values of these attributes.
+pub(super) fn remaining(deferred: &[DeferredReference], wanted: &[Wanted]) -> Vec<Wanted> {
+    let mut attributes: Vec<Wanted> = Vec::new();
+    for DeferredReference { description, value, .. } in deferred {
+        if let Some(there) = attributes.iter_mut().find(|a| a.description == *description) {
+            there.values.push(value.clone());
+        } else {
+            attributes.push(Wanted::merged(description.clone(), value.clone()));
+        }
+    }
+    // The entry was added without the attribute: a later record may have written it.
+    for attribute in &mut attributes {
+        let is_whole =
+            |a: &&Wanted| a.description == attribute.description && a.values.len() == attribute.values.len();
+        if wanted.iter().find(is_whole).is_some_and(|a| a.policy == Policy::Keep) {
+            attribute.policy = Policy::Keep;
+        }
+    }
+    attributes
+}
+
+/// Returns the policy of a record whose entry is only changed where it is.
+pub(super) fn in_place(write_policy: &WritePolicy) -> Arc<WritePolicy> {
+    let operations = Operations { create: false, rename: false, ..write_policy.operations };
+    Arc::new(WritePolicy { operations, ..WritePolicy::clone(write_policy) })
 }
 
 /// A task that was tried, with its result.

@@ -1,7 +1,5 @@
 //! From a record to its password and the state of its account.
 
-use std::collections::BTreeSet;
-
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::record::Record;
 
@@ -11,6 +9,7 @@ use crate::rules::accounts::BooleanSource;
 use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::rule::Rule;
+use crate::rules::template::Lookup;
 
 /// How the records of a stream set passwords and account states.
 #[derive(Debug)]
@@ -49,14 +48,20 @@ impl AccountMapping {
                 ));
             }
         }
-        let encoding = rule.password.as_ref().map(|p| shapes.of(&p.from).encoding).unwrap_or_default();
+        let encoding = rule.password.as_ref().and_then(|p| p.from.as_ref());
+        let encoding = encoding.map(|from| shapes.of(from).encoding).unwrap_or_default();
         Ok(AccountMapping { encoding })
     }
 
-    pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<WantedAccount, MappingError> {
+    pub(super) fn of(
+        &self,
+        rule: &Rule,
+        record: &Record,
+        lookup: Lookup<'_>,
+    ) -> Result<WantedAccount, MappingError> {
         let accounts = rule.accounts.as_ref();
         let yes_or_no = |source: Option<&BooleanSource>, part: &str| {
-            source.map(|s| s.of(record, part)).transpose().map(Option::flatten)
+            source.map(|s| s.of(record, part, lookup)).transpose().map(Option::flatten)
         };
         Ok(WantedAccount {
             password: rule.password.as_ref().map(|p| p.of(record, self.encoding)).transpose()?.flatten(),
@@ -66,14 +71,5 @@ impl AccountMapping {
                 "must_change_password",
             )?,
         })
-    }
-}
-
-impl Rule {
-    /// Returns the properties that `password` and `accounts` use: they do not pass through.
-    pub(super) fn own_properties(&self) -> BTreeSet<&str> {
-        let accounts = self.accounts.iter().flat_map(|a| [&a.enabled, &a.must_change_password]);
-        let named = accounts.flatten().filter_map(BooleanSource::property);
-        named.chain(self.password.as_ref().map(|p| p.from.as_str())).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! From a record's property to the values of attributes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,7 @@ use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
 
 use super::ENTRY_UUID;
+use super::references::is_source;
 use super::shape::{Shape, Shapes};
 use crate::config::TargetConfig;
 use crate::map::unknown_names::unknown_attributes;
@@ -23,7 +24,7 @@ use crate::map::wanted::Wanted;
 use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::policy::{Compare, Policy};
-use crate::rules::rule::{OnDelete, Rule, is_attribute_description};
+use crate::rules::rule::{Rule, is_attribute_description};
 use singer_common::operations::secret::is_secret_attribute;
 
 /// A property and the attributes that it is written to.
@@ -44,6 +45,8 @@ pub(super) struct Target {
     pub(super) zone: Zone,
     /// Whether a list with a null was met, of which one warning is logged.
     pub(super) has_met_null: AtomicBool,
+    /// Whether a value of blanks alone was met, of which one warning is logged.
+    pub(super) has_met_blanks: AtomicBool,
 }
 
 /// Returns the values that `on_delete` sets. Object classes are added, so that attributes of other classes stay.
@@ -138,6 +141,9 @@ impl Target {
                     octets
                 }
             };
+            if octets.first() == Some(&b' ') && !column.encoding.is_encoded() {
+                self.check_blanks(&octets, &column.property);
+            }
             let octets =
                 if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
             values.push(octets);
@@ -152,6 +158,19 @@ impl Target {
             self.keep_unknown(&mut wanted, &column.property, schema);
         }
         Ok(wanted)
+    }
+
+    /// Warns of a value of blanks alone: it looks like none, and is one.
+    fn check_blanks(&self, octets: &[u8], property: &str) {
+        let is_blank = octets.iter().all(|octet| *octet == b' ');
+        if is_blank && !self.has_met_blanks.swap(true, Ordering::Relaxed) {
+            let attribute = &self.description;
+            tracing::warn!(
+                property,
+                attribute,
+                "`{property}` has a value of blanks alone, which is written to `{attribute}` as it is; for no value, its source is to send null or an empty text"
+            );
+        }
     }
 
     /// Lets the entry keep values of an attribute of which not all values are known.
@@ -181,8 +200,15 @@ pub(super) fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell_for_transfer(name);
     let kind = ValueKind::of(schema, &description);
     let compare = Compare::usual(&description);
-    let has_met_null = AtomicBool::new(false);
-    Target { description, kind, policy: Policy::default(), compare, zone: Zone::Utc, has_met_null }
+    Target {
+        description,
+        kind,
+        policy: Policy::default(),
+        compare,
+        zone: Zone::Utc,
+        has_met_null: AtomicBool::new(false),
+        has_met_blanks: AtomicBool::new(false),
+    }
 }
 
 /// Converts the assertion values of a filter to the syntaxes of their attributes: a UUID to Active Directory's octets, `true`
@@ -278,9 +304,12 @@ pub(super) fn pass_through(
 ) -> Vec<Column> {
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
-    let taken = rule.own_properties();
+    let taken: BTreeSet<&str> = rule.own_properties().map(|(_, name)| name).collect();
     for property in properties.keys() {
         if property.eq_ignore_ascii_case("dn") || is_metadata(property) || taken.contains(property.as_str()) {
+            continue;
+        }
+        if is_source(rule, property, schema) {
             continue;
         }
         let shape = shapes.of(property);
@@ -299,7 +328,8 @@ pub(super) fn pass_through(
             {
                 continue;
             }
-            Some(_) => target(schema, property),
+            // A mirror has what its source has.
+            Some(_) => Target { has_met_blanks: AtomicBool::new(true), ..target(schema, property) },
             None if takes_unknown && is_attribute_description(property) => Target {
                 description: property.clone(),
                 kind: unknown_kind(&shape),
@@ -307,9 +337,12 @@ pub(super) fn pass_through(
                 compare: Compare::usual(property),
                 zone: Zone::Utc,
                 has_met_null: AtomicBool::new(false),
+                has_met_blanks: AtomicBool::new(true),
             },
             // If the rule has templates, other properties may be their input.
-            None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
+            None if rule.dn_template.is_some() || !rule.values.is_empty() || !rule.generated.is_empty() => {
+                continue;
+            }
             None => {
                 unknown.push(property.as_str());
                 continue;
@@ -337,8 +370,8 @@ pub(super) fn unknown_to_schema(
     }
     let mapped = rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names);
     let named = mapped.chain(rule.values.iter().map(|(n, _)| n)).chain(rule.defaults.iter().map(|(n, _)| n));
-    let set = if let OnDelete::Set(set) = &rule.on_delete { set.as_slice() } else { &[] };
-    let named = named.chain(set.iter().map(|(n, _)| n));
+    let named = named.chain(rule.generated.iter().map(|one| &one.attribute));
+    let named = named.chain(rule.on_delete.set().iter().map(|(n, _)| n));
     let mut unknown: Vec<&str> =
         named.map(String::as_str).filter(|n| schema.attribute_type(base_type(n)).is_none()).collect();
     unknown.sort_unstable();
@@ -391,7 +424,12 @@ pub(super) fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -
 }
 
 /// Rewrites the suffix of a DN value. A NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
-fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], schema: &Schema) -> Vec<u8> {
+pub(super) fn rewritten_value(
+    value: Vec<u8>,
+    kind: ValueKind,
+    rewrites: &[SuffixRewrite],
+    schema: &Schema,
+) -> Vec<u8> {
     if rewrites.is_empty() {
         return value;
     }
@@ -409,7 +447,7 @@ fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], 
     }
 }
 
-fn expectation(kind: ValueKind) -> &'static str {
+pub(super) fn expectation(kind: ValueKind) -> &'static str {
     match kind {
         ValueKind::Boolean => "expected true or false, yes or no, on or off, 1 or 0",
         ValueKind::Integer => "expected a whole number, without leading zeros, blanks or a plus",

@@ -7,6 +7,8 @@ use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
 
 use super::Mapping;
+use crate::rules::membership::MembershipRule;
+use crate::rules::template::FilterTemplate;
 
 /// Two values for each placeholder: the parts that do not differ are the rule's own text.
 const FILLED: [&str; 2] = ["x", "y"];
@@ -25,18 +27,21 @@ pub(super) fn check(
         return Ok(());
     }
     let known = KnownNames::new(directory);
-    let matching = mapping.rule.matching.iter().map(|template| {
+    let of_memberships = mapping.rule.membership.iter().flat_map(MembershipRule::filters);
+    let templates: Vec<(&str, &FilterTemplate)> =
+        mapping.rule.matching.iter().map(|template| ("match", template)).chain(of_memberships).collect();
+    let matching = templates.iter().map(|(part, template)| {
         let [first, second] = FILLED
             .map(|with| template.filled(with).map(|filter| known.unknown_in(&filter)).unwrap_or_default());
-        ("match", first.into_iter().filter(|unknown| second.contains(unknown)).collect::<Vec<_>>())
+        (*part, first.into_iter().filter(|unknown| second.contains(unknown)).collect::<Vec<_>>())
     });
     let scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
     let scope = scope.map(|filter| ("scope_filter", known.unknown_in(&filter)));
     // A wrong value of a placeholder is an error of its record, not of the filter.
-    let undefined = mapping.rule.matching.iter().map(|template| {
+    let undefined = templates.iter().map(|(part, template)| {
         let [first, second] = FILLED
             .map(|with| template.filled(with).map(|filter| known.undefined_in(&filter)).unwrap_or_default());
-        ("match", first.into_iter().filter(|one| second.contains(one)).collect::<Vec<_>>())
+        (*part, first.into_iter().filter(|one| second.contains(one)).collect::<Vec<_>>())
     });
     let of_scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
     let of_scope = of_scope.map(|filter| ("scope_filter", known.undefined_in(&filter)));

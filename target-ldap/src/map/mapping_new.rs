@@ -18,17 +18,20 @@ use super::account::AccountMapping;
 use super::column::{
     Column, Target, is_password, pass_through, rewritten, set_on_delete, target, unknown_to_schema,
 };
+use super::generated;
 use super::mapping::Mapping;
+use super::membership::MembershipMapping;
 use super::naming::{Naming, naming};
+use super::references::reference_columns;
 use super::shape::Shapes;
-use super::task::{DeleteAction, Extent, WritePolicy};
+use super::task::{DeleteAction, Extent, GracePolicy, SetAside, WritePolicy};
 use super::template_names;
 use super::wanted::Wanted;
 use crate::config::TargetConfig;
 use crate::rules::encoding::Encoding;
-use crate::rules::policy::{Compare, Policy};
+use crate::rules::policy::{Compare, OtherOptions, Policy};
 use crate::rules::rule::{OnDelete, Rule};
-use crate::rules::template::{FilterTemplate, Syntax, TemplateError, ValueTemplate};
+use crate::rules::template::{FilterTemplate, Moment, Path, Syntax, TemplateError, ValueTemplate};
 
 /// The templates of `values`, each with its attribute.
 type Values = Vec<(ValueTemplate, Target)>;
@@ -66,7 +69,7 @@ impl Mapping {
         let shapes = Shapes::new(&message.schema);
         let has = |name: &str| properties.keys().any(|p| p.eq_ignore_ascii_case(name));
         let mut rule = rule_of(stream, config, has("dn") && has("objectClass"))?;
-        set_zone(&mut rule, config.default_timezone);
+        let paths = prepare_templates(&mut rule, config, &shapes);
         let mut columns = match &rule.attribute_mapping {
             Some(mapping) => mapping
                 .iter()
@@ -76,6 +79,7 @@ impl Mapping {
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
+            None if rule.membership.is_some() => Vec::new(),
             None => pass_through(properties, &shapes, stream, &rule, config, schema, takes_unknown, warnings),
         };
         let mut values = value_templates(stream, &rule, schema)?;
@@ -97,9 +101,13 @@ impl Mapping {
         let is_own = config.rules.contains_key(stream);
         template_names::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
         warn_of_unused_policies(stream, &rule, &columns, &values, schema, warnings);
+        warn_of_two_sources(stream, &rule, &columns, schema, warnings);
+        let references = reference_columns(stream, &rule, schema, no_dn_template)?;
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
+        let path = format!("mapping_rules.{stream}");
+        rule.check_sources(&path, |a, b| schema.same_description(a, b))?;
+        generated::check(stream, &rule, &naming, &columns, schema)?;
         if let Naming::Key { base, .. } = &naming {
-            let path = format!("mapping_rules.{stream}");
             let base = rewritten(base, &config.dn_rewrite, schema).unwrap_or_else(|| base.clone());
             rule.check_move_to(&path, "default_base_dn", &base, schema)?;
         }
@@ -108,7 +116,9 @@ impl Mapping {
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
         let account = AccountMapping::new(stream, &rule, &shapes, written.chain(defaulted))?;
-        let action = Arc::new(delete_action(stream, &rule, schema, config.default_timezone)?);
+        let grace = grace_policy(stream, &rule, &columns, schema)?;
+        let action = delete_action(stream, &rule, grace.as_ref(), schema, config.default_timezone)?;
+        let action = Arc::new(action);
         let write_policy = Arc::new(WritePolicy {
             operations: rule.operations,
             delete_old_rdn: rule.delete_old_rdn,
@@ -117,16 +127,26 @@ impl Mapping {
             base: rule.scope_base.clone(),
             match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
             object_classes: rule.object_classes.clone(),
+            known_options: known_options(&rule, &naming, &columns),
+            grace,
         });
-        let extent = extent(&rule, config, schema, &action, &write_policy);
+        let membership = MembershipMapping::new(stream, &rule, schema)?;
+        let extent = match &membership {
+            Some(membership) => Some(membership.extent(&rule, &action, &write_policy, schema)),
+            None => extent(&rule, config, schema, &action, &write_policy),
+        };
+        let has_templates = rule.templates().next().is_some();
         let is_distinct = is_distinct(&columns, &values, schema);
+        let names_by_choice = generated::names_by_choice(&rule, &naming, schema);
         let encoded = encoded_properties(stream, &shapes, warnings);
         let rewrites = config.dn_rewrite.clone();
         Ok(Mapping {
             naming,
             columns,
             rule,
+            paths,
             values,
+            references,
             encoded,
             defaults,
             write_policy,
@@ -134,7 +154,10 @@ impl Mapping {
             extent,
             rewrites,
             account,
+            membership,
+            has_templates,
             is_distinct,
+            names_by_choice,
             zone: config.default_timezone,
         })
     }
@@ -154,11 +177,40 @@ fn rule_of(stream: &str, config: &TargetConfig, can_be_mirrored: bool) -> Result
     }
 }
 
-/// Sets the zone of times that do not name one in the templates of a rule.
-fn set_zone(rule: &mut Rule, zone: Zone) {
-    rule.values.iter_mut().for_each(|(_, template)| template.set_zone(zone));
-    rule.dn_template.iter_mut().for_each(|template| template.set_zone(zone));
-    rule.matching.iter_mut().for_each(|template| template.set_zone(zone));
+/// Returns the descriptions with options that the records have properties for, if values under others are removed: if the stream is mirrored
+/// as it is, or if its rule says so.
+fn known_options(rule: &Rule, naming: &Naming, columns: &[Column]) -> Option<Vec<String>> {
+    let is_mirrored = matches!(naming, Naming::Record) && rule.attribute_mapping.is_none();
+    let removes = match rule.other_options {
+        Some(said) => said == OtherOptions::Remove,
+        None => is_mirrored,
+    };
+    let all = columns.iter().flat_map(|column| &column.attributes).map(|target| &target.description);
+    removes.then(|| all.filter(|description| description.contains(';')).cloned().collect())
+}
+
+/// Sets what the run knows of time in the templates of a rule, decides what ambiguous names are by the SCHEMA, and returns the paths of
+/// all templates by their keys, each with its property.
+fn prepare_templates(
+    rule: &mut Rule,
+    config: &TargetConfig,
+    shapes: &Shapes<'_>,
+) -> BTreeMap<String, (String, Path)> {
+    let moment = Moment { zone: config.default_timezone, today: Some(config.today) };
+    let known: BTreeSet<&str> = shapes.properties().collect();
+    let mapped: BTreeSet<String> =
+        rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names).cloned().collect();
+    let is_property = |name: &str| known.contains(name) || mapped.contains(name);
+    if let Some(accounts) = &mut rule.accounts {
+        accounts.set_moment(moment);
+    }
+    let mut paths = BTreeMap::new();
+    for template in rule.templates_mut() {
+        template.resolve(&is_property);
+        template.set_moment(moment);
+        paths.extend(template.paths().map(|(key, name, path)| (key, (name.to_owned(), path.clone()))));
+    }
+    paths
 }
 
 /// Returns the templates of the rule's `values`, for the syntaxes of their attributes.
@@ -172,6 +224,32 @@ fn value_templates(stream: &str, rule: &Rule, schema: &Schema) -> Result<Values,
         values.push((template.map_err(|e| no_dn_template(at(), &e))?, target));
     }
     Ok(values)
+}
+
+/// Warns of attributes that `attribute_mapping` and `values` both write.
+fn warn_of_two_sources(
+    stream: &str,
+    rule: &Rule,
+    columns: &[Column],
+    schema: &Schema,
+    warnings: &mut Vec<Warning>,
+) {
+    if rule.attribute_mapping.is_none() {
+        return;
+    }
+    for (name, _) in &rule.values {
+        let is_it = |column: &&Column| {
+            column.attributes.iter().any(|target| schema.same_description(&target.description, name))
+        };
+        if let Some(column) = columns.iter().find(is_it) {
+            let setting = format!("mapping_rules.{stream}.values.{name}");
+            let text = format!(
+                "setting `{setting}`: `attribute_mapping` writes the property `{}` to `{name}` as well, and the entry gets both values",
+                column.property
+            );
+            warnings.push(Warning::of_setting(setting, text).in_stream(stream));
+        }
+    }
 }
 
 /// Warns of `policies` and `compare` for attributes that get no value.
@@ -188,7 +266,11 @@ fn warn_of_unused_policies(
         let same = |description: &str| schema.same_description(description, name);
         let targets = columns.iter().flat_map(|c| &c.attributes).chain(values.iter().map(|(_, t)| t));
         let given = targets.map(|t| t.description.as_str());
-        let mut given = given.chain(rule.defaults.iter().map(|(d, _)| d.as_str())).chain(["objectClass"]);
+        let given = given.chain(rule.references.iter().map(|reference| reference.attribute.as_str()));
+        let mut given = given
+            .chain(rule.defaults.iter().map(|(d, _)| d.as_str()))
+            .chain(["objectClass"])
+            .chain(rule.generated.iter().map(|one| one.attribute.as_str()));
         if !given.clone().any(same) {
             let setting = format!("mapping_rules.{stream}.{part}");
             let text = format!("setting `{setting}`: nothing gives `{name}` a value");
@@ -220,24 +302,48 @@ fn defaults(stream: &str, rule: &Rule, schema: &Schema, zone: Zone) -> Result<Ve
     Ok(defaults)
 }
 
+/// Returns how entries are found again that the rule sets aside for some days.
+fn grace_policy(
+    stream: &str,
+    rule: &Rule,
+    columns: &[Column],
+    schema: &Schema,
+) -> Result<Option<Arc<GracePolicy>>, SettingsError> {
+    let Some(grace) = rule.on_delete.grace() else { return Ok(None) };
+    let marker = schema.spell(&grace.marker);
+    let is_it = |target: &Target| schema.same_description(&target.description, &marker);
+    // Without `attribute_mapping` the SCHEMA says what is written.
+    if let Some(column) = columns.iter().find(|column| column.attributes.iter().any(is_it)) {
+        return Err(SettingsError::value(
+            format!("mapping_rules.{stream}.on_delete.then.marker"),
+            format!("records write `{marker}` (property `{}`)", column.property),
+            "an attribute that nothing else writes",
+        ));
+    }
+    let move_to = rule.on_delete.move_to().map(str::to_owned);
+    Ok(Some(Arc::new(GracePolicy { stream: stream.to_owned(), marker, days: grace.days, move_to })))
+}
+
 /// Returns what `on_delete` does.
 fn delete_action(
     stream: &str,
     rule: &Rule,
+    grace: Option<&Arc<GracePolicy>>,
     schema: &Schema,
     zone: Zone,
 ) -> Result<DeleteAction, SettingsError> {
+    let values = rule.on_delete.set().iter();
+    let set = values.map(|(name, value)| set_on_delete(stream, name, value, schema, zone));
+    let set = set.collect::<Result<_, _>>()?;
     Ok(match &rule.on_delete {
         OnDelete::Delete => DeleteAction::Delete,
         OnDelete::Tree => DeleteAction::Tree,
         OnDelete::Ignore => DeleteAction::Nothing,
         OnDelete::MoveTo(dn) => DeleteAction::MoveTo(dn.clone()),
-        OnDelete::Set(attributes) => DeleteAction::Set(
-            attributes
-                .iter()
-                .map(|(name, value)| set_on_delete(stream, name, value, schema, zone))
-                .collect::<Result<_, _>>()?,
-        ),
+        OnDelete::Set(_) => DeleteAction::Set(set),
+        OnDelete::SetAside(aside) => {
+            DeleteAction::SetAside(SetAside { set, move_to: aside.move_to.clone(), grace: grace.cloned() })
+        }
     })
 }
 
@@ -251,10 +357,12 @@ fn extent(
 ) -> Option<Extent> {
     let base = rule.scope_base.as_ref()?;
     let key = |dn: &String| DnKey::parse(dn, schema).ok();
-    let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
+    let of_entries = config.rules.values().filter(|r| r.membership.is_none());
+    let scopes = of_entries.filter_map(|r| r.scope_base.as_ref()).filter_map(key);
     let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
     let (base, filter) = (base.clone(), rule.scope_filter());
-    Some(Extent { base, filter, others, action: action.clone(), write_policy: write_policy.clone() })
+    let (action, write_policy) = (action.clone(), write_policy.clone());
+    Some(Extent { base, filter, others, action, write_policy, memberships: None })
 }
 
 /// Whether no two properties or templates give values to one attribute.
@@ -290,7 +398,7 @@ fn encoded_properties(
 }
 
 /// Returns the error for a template that can never give a value of its attribute's syntax.
-fn no_dn_template(setting: String, error: &TemplateError) -> SettingsError {
+pub(super) fn no_dn_template(setting: String, error: &TemplateError) -> SettingsError {
     let expected = "a DN with placeholders in its values, as in uid={manager_id},ou=people,dc=example,dc=com, or a single placeholder for a whole DN";
     SettingsError::value(setting, error.to_string(), expected)
 }

@@ -16,6 +16,8 @@ pub(super) enum Naming {
     Record,
     /// By the stream's key, below a base.
     Key { attribute: String, property: String, base: String },
+    /// Not at all: each record is a member of a group.
+    Membership,
 }
 
 pub(super) fn naming(
@@ -26,6 +28,9 @@ pub(super) fn naming(
     key_properties: &[String],
     has_dn: bool,
 ) -> Result<Naming, SettingsError> {
+    if rule.membership.is_some() {
+        return Ok(Naming::Membership);
+    }
     if let Some(template) = &rule.dn_template {
         return Ok(Naming::Template(template.clone()));
     }

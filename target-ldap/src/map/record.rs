@@ -8,15 +8,16 @@ use serde_json::Value;
 use singer_common::singer::record::Record;
 
 use super::attributes::Attributes;
-use super::column::{Column, asserted, display_texts, has_unknown, is_password, rewritten};
+use super::column::{asserted, display_texts, has_unknown, rewritten};
+use super::generated::{Chosen, of_choice};
 use super::mapping::Mapping;
 use super::naming::Naming;
+use super::references::References;
 use super::task::{DeleteAction, Task};
-use super::wanted::{Wanted, WantedEntry};
-use crate::rules::encoding::Encoding;
+use super::wanted::{Wanted, WantedEntry, WantedReference};
 use crate::rules::error::MappingError;
 use crate::rules::policy::{Compare, Policy};
-use crate::rules::template::Rendered;
+use crate::rules::template::Lookup;
 
 impl Mapping {
     /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::singer::deletion`]).
@@ -24,17 +25,42 @@ impl Mapping {
     /// # Errors
     /// A value is not valid for its attribute, or the record lacks a part of the DN or of the match filter.
     pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MappingError> {
+        self.map_with(record, deleted, schema, &Chosen::default())
+    }
+
+    /// The same with the values that are chosen for its entry. Without them, the entry has the first candidates.
+    pub(super) fn map_with(
+        &self,
+        record: &Record,
+        deleted: bool,
+        schema: &Schema,
+        chosen: &Chosen,
+    ) -> Result<Task, MappingError> {
         if deleted && *self.action == DeleteAction::Nothing {
             return Ok(Task::Nothing);
         }
+        match &self.membership {
+            Some(membership) => membership.map(self, record, deleted, schema),
+            None => self.map_entry(record, deleted, schema, chosen),
+        }
+    }
+
+    /// Maps one record to the task of its entry.
+    fn map_entry(
+        &self,
+        record: &Record,
+        deleted: bool,
+        schema: &Schema,
+        chosen: &Chosen,
+    ) -> Result<Task, MappingError> {
         let mapped = self.mapped_texts(record);
-        let lookup = |name: &str| -> Option<Vec<String>> {
-            let of_attribute = mapped.get(&schema.spell(name).to_ascii_lowercase());
-            if let Some(texts) = of_attribute.filter(|texts| !texts.is_empty()) {
-                return Some(texts.clone());
-            }
-            self.texts(record, name).or_else(|| of_attribute.cloned())
+        let parts = self.path_texts(record, deleted)?;
+        let of_record = |name: &str| match parts.get(name) {
+            Some(texts) => texts.clone(),
+            None => self.of_record(record, &mapped, name, schema),
         };
+        let picked = if deleted { BTreeMap::new() } else { self.picked(&of_record, chosen, schema) };
+        let lookup = |name: &str| of_choice(&picked, name, schema).or_else(|| of_record(name));
         let mut attributes = Attributes::new(schema, self.columns.len() + self.values.len() + 1);
         if !deleted {
             for column in &self.columns {
@@ -46,41 +72,16 @@ impl Mapping {
                 }
             }
         }
-        let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for ((name, _), (template, target)) in self.rule.values.iter().zip(&self.values) {
-            let rendered = match template.render(&lookup) {
-                Ok(rendered) => rendered,
-                // The DN may not need this value, and a deletion needs nothing else.
-                Err(_) if deleted => continue,
-                Err(error) => return Err(MappingError::Template { part: format!("values.{name}"), error }),
-            };
-            match rendered {
-                Rendered::Text(text) => {
-                    if !deleted {
-                        let column = Column {
-                            property: format!("values.{name}"),
-                            encoding: Encoding::Unsaid,
-                            attributes: vec![],
-                        };
-                        let value = Value::String(text.clone());
-                        let mut wanted = target.wanted(&value, &column, &self.rewrites, schema)?;
-                        self.leave_out_empty(&mut wanted);
-                        attributes.force(wanted);
-                    }
-                    made.insert(target.description.to_ascii_lowercase(), vec![text]);
-                }
-                // As for a null of a mapped property: the value written for an earlier record is removed. A missing value never
-                // removes a password.
-                Rendered::Nothing if !deleted && !is_password(&target.description) => {
-                    attributes.force(target.none());
-                }
-                Rendered::Nothing | Rendered::Unknown => {}
-            }
-        }
+        let made = self.made(&lookup, deleted, schema, &mut attributes)?;
         let given = |name: &str| -> Option<Vec<String>> {
             let key = schema.spell(name).to_ascii_lowercase();
             made.get(&key).cloned().or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
         };
+        let known = |name: &str| {
+            let made = made.get(&schema.spell(name).to_ascii_lowercase());
+            made.cloned().or_else(|| lookup(name))
+        };
+        let references = self.wanted_references(record, deleted, &known, &mut attributes, schema)?;
         let filter = self.rule.matching.as_ref().map(|template| {
             let filter = template.render(&given);
             let filter = filter.map_err(|error| MappingError::Template { part: "match".into(), error })?;
@@ -88,11 +89,14 @@ impl Mapping {
         });
         let filter = filter.transpose()?;
         let named = |name: &str| -> Option<Vec<String>> {
-            given(name).or_else(|| {
-                let key = schema.spell(name);
-                let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
-                default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
-            })
+            given(name)
+                .or_else(|| {
+                    let key = schema.spell(name);
+                    let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
+                    default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
+                })
+                // Null is not the same as absent.
+                .or_else(|| lookup(name))
         };
         let written = self.name(record, &named);
         if deleted && filter.is_some() && written.is_err() {
@@ -107,15 +111,11 @@ impl Mapping {
         if deleted {
             return Ok(self.deletion(Some(dn), filter));
         }
+        self.put_chosen(&picked, chosen, schema, &mut attributes);
         for default in &self.defaults {
             attributes.keep(default.clone());
         }
-        if !self.rule.object_classes.is_empty() {
-            let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
-            let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
-            let compare = Compare::Schema;
-            attributes.replace(Wanted { description: "objectClass".into(), values, policy, compare });
-        }
+        self.add_classes(&mut attributes, schema);
         if dn != written {
             attributes.rename(&written, &Dn::parse(&dn).map_err(no_dn)?);
         }
@@ -126,16 +126,46 @@ impl Mapping {
             }
             attributes.contain(&ava.attribute, ava.value);
         }
-        let account = self.account.of(&self.rule, record)?;
-        let wanted = WantedEntry { dn, attributes: attributes.into_list(), account };
+        let account = self.account.of(&self.rule, record, &named)?;
+        let wanted = WantedEntry { dn, attributes: attributes.into_list(), references, account };
         Ok(Task::Upsert { wanted, filter, write_policy: self.write_policy.clone() })
+    }
+
+    /// Adds the object classes of the rule.
+    fn add_classes(&self, attributes: &mut Attributes<'_>, schema: &Schema) {
+        if !self.rule.object_classes.is_empty() {
+            let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
+            let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
+            let compare = Compare::Schema;
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy, compare });
+        }
+    }
+
+    /// Returns the references that are to be found. An attribute that is to have none is added to the attributes.
+    fn wanted_references(
+        &self,
+        record: &Record,
+        deleted: bool,
+        lookup: Lookup<'_>,
+        attributes: &mut Attributes<'_>,
+        schema: &Schema,
+    ) -> Result<Vec<WantedReference>, MappingError> {
+        let mut references = Vec::new();
+        for column in self.references.iter().filter(|_| !deleted) {
+            match column.of(record, lookup, |name| self.texts(record, name), schema, self.zone)? {
+                References::Find(reference) => references.push(reference),
+                References::None(none) => attributes.force(none),
+                References::Unsaid => {}
+            }
+        }
+        Ok(references)
     }
 
     /// Returns the attributes of the RDN, if they are known before the first record.
     pub(super) fn naming_attributes(&self) -> Vec<String> {
         match &self.naming {
             Naming::Template(template) => template.naming_attributes(),
-            Naming::Record => Vec::new(),
+            Naming::Record | Naming::Membership => Vec::new(),
             Naming::Key { attribute, .. } => vec![attribute.clone()],
         }
     }
@@ -147,12 +177,9 @@ impl Mapping {
     }
 
     /// Returns the record's values by attribute, as text for templates.
-    fn mapped_texts(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
-        let needed = !self.rule.values.is_empty()
-            || self.rule.matching.is_some()
-            || matches!(self.naming, Naming::Template(_));
+    pub(super) fn mapped_texts(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
         let mut mapped = BTreeMap::new();
-        for column in self.columns.iter().filter(|_| needed) {
+        for column in self.columns.iter().filter(|_| self.has_templates) {
             if let Some(texts) = self.texts(record, &column.property) {
                 for target in &column.attributes {
                     mapped.insert(target.description.to_ascii_lowercase(), texts.clone());
@@ -162,8 +189,23 @@ impl Mapping {
         mapped
     }
 
+    /// Returns the values of a name in a template: of the property that is written to such an attribute, or of the property.
+    pub(super) fn of_record(
+        &self,
+        record: &Record,
+        mapped: &BTreeMap<String, Vec<String>>,
+        name: &str,
+        schema: &Schema,
+    ) -> Option<Vec<String>> {
+        let of_attribute = mapped.get(&schema.spell(name).to_ascii_lowercase());
+        if let Some(texts) = of_attribute.filter(|texts| !texts.is_empty()) {
+            return Some(texts.clone());
+        }
+        self.texts(record, name).or_else(|| of_attribute.cloned())
+    }
+
     /// Returns a property's values as text for templates; `None` if the record lacks the property.
-    fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
+    pub(super) fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
         let encoding = self.encoded.get(property).copied().unwrap_or_default();
         let texts = record.get(property).map(|value| display_texts(value, encoding))?;
         let is_unknown = texts.is_empty() && record.get(property).is_some_and(has_unknown);
@@ -189,6 +231,7 @@ impl Mapping {
                 }
                 _ => Err(MappingError::Name("the record has no `dn` (a text)".into())),
             },
+            Naming::Membership => Err(MappingError::Name("a membership is no entry".into())),
             Naming::Key { attribute, property, base } => {
                 let texts = self.texts(record, property).unwrap_or_default();
                 match texts.as_slice() {

@@ -42,6 +42,8 @@ pub enum Task {
         /// How they are located.
         write_policy: Arc<WritePolicy>,
     },
+    /// A member of a group is added to it or taken away.
+    Membership(Box<MembershipRow>),
     /// No change.
     Nothing,
 }
@@ -52,7 +54,7 @@ impl Task {
         match self {
             Task::Upsert { wanted, .. } => Some(&wanted.dn),
             Task::Delete { dn, .. } | Task::Find { dn, .. } => dn.as_deref(),
-            Task::Nothing => None,
+            Task::Membership(_) | Task::Nothing => None,
         }
     }
 
@@ -62,7 +64,7 @@ impl Task {
             Task::Upsert { filter, .. } | Task::Delete { filter, .. } | Task::Find { filter, .. } => {
                 filter.as_deref()
             }
-            Task::Nothing => None,
+            Task::Membership(_) | Task::Nothing => None,
         }
     }
 }
@@ -84,6 +86,79 @@ pub struct WritePolicy {
     pub match_attributes: Vec<String>,
     /// The object classes of the rule. Empty: they are the records'.
     pub object_classes: Vec<String>,
+    /// The descriptions with options of which the records may say something, if they also say what an entry has of an attribute under any
+    /// other options: it has nothing. `None`: values under other options stay.
+    pub known_options: Option<Vec<String>>,
+    /// How entries that were set aside are found again, if they are kept for some days only.
+    pub grace: Option<Arc<GracePolicy>>,
+}
+
+/// For how long entries that were set aside are kept, and how they are found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GracePolicy {
+    /// The stream that sets them aside.
+    pub stream: String,
+    /// The attribute of the marker.
+    pub marker: String,
+    /// The days after which they are deleted.
+    pub days: u32,
+    /// The entry below which they are moved.
+    pub move_to: Option<String>,
+}
+
+/// What a deletion does to an entry that it keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The values that it sets.
+    pub set: Vec<Wanted>,
+    /// The entry below which it moves it.
+    pub move_to: Option<String>,
+    /// For how long it is kept; `None`: for ever.
+    pub grace: Option<Arc<GracePolicy>>,
+}
+
+/// One member of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipRow {
+    /// The group.
+    pub group: NamedEntry<String>,
+    /// The attribute description, as the destination's schema spells it.
+    pub attribute: String,
+    /// The value: the DN of the member, or another one.
+    pub member: NamedEntry<Vec<u8>>,
+    /// Whether it is a member from now on.
+    pub is_member: bool,
+    /// How the group is changed.
+    pub policy: Arc<MembershipPolicy>,
+}
+
+/// An entry by its name, or by the filter that finds it (RFC 4515).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NamedEntry<T> {
+    /// The name.
+    Name(T),
+    /// The filter.
+    Filter(String),
+}
+
+/// How the groups of a rule with `membership` are found and changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MembershipPolicy {
+    /// The allowed operations.
+    pub operations: Operations,
+    /// Whether values are taken away (`on_delete`).
+    pub takes_away: bool,
+    /// What happens to a group that would lose its last member.
+    pub empty_group: EmptyGroup,
+    /// The base of searches for groups; `None`: the naming context.
+    pub base: Option<String>,
+    /// The filter that a group with a DN of the record must match, as one that a version takes members from; `None`: it was found by it,
+    /// or there is no scope.
+    pub scope_filter: Option<String>,
+    /// The object classes of a group that the rule adds; empty: it adds none.
+    pub new_classes: Vec<String>,
+    /// Whether the DN of a member is the source's own value: it is written also if it names no entry.
+    pub takes_dangling: bool,
 }
 
 /// What a deletion does to an existing entry.
@@ -97,6 +172,10 @@ pub enum DeleteAction {
     MoveTo(String),
     /// Sets these values.
     Set(Vec<Wanted>),
+    /// Sets values and moves it, or keeps it for some days only.
+    SetAside(SetAside),
+    /// Deletes it, for its days are over. An entry with entries below it stays.
+    Expire,
     /// Nothing.
     Nothing,
 }
@@ -104,7 +183,25 @@ pub enum DeleteAction {
 impl DeleteAction {
     /// Whether the subtree is removed with the entry.
     pub fn takes_subtree(&self) -> bool {
-        matches!(self, DeleteAction::Tree | DeleteAction::MoveTo(_))
+        matches!(self, DeleteAction::Tree) || self.move_to().is_some()
+    }
+
+    /// Returns the entry below which it moves an entry.
+    pub fn move_to(&self) -> Option<&str> {
+        match self {
+            DeleteAction::MoveTo(place) => Some(place),
+            DeleteAction::SetAside(aside) => aside.move_to.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Returns the values that it sets.
+    pub fn set(&self) -> &[Wanted] {
+        match self {
+            DeleteAction::Set(set) => set,
+            DeleteAction::SetAside(aside) => &aside.set,
+            _ => &[],
+        }
     }
 }
 
@@ -121,4 +218,6 @@ pub struct Extent {
     pub action: Arc<DeleteAction>,
     /// What is allowed.
     pub write_policy: Arc<WritePolicy>,
+    /// The attributes of memberships and how they are changed, if the stream has these; then the base may be empty.
+    pub memberships: Option<(Vec<String>, Arc<MembershipPolicy>)>,
 }

@@ -10,7 +10,7 @@ use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use super::shape::Shapes;
-use crate::rules::accounts::BooleanSource;
+use crate::rules::membership::MembershipRule;
 use crate::rules::rule::Rule;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
@@ -63,17 +63,6 @@ fn is_misspelled(name: &str, meant: &str) -> bool {
     !is_short && letters(name) != letters(meant)
 }
 
-/// Returns the names that a rule uses, of properties or attributes.
-fn used_names(rule: &Rule) -> BTreeSet<&str> {
-    let mut used: BTreeSet<&str> =
-        rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
-    used.extend(rule.values.iter().flat_map(|(_, template)| template.names()));
-    used.extend(rule.dn_template.iter().flat_map(DnTemplate::needs).map(|(name, _)| name));
-    used.extend(rule.matching.iter().flat_map(FilterTemplate::needs).map(|(name, _)| name));
-    used.extend(rule.own_properties());
-    used
-}
-
 /// Checks every name in a rule. `is_own`: the rule is this stream's, not `*`. A DN or `match` that no record can fill is an
 /// error; other names give one warning each.
 pub(super) fn check(
@@ -101,7 +90,7 @@ pub(super) fn check(
     };
     let mapped: BTreeSet<&str> =
         rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
-    let used = used_names(rule);
+    let used = rule.used_names();
     for property in mapped.iter().copied().filter(|property| !known.has(property)) {
         // A similar property that the rule does not use is the one that was meant. A rule for all streams, or an open SCHEMA,
         // can still be right.
@@ -114,25 +103,17 @@ pub(super) fn check(
         }
         warn("attribute_mapping", property);
     }
-    let password = rule.password.iter().map(|p| ("password.from", p.from.as_str()));
-    let accounts = rule.accounts.iter().flat_map(|a| {
-        let parts =
-            [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
-        parts
-            .into_iter()
-            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(BooleanSource::property)?)))
-    });
-    for (part, name) in password.chain(accounts) {
-        if !known.has(name) {
-            warn(part, name);
-        }
+    for (part, name) in rule.own_properties().filter(|(_, name)| !known.has(name)) {
+        warn(part, name);
     }
     // An attribute's name stands for the property that is written to it.
     let mapped = |name: &str| {
         let is = |c: &&Column| c.attributes.iter().any(|t| schema.same_description(&t.description, name));
         columns.iter().filter(is).any(|c| known.has(&c.property))
     };
-    let is_known = |name: &str| known.has(name) || mapped(name);
+    let is_given = |name: &str| known.has(name) || mapped(name);
+    let is_chosen = |name: &str| rule.is_chosen(name, |a, b| schema.same_description(a, b));
+    let is_known = |name: &str| is_given(name) || is_chosen(name);
     for (attribute, template) in &rule.values {
         for (name, _) in template.needs().filter(|(name, _)| !is_known(name)) {
             warn(&format!("values.{attribute}"), name);
@@ -145,13 +126,29 @@ pub(super) fn check(
     let is_made =
         |name: &str| rule.values.iter().any(|(made, t)| schema.same_description(made, name) && has_value(t));
     let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
+    for (part, template) in rule.account_templates() {
+        let is_there = |name: &str| is_known(name) || is_made(name) || is_defaulted(name);
+        for (name, _) in template.needs().filter(|(name, _)| !is_there(name)) {
+            warn(part, name);
+        }
+    }
     let in_dn = rule.dn_template.iter().flat_map(DnTemplate::needs);
     let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));
     let in_match = rule.matching.iter().flat_map(FilterTemplate::needs).map(|need| ("match", need));
-    for (part, (name, has_default)) in in_dn.chain(in_match) {
-        if is_known(name) || is_made(name) {
-            continue;
-        }
+    let in_membership = rule.membership.iter().flat_map(MembershipRule::needs);
+    let in_find = rule.references.iter().flat_map(|reference| {
+        let part = format!("references.{}", reference.attribute);
+        let each = reference.each.as_deref().map(|name| (format!("{part}.each"), (name, false)));
+        reference.needs().map(move |need| (format!("{part}.find"), need)).chain(each)
+    });
+    // Chosen values are made of what the record has, before anything is made of them.
+    let for_choice = rule.generated.iter().flat_map(|one| one.needs().map(|need| (one.setting(), need)));
+    let for_choice = for_choice.filter(|(_, (name, _))| !is_given(name));
+    let owned = |(part, need): (&str, _)| (part.to_owned(), need);
+    let others = in_dn.chain(in_match).chain(in_membership).map(owned).chain(in_find);
+    let others = others.filter(|(_, (name, _))| !is_known(name) && !is_made(name));
+    for (part, (name, has_default)) in others.chain(for_choice) {
+        let part = part.as_str();
         // With a default, or an open SCHEMA, it can still be right.
         if has_default || shapes.is_open() {
             warn(part, name);

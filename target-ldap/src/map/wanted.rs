@@ -1,5 +1,7 @@
 //! A wanted entry: its attributes, its password and the state of its account.
 
+use std::sync::Arc;
+
 use ldap_directory::DirectoryError;
 use ldap_directory::entry::{Attribute, CompactEntry, Entry};
 use ldap_directory::schema::{Equality, Schema};
@@ -7,6 +9,7 @@ use singer_common::operations::secret::is_write_only;
 
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 use crate::rules::policy::{Compare, Policy};
+use crate::rules::references::Missing;
 
 /// A wanted attribute. Without values the attribute is to be absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +57,42 @@ pub struct WantedEntry {
     pub dn: String,
     /// Its attributes, each description once.
     pub attributes: Vec<Wanted>,
+    /// The attributes whose values are still to be found. None of them is among the attributes.
+    pub references: Vec<WantedReference>,
     /// Its password and the state of its account.
     pub account: WantedAccount,
+}
+
+/// A wanted attribute whose values are the DNs of entries that filters find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedReference {
+    /// The attribute description, as the destination's schema spells it.
+    pub description: String,
+    /// The filters (RFC 4515), each of which is to find one entry.
+    pub filters: Vec<String>,
+    /// As for [`Wanted`].
+    pub policy: Policy,
+    /// As for [`Wanted`].
+    pub compare: Compare,
+    /// How they are found.
+    pub find: Arc<Find>,
+}
+
+/// How the references of an attribute are found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Find {
+    /// The name of the setting, for messages.
+    pub setting: String,
+    /// The base of the searches; `None`: the naming context of the record's entry.
+    pub base: Option<String>,
+    /// What happens if there is no entry.
+    pub missing: Missing,
+    /// The filter that every such entry matches, and the attribute that is compared; `None`: there is none.
+    pub all: Option<(String, String)>,
+    /// The attributes that are compared with values of the record.
+    pub attributes: Vec<String>,
+    /// Whether no message may show a filter.
+    pub is_secret: bool,
 }
 
 impl WantedEntry {

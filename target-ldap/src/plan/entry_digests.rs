@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ldap_directory::change::{Modification, ModificationKind};
 use ldap_directory::dn::{Above, DnKey};
-use ldap_directory::entry::{Attribute, Entry, EntryView};
+use ldap_directory::entry::{Attribute, Entry, EntryView, base_type};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{Equality, Schema};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use super::reference_index::ReferenceIndexes;
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::{hash, to_ask};
@@ -47,6 +48,8 @@ pub struct EntryDigestCache {
     /// The rule of each.
     rules: OnceLock<Vec<Equality>>,
     matched_by: Option<String>,
+    /// Whether values under options that are not among the attributes are removed.
+    removes_options: bool,
     /// The base of the search.
     base: OnceLock<DnKey>,
     state: Mutex<CachedEntries>,
@@ -54,7 +57,7 @@ pub struct EntryDigestCache {
 
 /// Hashes are hashed well already.
 type ByHash<T> = HashMap<u64, T, FxBuildHasher>;
-type Hashes = HashSet<u64, FxBuildHasher>;
+pub(super) type Hashes = HashSet<u64, FxBuildHasher>;
 
 #[derive(Debug, Default)]
 struct CachedEntries {
@@ -98,7 +101,25 @@ impl EntryDigestCache {
         let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
         let (rules, base) = (OnceLock::new(), OnceLock::new());
-        Self { names, position, compare, rules, matched_by, base, state: Mutex::default() }
+        let state = Mutex::default();
+        Self { names, position, compare, rules, matched_by, removes_options: false, base, state }
+    }
+
+    /// Returns the cache of a stream that removes values under options that its records do not have, or leaves them.
+    #[must_use]
+    pub fn with_options(self, removes_options: bool) -> Self {
+        Self { removes_options, ..self }
+    }
+
+    /// Returns the attribute types of which an entry has values under other options than those that are compared.
+    fn with_other_options<'e>(&self, entry: &'e impl EntryView, schema: &Schema) -> Vec<&'e str> {
+        let all = (0..entry.len()).filter(|_| self.removes_options);
+        let with = all.filter(|at| entry.description(*at).contains(&b';'));
+        let names = with.filter_map(|at| std::str::from_utf8(entry.description(at)).ok());
+        names
+            .filter(|other| !self.names.iter().any(|n| schema.same_description(n, other)))
+            .map(base_type)
+            .collect()
     }
 
     /// Returns the attributes to request.
@@ -128,8 +149,11 @@ impl EntryDigestCache {
         let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
         // Values in parts (`;range=0-1499`): those of which attribute is not asked here.
         let absent = if entry.has_values_in_options() { UNKNOWN } else { ABSENT };
+        let others = self.with_other_options(entry, schema);
+        let is_other = |name: &str| others.iter().any(|of| schema.same_description(of, base_type(name)));
         let names = self.names.iter().zip(self.rules(schema));
         entries.digests.extend(names.map(|(name, rule)| match place_of(entry, name, schema) {
+            _ if is_other(name) => UNKNOWN,
             None => absent,
             Some(at) => match digest(*rule, entry.values_at(at), schema) {
                 ABSENT => absent,
@@ -320,6 +344,7 @@ fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> 
     let entry = WantedEntry {
         dn: String::new(),
         attributes: vec![wanted.clone()],
+        references: Vec::new(),
         account: WantedAccount::default(),
     };
     entry.changes(&current, schema).is_empty()
@@ -367,6 +392,11 @@ impl LookupBudget {
         Some(self.records * READ_PER_LOOKUP)
     }
 
+    /// Lets the next record pay for a prefetch, if there were enough.
+    pub fn again(&mut self) {
+        self.due = self.records.max(FIRST_LOOKUPS);
+    }
+
     /// Notes a prefetch of this many entries. A wider one, if records lie elsewhere, may cost as much again.
     pub fn read(&mut self, entries: u64) {
         self.due = self.records + FIRST_LOOKUPS.max(entries / READ_PER_LOOKUP);
@@ -375,7 +405,7 @@ impl LookupBudget {
 
 /// The digest caches of a run, all of which are notified of every write.
 #[derive(Debug, Clone, Default)]
-pub struct EntryDigestCaches(Arc<Mutex<Vec<Weak<EntryDigestCache>>>>);
+pub struct EntryDigestCaches(Arc<Mutex<Vec<Weak<EntryDigestCache>>>>, ReferenceIndexes);
 
 impl EntryDigestCaches {
     fn all(&self) -> MutexGuard<'_, Vec<Weak<EntryDigestCache>>> {
@@ -390,6 +420,11 @@ impl EntryDigestCaches {
         all.push(Arc::downgrade(digest_cache));
     }
 
+    /// Returns the indexes of references.
+    pub fn references(&self) -> &ReferenceIndexes {
+        &self.1
+    }
+
     /// Announces a change to an entry that a filter may have located.
     pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
         for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
@@ -402,6 +437,7 @@ impl EntryDigestCaches {
         for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
             digest_cache.forget(key, with_subtree);
         }
+        self.1.forget(key, with_subtree);
     }
 }
 

@@ -4,14 +4,17 @@ use ldap_directory::Vendor;
 use ldap_directory::change::{Modification, ModificationKind};
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::truth;
+pub use ldap_directory::time::generalized::{LOCKED_FOR_EVER, is_locked_for_ever};
 use serde::Deserialize;
 use serde_json::Value;
 use singer_common::plugin::settings::{SettingsError, typed};
-use singer_common::singer::record::Record;
 
-use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;
+use crate::rules::template::{Moment, Template};
+pub use source::BooleanSource;
+use source::{Period, template};
+
+mod source;
 
 /// ADS_UF_ACCOUNTDISABLE ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLE: i64 = 0x2;
@@ -22,8 +25,6 @@ const PASSWORD_NOT_REQUIRED: i64 = 0x20;
 const SMARTCARD_REQUIRED: i64 = 0x4_0000;
 /// ADS_UF_NORMAL_ACCOUNT: a person's account, not a machine's or a trust's.
 const NORMAL_ACCOUNT: i64 = 0x200;
-/// The time that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
-pub const LOCKED_FOR_EVER: &str = "000001010000Z";
 
 /// A rule's `accounts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,16 +33,6 @@ pub struct AccountsRule {
     pub enabled: Option<BooleanSource>,
     /// Whether the password that this run sets must be changed at the next logon.
     pub must_change_password: Option<BooleanSource>,
-}
-
-/// The source of a boolean.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum BooleanSource {
-    /// A constant.
-    Always(bool),
-    /// A property of the record.
-    Property(String),
 }
 
 impl AccountsRule {
@@ -54,13 +45,18 @@ impl AccountsRule {
             must_change_password: Option<Value>,
         }
         let at = format!("{path}.accounts");
-        let expected =
-            r#"{"enabled": …, "must_change_password": …}, each true, false or the name of a property"#;
+        let expected = r#"{"enabled": …, "must_change_password": …}, each true, false, the name of a property, or a template; or "enabled": {"from": "hire_date", "until": "end_date"}"#;
         let source = |key: &str, value: Option<Value>| {
             let Some(value) = value else { return Ok(None) };
-            match serde_json::from_value(value.clone()) {
-                Ok(source) => Ok(Some(source)),
-                Err(_) => Err(SettingsError::value(format!("{at}.{key}"), format!("got {value}"), expected)),
+            let at = format!("{at}.{key}");
+            match value {
+                Value::Bool(answer) => Ok(Some(BooleanSource::Always(answer))),
+                Value::String(text) if text.contains('{') => {
+                    template(&at, &text).map(|template| Some(BooleanSource::Template(template)))
+                }
+                Value::String(name) => Ok(Some(BooleanSource::Property(name))),
+                Value::Object(_) if key == "enabled" => Period::parse(&at, value).map(Some),
+                other => Err(SettingsError::value(at, format!("got {other}"), expected)),
             }
         };
         check_parts(&at, &value, &["enabled", "must_change_password"])?;
@@ -76,38 +72,23 @@ impl AccountsRule {
     }
 }
 
-impl BooleanSource {
-    /// Returns the property.
-    pub fn property(&self) -> Option<&str> {
-        match self {
-            BooleanSource::Always(_) => None,
-            BooleanSource::Property(name) => Some(name),
-        }
+impl AccountsRule {
+    /// Returns its sources, with the names of their settings.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&'static str, &BooleanSource)> {
+        let enabled = self.enabled.iter().map(|source| ("accounts.enabled", source));
+        enabled
+            .chain(self.must_change_password.iter().map(|source| ("accounts.must_change_password", source)))
     }
 
-    /// Returns the record's value; `None` if it has none, and nothing is changed.
-    pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MappingError> {
-        let name = match self {
-            BooleanSource::Always(answer) => return Ok(Some(*answer)),
-            BooleanSource::Property(name) => name,
-        };
-        let answer = match record.get(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Bool(answer)) => Some(*answer),
-            Some(Value::Number(number)) => match number.as_u64() {
-                Some(0) => Some(false),
-                Some(1) => Some(true),
-                _ => None,
-            },
-            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-            Some(Value::String(text)) => truth(text),
-            Some(_) => None,
-        };
-        answer.map(Some).ok_or_else(|| MappingError::Value {
-            property: name.clone(),
-            attribute: format!("accounts.{part}"),
-            reason: "expected true or false, yes or no, on or off, 1 or 0".to_owned(),
-        })
+    /// Returns its templates, to be changed.
+    pub(crate) fn templates_mut(&mut self) -> impl Iterator<Item = &mut Template> {
+        self.enabled.iter_mut().chain(&mut self.must_change_password).flat_map(BooleanSource::templates_mut)
+    }
+
+    /// Sets what the run knows of time.
+    pub(crate) fn set_moment(&mut self, moment: Moment) {
+        let sources = self.enabled.iter_mut().chain(&mut self.must_change_password);
+        sources.for_each(|source| source.set_moment(moment));
     }
 }
 
@@ -124,6 +105,10 @@ pub enum AccountLock {
 
 /// The attribute of Active Directory with the time of the last password change; 0: the password must be changed.
 pub const PWD_LAST_SET: &str = "pwdLastSet";
+
+/// What keeps an account from binding while its lock is gone, without `pwdLockout`: its end is past, or its beginning is to come (OpenLDAP 2.5's
+/// ppolicy). The values are such as only this program writes, so that a later run knows them.
+pub const BARS: [(&str, &str); 2] = [("pwdEndTime", "19700101000001Z"), ("pwdStartTime", "20991231235958Z")];
 
 impl AccountLock {
     /// Returns the mechanism of a directory; `None` if none is known.
@@ -154,6 +139,18 @@ impl AccountLock {
         self == AccountLock::PwdAccountLockedTime
     }
 
+    /// Returns the attributes in which an account may have a bar ([`BARS`]).
+    pub fn bar_attributes(self) -> impl Iterator<Item = &'static str> {
+        BARS.into_iter().filter(move |_| self == AccountLock::PwdAccountLockedTime).map(|(name, _)| name)
+    }
+
+    /// Returns the bars that an account has: a killed run left them, and its lock is still to be written.
+    pub fn bars_of(self, current: &Entry) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let has = |name: &str, own: &str| current.values(name).iter().any(|value| value == own.as_bytes());
+        let is_known = self == AccountLock::PwdAccountLockedTime;
+        BARS.into_iter().filter(move |(name, own)| is_known && has(name, own))
+    }
+
     /// Returns the attribute for a new entry.
     pub fn for_new(self, enabled: bool) -> Option<Attribute> {
         let value = match self {
@@ -177,7 +174,11 @@ impl AccountLock {
         let there = current.first_text(self.attribute()).map(str::trim);
         Some(match self {
             AccountLock::UserAccountControl => there?.parse::<i64>().ok()? & ACCOUNT_DISABLE == 0,
-            AccountLock::NsAccountLock => !there.is_some_and(|v| v.eq_ignore_ascii_case(self.locked())),
+            // An entry may have several values: what finds disabled accounts by a filter finds it by any.
+            AccountLock::NsAccountLock => {
+                let is_lock = |v: &Vec<u8>| v.trim_ascii().eq_ignore_ascii_case(self.locked().as_bytes());
+                !current.values(self.attribute()).iter().any(is_lock)
+            }
             AccountLock::PwdAccountLockedTime => !there.is_some_and(is_locked_for_ever),
         })
     }
@@ -213,18 +214,19 @@ impl AccountLock {
                 ]
             });
         }
+        let bars = self.bars_of(current);
+        let without_bars =
+            bars.map(|(bar, own)| Modification::new(ModificationKind::Delete, bar, vec![own.into()]));
         Some(match (enabled, self.is_enabled(current)?) {
-            (true, false) => vec![step(ModificationKind::Delete, vec![])],
+            (true, false) => {
+                std::iter::once(step(ModificationKind::Delete, vec![])).chain(without_bars).collect()
+            }
+            (true, true) => without_bars.collect(),
             (false, true) => vec![step(ModificationKind::Replace, vec![self.locked().into()])],
             // A lock for some minutes after wrong passwords (pwdAccountLockedTime) is left to the server.
             _ => vec![],
         })
     }
-}
-
-/// Returns whether a time of `pwdAccountLockedTime` is [`LOCKED_FOR_EVER`]: some clients write it with seconds.
-pub fn is_locked_for_ever(time: &str) -> bool {
-    time.starts_with("00000101") && time.ends_with(['Z', 'z'])
 }
 
 /// Returns `userAccountControl` of an account that is enabled or disabled. An account that becomes enabled needs a password from then on;
@@ -248,6 +250,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+    use singer_common::singer::record::Record;
 
     fn entry(name: &str, value: &str) -> Entry {
         Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, vec![value.into()])] }
@@ -262,8 +265,11 @@ mod tests {
     #[test]
     fn what_a_record_says() {
         let of = |value: Value| {
-            BooleanSource::Property("active".into())
-                .of(&json!({"active": value}).try_into().unwrap(), "enabled")
+            BooleanSource::Property("active".into()).of(
+                &json!({"active": value}).try_into().unwrap(),
+                "enabled",
+                &|_| None,
+            )
         };
         for yes in
             [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1"), json!("Yes"), json!("on")]
@@ -280,7 +286,10 @@ mod tests {
             let error = of(wrong).unwrap_err().to_string();
             assert!(error.contains("`active`") && error.contains("accounts.enabled"), "{error}");
         }
-        assert_eq!(BooleanSource::Always(false).of(&Record::default(), "enabled").unwrap(), Some(false));
+        assert_eq!(
+            BooleanSource::Always(false).of(&Record::default(), "enabled", &|_| None).unwrap(),
+            Some(false)
+        );
     }
 
     #[test]

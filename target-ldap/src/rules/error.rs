@@ -23,6 +23,14 @@ pub enum MappingError {
         /// Why.
         error: RenderError,
     },
+    /// A record's property has another form than the path of a placeholder.
+    #[error("`{{{path}}}`: {reason}")]
+    Path {
+        /// The placeholder.
+        path: String,
+        /// What would be valid.
+        reason: String,
+    },
     /// No DN can be made.
     #[error("{0}")]
     Name(String),

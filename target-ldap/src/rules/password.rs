@@ -1,5 +1,8 @@
 //! The rule key `password`: the source of a password, how it is written, and when.
 
+use std::sync::Arc;
+
+use generated::{DeliverySettings, GenerateSettings, Generated, LONGEST, SHORTEST};
 use ldap_directory::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,6 +13,7 @@ use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;
 
+pub mod generated;
 pub mod hash;
 
 /// How a password is written.
@@ -49,8 +53,14 @@ pub enum PasswordPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRule {
-    /// The property of the record.
-    pub from: String,
+    /// The property of the record; `None`: it is generated.
+    pub from: Option<String>,
+    /// How it is made, if it is generated.
+    #[serde(default)]
+    pub generate: Option<GenerateSettings>,
+    /// Where a generated one is delivered.
+    #[serde(default)]
+    pub deliver: Option<DeliverySettings>,
     /// How it is written.
     pub mode: PasswordMode,
     /// When it is set.
@@ -62,7 +72,7 @@ impl PasswordRule {
     /// Parses it. `path` names the rule in messages.
     pub(crate) fn parse(path: &str, value: Value) -> Result<PasswordRule, SettingsError> {
         let fail = |problem: String| {
-            let expected = r#"{"from": "a property", "mode": "exop" | "unicode_pwd" | "hash:ssha512" | "hash:argon2id" | "as_is", "policy": "create_only" | "keep" | "force"}"#;
+            let expected = r#"{"from": "a property" | "generate": {"length": 20}, "deliver": {"file": "…"}, "mode": "exop" | "unicode_pwd" | "hash:ssha512" | "hash:argon2id" | "as_is", "policy": "create_only" | "keep" | "force"}"#;
             SettingsError::value(format!("{path}.password"), problem, expected)
         };
         // The value here may be a password: it is not shown.
@@ -71,8 +81,9 @@ impl PasswordRule {
                 "not an object; it says which property a password comes from, and holds none".into(),
             ));
         }
-        check_parts(&format!("{path}.password"), &value, &["from", "mode", "policy"])?;
+        check_parts(&format!("{path}.password"), &value, &["from", "generate", "deliver", "mode", "policy"])?;
         let rule: PasswordRule = typed(&format!("{path}.password"), value)?;
+        rule.check_generated(path)?;
         if rule.mode == PasswordMode::UnicodePwd && rule.when == PasswordPolicy::Keep {
             let problem = "keep: Active Directory never tells whether an account has a password";
             return Err(SettingsError::value(
@@ -92,12 +103,19 @@ impl PasswordRule {
         record: &Record,
         encoding: Encoding,
     ) -> Result<Option<NewPassword>, MappingError> {
+        let Some(from) = &self.from else {
+            let (mode, when) = (self.mode, self.when);
+            let generated = self.generate.as_ref().zip(self.deliver.as_ref());
+            let generated = generated
+                .map(|(generate, deliver)| Arc::new(Generated::new(generate.length, deliver.file.clone())));
+            return Ok(Some(NewPassword { mode, when, values: Vec::new(), generated }));
+        };
         let fail = |reason: &str| MappingError::Value {
-            property: self.from.clone(),
+            property: from.clone(),
             attribute: self.mode.attribute().to_owned(),
             reason: reason.to_owned(),
         };
-        let value = record.get(&self.from).unwrap_or(&Value::Null);
+        let value = record.get(from).unwrap_or(&Value::Null);
         let elements = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         let mut values = Vec::new();
         for element in elements {
@@ -127,8 +145,44 @@ impl PasswordRule {
         match values.as_slice() {
             [] => Ok(None),
             [_, _, ..] if self.mode != PasswordMode::AsIs => Err(fail("expected one password, not several")),
-            _ => Ok(Some(NewPassword { mode: self.mode, when: self.when, values })),
+            _ => Ok(Some(NewPassword { mode: self.mode, when: self.when, values, generated: None })),
         }
+    }
+}
+
+impl PasswordRule {
+    /// Checks that a password comes from a property, or is generated and delivered.
+    fn check_generated(&self, path: &str) -> Result<(), SettingsError> {
+        let wrong = |part: &str, problem: &str, expected: &str| {
+            Err(SettingsError::value(format!("{path}.password{part}"), problem, expected))
+        };
+        match (&self.from, &self.generate, &self.deliver) {
+            (Some(_), None, None) => return Ok(()),
+            (Some(_), Some(_), _) => return wrong("", "both `from` and `generate`", "one of them"),
+            (Some(_), None, Some(_)) => {
+                return wrong(
+                    ".deliver",
+                    "only a generated password is delivered",
+                    "`generate`, or no `deliver`",
+                );
+            }
+            (None, None, _) => return wrong("", "neither `from` nor `generate`", "one of them"),
+            (None, Some(_), None) => {
+                return wrong(".deliver", "not set: nobody would know the password", r#"{"file": "…"}"#);
+            }
+            (None, Some(generate), Some(_)) if !(SHORTEST..=LONGEST).contains(&generate.length) => {
+                let problem = format!("got {}", generate.length);
+                return wrong(".generate.length", &problem, &format!("{SHORTEST} to {LONGEST}"));
+            }
+            (None, Some(_), Some(_)) => {}
+        }
+        if self.mode == PasswordMode::AsIs {
+            return wrong(".mode", "as_is: a generated password is not hashed", "another mode");
+        }
+        if self.when != PasswordPolicy::CreateOnly {
+            return wrong(".policy", "a generated password is for a new entry", "create_only");
+        }
+        Ok(())
     }
 }
 
@@ -158,17 +212,22 @@ pub struct NewPassword {
     pub when: PasswordPolicy,
     /// One clear text; with [`PasswordMode::AsIs`] one or more hashed values.
     pub values: Vec<Secret>,
+    /// A password that is generated when it is written.
+    pub generated: Option<Arc<Generated>>,
 }
 
 impl NewPassword {
     /// Returns the clear text.
     pub fn clear_text(&self) -> Option<&Secret> {
-        self.values.first().filter(|_| self.mode != PasswordMode::AsIs)
+        match &self.generated {
+            Some(generated) => generated.secret(),
+            None => self.values.first().filter(|_| self.mode != PasswordMode::AsIs),
+        }
     }
 
     /// Returns the values to write; `None` if it is not written as an attribute (`exop`). Slow with Argon2.
     pub fn to_values(&self) -> Result<Option<Vec<Vec<u8>>>, hash::HashError> {
-        let first = self.values.first().map(Secret::reveal).unwrap_or_default();
+        let first = self.clear_text().map(Secret::reveal).unwrap_or_default();
         Ok(Some(match self.mode {
             PasswordMode::Exop => return Ok(None),
             PasswordMode::UnicodePwd => vec![quoted_utf16(first)],
@@ -192,7 +251,8 @@ impl NewPassword {
     /// Returns a text without the secret, in case a server repeated it.
     pub fn scrub(&self, text: &str) -> String {
         // Shorter ones occur in every text.
-        let secrets = self.values.iter().map(Secret::reveal).filter(|s| s.len() >= 4);
+        let generated = self.generated.iter().filter_map(|generated| generated.secret());
+        let secrets = self.values.iter().chain(generated).map(Secret::reveal).filter(|s| s.len() >= 4);
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 }

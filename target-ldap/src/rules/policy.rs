@@ -18,6 +18,16 @@ pub enum Policy {
     CreateOnly,
 }
 
+/// What happens to the values that an entry has of an attribute under options of which the record says nothing (`mail;lang-en`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherOptions {
+    /// They stay.
+    Keep,
+    /// They are removed: the record says what the entry has of the attribute under any options.
+    Remove,
+}
+
 /// How wanted values are compared with existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

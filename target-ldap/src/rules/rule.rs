@@ -9,9 +9,13 @@ use singer_common::operations::secret::is_secret_attribute;
 use singer_common::plugin::settings::SettingsError;
 
 use crate::rules::accounts::AccountsRule;
+use crate::rules::generated::GeneratedRule;
+use crate::rules::membership::MembershipRule;
 use crate::rules::password::PasswordRule;
-use crate::rules::policy::{Compare, Policy};
+use crate::rules::policy::{Compare, OtherOptions, Policy};
+use crate::rules::references::ReferenceRule;
 use crate::rules::rule_settings;
+use crate::rules::set_aside::SetAsideRule;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
@@ -28,6 +32,8 @@ pub enum OnDelete {
     MoveTo(String),
     /// Sets these values; null removes an attribute.
     Set(Vec<(String, Value)>),
+    /// Sets values and moves its entry, or keeps it for some days only.
+    SetAside(SetAsideRule),
 }
 
 /// What a rule may do to entries. If an operation is not allowed, the entry is left as it is.
@@ -78,12 +84,16 @@ pub struct Rule {
     pub attribute_mapping: Option<Vec<(String, Vec<String>)>>,
     /// Attributes made by templates.
     pub values: Vec<(String, Template)>,
+    /// Attributes whose values are chosen when an entry is made (`unique`, `next`).
+    pub generated: Vec<GeneratedRule>,
     /// Values for attributes that neither the record nor the entry has.
     pub defaults: Vec<(String, Value)>,
     /// How the values of an attribute are combined with existing ones; `force` by default.
     pub policies: Vec<(String, Policy)>,
     /// How the values of an attribute are compared with existing ones; [`Compare::usual`] by default.
     pub compare: Vec<(String, Compare)>,
+    /// What happens to values under options that the record does not have; `None`: they are removed if the stream is mirrored as it is.
+    pub other_options: Option<OtherOptions>,
     /// The filter that locates an entry; `None`: its DN does.
     pub matching: Option<FilterTemplate>,
     /// Whether a rename removes the values of the old RDN.
@@ -94,10 +104,14 @@ pub struct Rule {
     pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
+    /// A record is one member of a group.
+    pub membership: Option<MembershipRule>,
     /// The source of a password, and how it is set.
     pub password: Option<PasswordRule>,
     /// Whether accounts are enabled.
     pub accounts: Option<AccountsRule>,
+    /// The attributes whose values are looked up.
+    pub references: Vec<ReferenceRule>,
     /// The entry that the stream's entries are below, for ACTIVATE_VERSION and `match`.
     pub scope_base: Option<String>,
     /// The filter that the stream's entries match.
@@ -111,16 +125,20 @@ impl Default for Rule {
             object_classes: Vec::new(),
             attribute_mapping: None,
             values: Vec::new(),
+            generated: Vec::new(),
             defaults: Vec::new(),
             policies: Vec::new(),
             compare: Vec::new(),
+            other_options: None,
             matching: None,
             delete_old_rdn: true,
             empty_group: EmptyGroup::default(),
             operations: Operations::default(),
             on_delete: OnDelete::default(),
+            membership: None,
             password: None,
             accounts: None,
+            references: Vec::new(),
             scope_base: None,
             scope_filter: None,
         }
@@ -135,6 +153,19 @@ impl Rule {
     /// A key that is not known, or a value that is not valid.
     pub fn parse(path: &str, value: Value, default_base: Option<&str>) -> Result<Rule, SettingsError> {
         rule_settings::parse(path, value, default_base)
+    }
+
+    /// Returns all templates of the rule, to prepare them.
+    pub(crate) fn templates_mut(&mut self) -> impl Iterator<Item = &mut Template> {
+        let values = self.values.iter_mut().map(|(_, template)| template);
+        let names = self.dn_template.iter_mut().map(DnTemplate::template_mut);
+        let filters = self.matching.iter_mut().chain(self.references.iter_mut().map(|one| &mut one.find));
+        values
+            .chain(self.accounts.iter_mut().flat_map(AccountsRule::templates_mut))
+            .chain(names)
+            .chain(filters.map(FilterTemplate::template_mut))
+            .chain(self.generated.iter_mut().flat_map(GeneratedRule::templates_mut))
+            .chain(self.membership.iter_mut().flat_map(MembershipRule::templates_mut))
     }
 
     /// Whether the rule may rename entries that can have children (organizational units and similar).
@@ -158,7 +189,7 @@ impl Rule {
         dn: &str,
         schema: &Schema,
     ) -> Result<(), SettingsError> {
-        let OnDelete::MoveTo(place) = &self.on_delete else { return Ok(()) };
+        let Some(place) = self.on_delete.move_to() else { return Ok(()) };
         let (Ok(entries), Ok(to)) = (DnKey::parse(dn, schema), DnKey::parse(place, schema)) else {
             return Ok(());
         };

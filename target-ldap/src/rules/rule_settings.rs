@@ -6,29 +6,38 @@ use ldap_directory::nearest::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::operations::secret::is_secret_attribute;
-use singer_common::plugin::settings::{SettingsError, check_keys, typed};
+use singer_common::plugin::settings::{SettingsError, typed};
 
 use super::accounts::AccountsRule;
+use super::generated;
 use super::keys::check_parts;
+use super::membership;
 use super::password::PasswordRule;
+use super::references;
 use super::rule::{EmptyGroup, OnDelete, Operations, Rule, is_attribute_description};
+use super::set_aside;
 use super::template::{DnTemplate, FilterTemplate, Template};
 
 const RULE_KEYS: &[&str] = &[
     "dn_template",
+    "membership",
     "match",
     "delete_old_rdn",
     "empty_group",
     "object_classes",
     "attribute_mapping",
     "values",
+    "unique",
+    "next",
     "defaults",
     "policies",
     "compare",
+    "other_options",
     "operations",
     "on_delete",
     "password",
     "accounts",
+    "references",
     "scope_base",
     "scope_filter",
 ];
@@ -43,19 +52,26 @@ struct RuleSettings {
     #[serde(default)]
     values: Map<String, Value>,
     #[serde(default)]
+    unique: Map<String, Value>,
+    #[serde(default)]
+    next: Map<String, Value>,
+    #[serde(default)]
     defaults: Map<String, Value>,
     #[serde(default)]
     policies: Map<String, Value>,
     #[serde(default)]
     compare: Map<String, Value>,
+    other_options: Option<Value>,
     #[serde(rename = "match")]
     matching: Option<String>,
     delete_old_rdn: Option<bool>,
     empty_group: Option<String>,
     operations: Option<Value>,
     on_delete: Option<Value>,
+    membership: Option<Value>,
     password: Option<Value>,
     accounts: Option<Value>,
+    references: Option<Value>,
     scope_base: Option<String>,
     scope_filter: Option<String>,
 }
@@ -75,11 +91,16 @@ enum AttributeNames {
 pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Result<Rule, SettingsError> {
     // If a misspelt key (`policy`, `on_delte`) were ignored, the run would do what the key was to prevent.
     check_parts(path, &value, RULE_KEYS)?;
+    membership::check_alone(path, &value)?;
     let raw: RuleSettings = typed(path, value)?;
-    let dn_template = raw.dn_template.map(|text| dn_template(path, &text, default_base)).transpose()?;
+    let dn_template = raw
+        .dn_template
+        .map(|text| dn_template(&format!("{path}.dn_template"), &text, default_base))
+        .transpose()?;
     let matching = raw.matching.map(|text| match_filter(path, &text)).transpose()?;
     let attribute_mapping = raw.attribute_mapping.map(|m| attribute_mapping(path, m)).transpose()?;
-    let values = raw.values.into_iter().map(|value| value_template(path, value)).collect::<Result<_, _>>()?;
+    let values: Vec<_> =
+        raw.values.into_iter().map(|value| value_templates(path, value)).collect::<Result<_, _>>()?;
     for (attribute, value) in &raw.defaults {
         let at = format!("{path}.defaults.{attribute}");
         check_attribute(&at, attribute)?;
@@ -90,7 +111,8 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
         dn_template,
         object_classes: raw.object_classes,
         attribute_mapping,
-        values,
+        values: values.into_iter().flatten().collect(),
+        generated: generated::parse(path, raw.unique, raw.next)?,
         defaults: raw.defaults.into_iter().collect(),
         policies: of_attributes(
             &format!("{path}.policies"),
@@ -98,6 +120,10 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
             "force, keep, merge or create_only",
         )?,
         compare: of_attributes(&format!("{path}.compare"), raw.compare, "schema or exact")?,
+        other_options: raw
+            .other_options
+            .map(|v| keyword(&format!("{path}.other_options"), &v, "keep or remove"))
+            .transpose()?,
         matching,
         delete_old_rdn: raw.delete_old_rdn.unwrap_or(true),
         operations: operations(path, raw.operations)?,
@@ -106,36 +132,35 @@ pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Res
         scope_filter: raw.scope_filter,
         password: raw.password.map(|v| PasswordRule::parse(path, v)).transpose()?,
         accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
+        references: raw.references.map(|v| references::parse(path, v)).transpose()?.unwrap_or_default(),
+        membership: raw.membership.map(|v| membership::parse(path, v, default_base)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     };
     check_password_alone(path, &rule)?;
+    rule.check_sources(path, str::eq_ignore_ascii_case)?;
+    rule.check_grace(path)?;
     Ok(rule)
 }
 
 /// Checks that the property of a password is used for nothing else: it would stand where everybody reads it.
 fn check_password_alone(path: &str, rule: &Rule) -> Result<(), SettingsError> {
     let Some(password) = &rule.password else { return Ok(()) };
-    let is_it = |name: &str| name == password.from;
+    let Some(from) = &password.from else { return Ok(()) };
+    let is_it = |name: &str| name == from;
     let mapped = rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str());
     let mut uses: Vec<String> =
         mapped.filter(|p| is_it(p)).map(|p| format!("attribute_mapping.{p}")).collect();
-    let made = rule.values.iter().filter(|(_, template)| template.names().any(is_it));
-    uses.extend(made.map(|(attribute, _)| format!("values.{attribute}")));
-    uses.extend(
-        rule.dn_template.iter().flat_map(DnTemplate::names).any(is_it).then(|| "dn_template".to_owned()),
-    );
-    uses.extend(rule.matching.iter().flat_map(FilterTemplate::names).any(is_it).then(|| "match".to_owned()));
-    let accounts = rule.accounts.iter().flat_map(|a| {
-        [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)]
-    });
-    let of_accounts = accounts
-        .filter(|(_, source)| source.as_ref().and_then(|source| source.property()).is_some_and(is_it));
-    uses.extend(of_accounts.map(|(part, _)| part.to_owned()));
+    let made = rule.templates().filter(|(_, template)| template.uses(&is_it));
+    uses.extend(made.map(|(part, _)| part));
+    let lists = rule.references.iter().filter(|reference| reference.each.as_deref().is_some_and(is_it));
+    uses.extend(lists.map(|reference| format!("references.{}.each", reference.attribute)));
+    let own = rule.own_properties().filter(|(part, name)| *part != "password.from" && is_it(name));
+    uses.extend(own.map(|(part, _)| part.to_owned()));
     match uses.into_iter().next() {
         None => Ok(()),
         Some(part) => Err(SettingsError::value(
             format!("{path}.{part}"),
-            format!("`{}` is the property of the password", password.from),
+            format!("`{from}` is the property of the password"),
             "another property: a password in clear text is written nowhere else",
         )),
     }
@@ -174,18 +199,30 @@ fn attribute_mapping(
     mapping.into_iter().map(attributes).collect()
 }
 
-/// One of `values`: an attribute, and the template of its value.
-fn value_template(
+/// One of `values`: an attribute, and the templates of its values.
+fn value_templates(
     path: &str,
-    (attribute, text): (String, Value),
-) -> Result<(String, Template), SettingsError> {
+    (attribute, texts): (String, Value),
+) -> Result<Vec<(String, Template)>, SettingsError> {
     let at = format!("{path}.values.{attribute}");
     check_attribute(&at, &attribute)?;
-    let text: String = typed(&at, text)?;
-    let template = Template::parse(&text).map_err(|e| {
-        SettingsError::value(&at, e.to_string(), "a text with {placeholders}").near(e.nearest)
-    })?;
-    Ok((attribute, template))
+    let texts = match texts {
+        Value::Array(texts) if texts.is_empty() => {
+            return Err(SettingsError::value(at, "no template", "a template, or a list of templates"));
+        }
+        Value::Array(texts) => {
+            texts.into_iter().enumerate().map(|(n, text)| (format!("{at}[{n}]"), text)).collect()
+        }
+        text => vec![(at, text)],
+    };
+    let template = |(at, text): (String, Value)| {
+        let text: String = typed(&at, text)?;
+        let template = Template::parse(&text).map_err(|e| {
+            SettingsError::value(&at, e.to_string(), "a text with {placeholders}").near(e.nearest)
+        })?;
+        Ok((attribute.clone(), template))
+    };
+    texts.into_iter().map(template).collect()
 }
 
 /// `scope_base` and `scope_filter`. The root cannot be a scope: everything in the directory would be deleted.
@@ -236,15 +273,22 @@ fn of_attributes<T: serde::de::DeserializeOwned>(
     let read = |(attribute, word): (String, Value)| {
         let at = format!("{path}.{attribute}");
         check_attribute(&at, &attribute)?;
-        let read = serde_json::from_value(word.clone());
-        let read = read.map_err(|_| {
-            let known = expected.split([' ', ',']).filter(|known| !known.is_empty() && *known != "or");
-            let near = word.as_str().and_then(|word| nearest(word, known));
-            SettingsError::value(&at, format!("got {word}"), expected).near(near)
-        })?;
-        Ok((attribute, read))
+        Ok((attribute, keyword(&at, &word, expected)?))
     };
     said.into_iter().map(read).collect()
+}
+
+/// Parses a keyword.
+pub(super) fn keyword<T: serde::de::DeserializeOwned>(
+    at: &str,
+    word: &Value,
+    expected: &str,
+) -> Result<T, SettingsError> {
+    serde_json::from_value(word.clone()).map_err(|_| {
+        let known = expected.split([' ', ',']).filter(|known| !known.is_empty() && *known != "or");
+        let near = word.as_str().and_then(|word| nearest(word, known));
+        SettingsError::value(at, format!("got {word}"), expected).near(near)
+    })
 }
 
 /// Parses `empty_group`.
@@ -267,7 +311,7 @@ fn empty_group(path: &str, value: String) -> Result<EmptyGroup, SettingsError> {
 fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
     let at = format!("{path}.on_delete");
     let wrong = |problem: String| {
-        let forms = r#""delete", "tree", "ignore", {"move_to": "ou=gone,dc=example,dc=com"} or {"set": {"nsAccountLock": "TRUE"}}"#;
+        let forms = r#""delete", "tree", "ignore", {"move_to": "ou=gone,dc=example,dc=com"}, {"set": {"nsAccountLock": "TRUE"}}, or both; with "then": {"delete_after_days": 30, "marker": "info"} they are deleted later"#;
         SettingsError::value(&at, problem, forms)
     };
     let object = match value {
@@ -283,40 +327,19 @@ fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
         }
         other => return Err(wrong(format!("got {other}"))),
     };
-    check_keys(&at, &object, &["move_to", "set"])?;
-    let mut forms = object.into_iter();
-    match (forms.next(), forms.next()) {
-        (Some((name, Value::String(dn))), None) if name == "move_to" => match Dn::parse(&dn) {
-            Ok(name) if !name.is_empty() => match placeholder(&dn) {
-                None => Ok(OnDelete::MoveTo(dn)),
-                Some(found) => {
-                    Err(wrong(format!("move_to: nothing fills `{found}`: all entries move to one place")))
-                }
-            },
-            Ok(_) => Err(wrong("move_to is empty".into())),
-            Err(e) => Err(wrong(format!("move_to: {e}"))),
-        },
-        (Some((name, Value::Object(values))), None) if name == "set" && !values.is_empty() => {
-            for (attribute, value) in &values {
-                let at = format!("{at}.set.{attribute}");
-                check_attribute(&at, attribute)?;
-                check_fixed(&at, attribute, value)?;
-            }
-            Ok(OnDelete::Set(values.into_iter().collect()))
-        }
-        (Some((name, value)), None) => Err(wrong(format!("got {{\"{name}\": {value}}}"))),
-        (Some(_), Some(_)) => Err(wrong("got several forms at once".into())),
-        (None, _) => Err(wrong("got {}".into())),
-    }
+    set_aside::parse(&at, object, &wrong)
 }
 
 /// Parses `dn_template`. A template of one RDN is relative to `default_base_dn`: entries right below the root are never meant.
-fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnTemplate, SettingsError> {
-    let at = format!("{path}.dn_template");
+pub(super) fn dn_template(
+    at: &str,
+    text: &str,
+    default_base: Option<&str>,
+) -> Result<DnTemplate, SettingsError> {
     let parse = |text: &str| {
         DnTemplate::parse(text).map_err(|e| {
             SettingsError::value(
-                &at,
+                at,
                 e.to_string(),
                 "a DN with {placeholders}, for example uid={uid},ou=users,dc=example,dc=com",
             )
@@ -334,7 +357,7 @@ fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnT
 
 /// Returns the first placeholder in a text, as a template has them. An identifier in braces (`{31b2f340-016d-11d2-945f-00c04fb984f9}`) is
 /// none.
-fn placeholder(text: &str) -> Option<&str> {
+pub(super) fn placeholder(text: &str) -> Option<&str> {
     let is_id = |name: &str| name.len() == 36 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -350,7 +373,7 @@ fn placeholder(text: &str) -> Option<&str> {
 }
 
 /// Checks a value that is the same for all records: a placeholder in it would be written as it is.
-fn check_fixed(at: &str, attribute: &str, value: &Value) -> Result<(), SettingsError> {
+pub(super) fn check_fixed(at: &str, attribute: &str, value: &Value) -> Result<(), SettingsError> {
     let found = match value {
         // `{SSHA}` begins a hash.
         _ if is_secret_attribute(attribute) => None,
@@ -366,7 +389,7 @@ fn check_fixed(at: &str, attribute: &str, value: &Value) -> Result<(), SettingsE
 }
 
 /// Checks an attribute description: a name or OID, with options (RFC 4512 section 2.5).
-fn check_attribute(setting: &str, name: &str) -> Result<(), SettingsError> {
+pub(super) fn check_attribute(setting: &str, name: &str) -> Result<(), SettingsError> {
     if is_attribute_description(name) {
         return Ok(());
     }

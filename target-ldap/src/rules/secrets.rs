@@ -35,16 +35,16 @@ fn attributes_of_secrets(rule: &Rule) -> BTreeSet<String> {
     let mut secrets: BTreeSet<String> = mapping()
         .filter(|(property, attributes)| is_secret(property) || attributes.iter().any(|a| is_secret(a)))
         .map(|(property, _)| property.to_lowercase())
-        .chain(rule.password.iter().map(|password| password.from.to_lowercase()))
+        .chain(rule.password.iter().filter_map(|p| p.from.as_ref()).map(|from| from.to_lowercase()))
         .collect();
     let mut made: BTreeSet<String> = BTreeSet::new();
     let written = mapping().filter(|(property, _)| secrets.contains(&property.to_lowercase()));
     made.extend(written.flat_map(|(_, attributes)| attributes).cloned());
     // A placeholder names an attribute or a property. Templates do not use each other.
     secrets.extend(made.iter().map(|name| name.to_lowercase()));
-    for (attribute, template) in &rule.values {
-        if template.names().any(|name| secrets.contains(&name.to_lowercase()) || is_secret(name)) {
-            made.insert(attribute.clone());
+    for (_, attribute, template) in rule.made() {
+        if template.uses(&|name: &str| secrets.contains(&name.to_lowercase()) || is_secret(name)) {
+            made.insert(attribute.to_owned());
         }
     }
     made

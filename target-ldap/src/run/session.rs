@@ -12,6 +12,7 @@ use singer_common::operations::color;
 use singer_common::operations::error::{Class, full_text};
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, Lock};
+use singer_common::operations::logging;
 use singer_common::operations::progress;
 use singer_common::operations::signals::Stop;
 use singer_common::operations::summary;
@@ -19,8 +20,9 @@ use singer_common::plugin::directory_settings;
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
-use super::maintained::maintained_references;
-use super::{Args, REJECTED, read_files};
+use super::held;
+use super::{Args, REJECTED, read_files, shell_word};
+use crate::config::held::PLAN_FILE;
 use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
 use crate::load::rejects::RejectFile;
@@ -29,9 +31,13 @@ use crate::rules::secrets;
 use crate::write::counts::LoadSummary;
 use crate::write::destination::Destination;
 use crate::write::guard::{self, GuardError, LimitUse, Tally};
+use crate::write::held_plan::history::{History, How, place};
+use crate::write::held_plan::recorder::PlanRecorder;
+use crate::write::maintained::maintained_references;
 use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 use crate::write::protection::Protection;
 use crate::write::removal::RunLimits;
+use crate::write::undo::owed::OwedLock;
 use crate::write::undo::{Undo, recovery};
 
 /// Opens the file of `--input`.
@@ -74,7 +80,7 @@ impl<'a> Session<'a> {
         let piped = file.is_none() && progress::is_pipe(&std::io::stdin());
         let show = args.common.progress.show(piped || is_dry && std::io::stdout().is_terminal());
         // A rehearsal has read the file to its end before the run begins.
-        let progress = LoadProgress::new(show, file.as_ref().filter(|_| is_dry || !config.guards.is_any()));
+        let progress = LoadProgress::new(show, file.as_ref().filter(|_| is_dry || !config.has_limits()));
         let input: Box<dyn BufRead + Send> = match file {
             Some(file) => Box::new(BufReader::new(file)),
             None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
@@ -96,8 +102,9 @@ impl<'a> Session<'a> {
         for (setting, lock) in &mut locks {
             lock.hold(setting)?;
         }
-        let directory =
-            directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
+        let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format))
+            .await?
+            .own_values();
         secrets::follow(&config.rules, directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
@@ -123,13 +130,18 @@ impl<'a> Session<'a> {
         config: &'s TargetConfig,
         directory: &'s Directory,
         protection: &'s Arc<Protection>,
-    ) -> Rehearsal<'s> {
-        Rehearsal { config, directory, protection, retry_rejects: args.retry_rejects }
+    ) -> Result<Rehearsal<'s>, SettingsError> {
+        let history = held::history(config)?;
+        let (retry_rejects, only) = (args.retry_rejects, args.only.clone());
+        Ok(Rehearsal { config, directory, protection, recorder: None, history, retry_rejects, only })
     }
 
     /// `--dry-run`: prints the plan of the run, and writes nothing.
     pub(super) async fn dry_run(self, stop: Stop) -> anyhow::Result<ExitCode> {
-        let Session { args, config, input, progress, directory, protection, .. } = self;
+        let Session { args, config, input, progress, directory, protection, undo_path, .. } = self;
+        if let Some((names, path)) = config.undo.as_ref().zip(undo_path.as_deref()) {
+            recovery::look_for_owed(names, path, &directory, &config.directory.servers).await;
+        }
         let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
             PlanFormat::Diff
         } else {
@@ -138,9 +150,12 @@ impl<'a> Session<'a> {
         let colour = color::is_wanted(std::io::stdout().is_terminal());
         let (command, command_note) = command(args, config);
         let ends_at_reject = matches!(config.on_error, OnError::Fail);
-        let header = PlanHeader { command, command_note, ends_at_reject, ..PlanHeader::of(&directory) };
+        let plan_file = config.held.plan_file.as_deref();
+        let apply_command = plan_file.map(|path| held::apply_command(args, path)).unwrap_or_default();
+        let of_run = PlanHeader::of(&directory);
+        let header = PlanHeader { command, apply_command, command_note, ends_at_reject, ..of_run };
         let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
-        let rehearsal = Self::rehearsal(args, config, &directory, &protection);
+        let rehearsal = Self::rehearsal(args, config, &directory, &protection)?;
         let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await.map(|(ending, _)| ending);
         // A plan above the limits is complete: it says that the run would be held back.
         let is_complete = match &result {
@@ -166,12 +181,33 @@ impl<'a> Session<'a> {
         let Session { args, config, mut input, progress, directory, protection, undo_path, rejects, _locks } =
             self;
         let mut limits = None;
-        if config.guards.is_any() {
+        let mut recorder = None;
+        // Before a rehearsal: the locks that a killed run owes are no changes of this one, which may be held back for days.
+        let mut owed = recovered(config, undo_path.as_deref(), &directory).await?;
+        if config.has_limits() {
             let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
-            tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-            let rehearsal = Self::rehearsal(args, config, &directory, &protection);
-            let (ending, held_to) =
-                rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await?;
+            tracing::info!("max_deletes, max_changes, limits: the run is rehearsed first");
+            recorder = match &config.held.plan_file {
+                Some(_) => {
+                    let place = place(&directory).await?;
+                    let recorder = PlanRecorder::new(config, &directory, place);
+                    Some(Arc::new(recorder.context("a temporary file for the plan")?))
+                }
+                None => None,
+            };
+            let mut rehearsal = Self::rehearsal(args, config, &directory, &protection)?;
+            rehearsal.recorder.clone_from(&recorder);
+            let rehearsed =
+                rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await;
+            let (ending, held_to) = match rehearsed.map_err(anyhow::Error::downcast::<GuardError>) {
+                Ok(rehearsed) => rehearsed,
+                Err(Ok(held)) => {
+                    let code = held::leave(args, config, &directory, recorder.as_deref(), &owed, held).await;
+                    directory.close().await;
+                    return code;
+                }
+                Err(Err(error)) => return Err(error),
+            };
             if ending.stopped.is_some() {
                 return Ok(code(ending));
             }
@@ -180,8 +216,8 @@ impl<'a> Session<'a> {
         }
         let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
             Some((names, path)) => {
-                recovery::recover(names, path, &directory).await?;
                 let undo = Undo::create(path, &directory, config.preserve_uuid)?;
+                undo.knows_owed(&owed, directory.schema());
                 Some((names, Arc::new(undo)))
             }
             None => None,
@@ -189,19 +225,52 @@ impl<'a> Session<'a> {
         let journal = undo.as_ref().map(|(_, undo)| undo.clone());
         let destination = Destination::new(directory.clone(), protection)
             .with_undo(journal)
-            .with_max_in_flight(config.max_in_flight);
+            .with_max_in_flight(config.max_in_flight)
+            .noting_left_names();
         let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
+            .for_only(args.only.as_deref())
             .with_progress(progress)
             .held_to(limits);
         let result = load.run(input).await;
         let finished = match undo {
             Some((names, undo)) => undo.finish(names, &directory).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         };
-        let ending = both(result.map_err(Into::into), finished.map_err(Into::into))?;
+        let left = finished.as_ref().is_ok_and(|left| !left.is_empty());
+        let finished = finished.map(drop).map_err(Into::into);
+        let ending = both(result.map_err(Into::into), finished)?;
+        if left || !owed.is_empty() {
+            owed = recovered(config, undo_path.as_deref(), &directory).await?;
+        }
+        if let Some(recorder) = recorder.filter(|_| ending.stopped.is_none() && args.only.is_none()) {
+            held::note_run(config, logging::run_id(), How::Run, &recorder.marks());
+        }
         directory.close().await;
-        Ok(code(ending))
+        Ok(if ending.stopped.is_none() { code_of_owed(&owed, code(ending)) } else { code(ending) })
     }
+}
+
+/// Recovers the journals of killed runs, if there may be any. Returns the locks that are still owed.
+pub(super) async fn recovered(
+    config: &TargetConfig,
+    undo_path: Option<&Path>,
+    directory: &Directory,
+) -> anyhow::Result<Vec<OwedLock>> {
+    let Some((names, path)) = config.undo.as_ref().zip(undo_path) else { return Ok(Vec::new()) };
+    Ok(recovery::recover(names, path, directory, &config.directory.servers).await?)
+}
+
+/// Returns the exit code of a run: that of a failure, if disabled accounts are left enabled.
+pub(super) fn code_of_owed(owed: &[OwedLock], code: ExitCode) -> ExitCode {
+    if owed.is_empty() {
+        return code;
+    }
+    let count = owed.len();
+    let text = format!(
+        "undo_file: {count} account(s) should be disabled, and are enabled, as the errors before say"
+    );
+    Facts::of_setting(undo_file::SETTING).error(&text);
+    ExitCode::from(Class::Run.exit_code())
 }
 
 /// Returns the command that carries out a plan, and what else is needed for it. Settings are in files and variables, so that it
@@ -215,21 +284,15 @@ fn command(args: &Args, config: &TargetConfig) -> (String, &'static str) {
     if args.retry_rejects {
         command.push_str(" --retry-rejects");
     }
+    if let Some(key) = &args.only {
+        command.extend([" --only ", &shell_word(key)]);
+    }
     let note = match (config.dry_run, args.input.is_none()) {
         (true, _) => "Set dry_run to false before.",
         (false, true) => "With the same messages on its standard input.",
         (false, false) => "",
     };
     (command, note)
-}
-
-/// Quotes a text for a POSIX shell, if needed.
-fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn code(ending: LoadSummary) -> ExitCode {
@@ -258,12 +321,17 @@ fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Resu
 fn written<'a>(
     config: &'a TargetConfig,
     undo_path: Option<&'a Path>,
-) -> [(&'static str, Option<&'a Path>); 3] {
+) -> [(&'static str, Option<&'a Path>); 4] {
     let rejects = match &config.on_error {
         OnError::Skip { file, .. } => Some(file.as_path()),
         OnError::Fail => None,
     };
-    [("server_url", config.ldif_destination()), (undo_file::SETTING, undo_path), ("reject_file", rejects)]
+    [
+        ("server_url", config.ldif_destination()),
+        (undo_file::SETTING, undo_path),
+        ("reject_file", rejects),
+        (PLAN_FILE, config.held.plan_file.as_deref()),
+    ]
 }
 
 /// Locks these files.
@@ -282,7 +350,13 @@ struct Rehearsal<'a> {
     config: &'a TargetConfig,
     directory: &'a Directory,
     protection: &'a Arc<Protection>,
+    /// Writes the plan that the run leaves if it is held back.
+    recorder: Option<Arc<PlanRecorder>>,
+    /// The runs before, if the first one may be held back.
+    history: Option<History>,
     retry_rejects: bool,
+    /// The key of the record that is handled alone.
+    only: Option<String>,
 }
 
 impl Rehearsal<'_> {
@@ -314,22 +388,34 @@ impl Rehearsal<'_> {
         let directory = Directory::Preview(preview.with_references(references));
         let destination = Destination::new(directory, self.protection.clone())
             .with_plan(plan.clone())
+            .with_recorder(self.recorder.clone())
             .with_tally(tally.clone());
+        let destination = if plan.is_some() { destination.noting_left_names() } else { destination };
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
+            .for_only(self.only.as_deref())
             .with_progress(progress);
         let ending = load.run(input).await?;
         let mut held_to = None;
         if ending.stopped.is_none() {
-            let used = self.config.guards.used(&tally, self.directory, &self.config.limit_bases()).await?;
+            let of_all = self.config.guards.used(&tally, self.directory, &self.config.limit_bases()).await?;
+            let mut used = Vec::from(of_all);
+            used.extend(guard::used_by_streams(self.config, &tally, self.directory).await?);
+            if let Some(history) = &self.history {
+                let of_first = guard::used_by_first_runs(self.config, history, &tally, self.directory);
+                used.extend(of_first.await?);
+            }
             let is_told = |limit: &&LimitUse| limit.allowed.is_some() && !limit.is_exceeded();
             for limit in used.iter().filter(|limit| plan.is_none() && is_told(limit)) {
-                let (setting, used, allowed) = (limit.setting, limit.used, limit.allowed_text());
+                let (setting, used, allowed) = (&*limit.setting, limit.used, limit.allowed_text());
                 tracing::info!(setting, used, "{setting}: {used} of at most {allowed}");
             }
             if let Some(plan) = &plan {
                 plan.limits(&used);
+            }
+            if let Some(recorder) = &self.recorder {
+                recorder.summarize(&used, &tally);
             }
             guard::check(&used)?;
             held_to = Some(Arc::new(RunLimits::new(used, &tally)));

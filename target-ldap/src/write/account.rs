@@ -6,15 +6,17 @@ use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::client::PASSWORD_MODIFY;
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::protocol::result_code;
-use ldap_directory::secret::Secret;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
 
 use super::Applier;
+use super::inverse::inverse;
+use super::ldap_result::is_records_fault;
 use super::lockout::{self, BeforeLock, Lockout};
 use crate::map::wanted::WantedEntry;
 use crate::plan::assertion::unchanged;
 use crate::plan::{StepOnAd, step_on_ad};
 use crate::rules::accounts::{AccountLock, PWD_LAST_SET, pwd_last_set};
+use crate::rules::names::ENTRY_IDS;
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 
 /// What is added to a server's text if it refuses the password of an entry that was added.
@@ -27,7 +29,7 @@ pub(super) struct ModifyPlan {
     /// The modifications.
     pub(super) changes: Vec<Modification>,
     /// The password to set by an operation of its own, after the modifications.
-    pub(super) exop: Option<Secret>,
+    pub(super) exop: Option<NewPassword>,
     /// The modifications to make once the password is set.
     pub(super) last: Vec<Modification>,
 }
@@ -59,10 +61,14 @@ impl Applier {
         if wanted.account.enabled.is_some() {
             let lock = self.lock();
             names.extend(lock.map(AccountLock::attribute));
+            names.extend(lock.into_iter().flat_map(AccountLock::bar_attributes));
             if lock == Some(AccountLock::UserAccountControl) {
                 names.push(PWD_LAST_SET);
             }
         }
+        let by_dn = wanted.account.password.as_ref().filter(|p| p.mode == PasswordMode::Exop);
+        // The operation names the entry by its DN alone.
+        names.extend(by_dn.iter().flat_map(|_| ENTRY_IDS));
         match wanted.account.password.as_ref().map(|p| (p.mode, p.when)) {
             Some((PasswordMode::Exop, PasswordPolicy::CreateOnly)) => {
                 names.extend(["userPassword", "createTimestamp", "modifyTimestamp"]);
@@ -78,6 +84,9 @@ impl Applier {
     pub(super) async fn new_entry(&self, wanted: &WantedEntry) -> Result<Entry, DirectoryError> {
         let mut entry = wanted.to_entry();
         let account = &wanted.account;
+        if let Some(password) = &account.password {
+            self.prepare(&wanted.dn, password, password.mode != PasswordMode::Exop).await?;
+        }
         if let Some(password) = &account.password
             && let Some(values) = self.values(&wanted.dn, password).await?
         {
@@ -98,8 +107,7 @@ impl Applier {
         let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == PasswordMode::Exop) else {
             return Ok(());
         };
-        let Some(secret) = password.clear_text() else { return Ok(()) };
-        match self.directory.set_password(&wanted.dn, secret, false).await {
+        match self.set_password(&wanted.dn, password, None).await {
             Ok(()) => match self.lock().filter(|l| l.goes_with_a_password()) {
                 Some(lock) if wanted.account.enabled == Some(false) => {
                     let changes = lock.changes(false, &Entry::default()).unwrap_or_default();
@@ -133,9 +141,10 @@ impl Applier {
             && self.is_due(password, current).await?
         {
             is_set = true;
+            self.prepare(&wanted.dn, password, false).await?;
             let name = password.mode.attribute();
             match self.values(&wanted.dn, password).await? {
-                None => exop = password.clear_text().cloned(),
+                None => exop = Some(password.clone()),
                 Some(values) => {
                     changes.push(Modification::new(ModificationKind::Replace, name, values));
                     if let Some(must_change) = account.must_change {
@@ -144,6 +153,9 @@ impl Applier {
                     }
                 }
             }
+        }
+        if account.enabled == Some(true) {
+            self.directory.note_enabled(&current.dn);
         }
         if let (Some(enabled), Some(lock)) = (account.enabled, self.lock()) {
             if is_set && !enabled && lock.goes_with_a_password() {
@@ -238,19 +250,41 @@ impl Applier {
     ) -> Result<(), DirectoryError> {
         let ModifyPlan { changes, exop, last } = planned;
         let dn = || dn.to_owned();
+        let schema = self.directory.schema();
+        let mut back = Vec::new();
         if !changes.is_empty() {
-            let schema = self.directory.schema();
             let condition = self.assert_unchanged.then(|| unchanged(&changes, read, schema)).flatten();
             let controls: Vec<WriteControl> = condition.into_iter().collect();
-            self.directory.apply_with(&Change::Modify { dn: dn(), changes }, &controls).await?;
+            let change = Change::Modify { dn: dn(), changes };
+            if exop.is_some() {
+                back = inverse(&change, Some(read), schema);
+            }
+            self.directory.apply_with(&change, &controls).await?;
         }
-        if let Some(password) = &exop {
-            self.directory.set_password(&dn(), password, true).await?;
+        if let Some(password) = &exop
+            && let Err(error) = self.set_password(&dn(), password, Some(read)).await
+        {
+            if is_records_fault(&error) {
+                self.modify_back(&back).await;
+            }
+            return Err(error);
         }
         if !last.is_empty() {
             self.directory.apply(&Change::Modify { dn: dn(), changes: last }).await?;
         }
         Ok(())
+    }
+
+    /// Takes the modifications of a record back whose password was refused. What cannot be taken back is logged.
+    async fn modify_back(&self, back: &[Change]) {
+        let Some(dn) = back.first().map(Change::dn) else { return };
+        match Box::pin(self.undo_changes(back)).await {
+            Ok(()) => tracing::info!(dn, "`{dn}` is as before: its record is refused for its password"),
+            Err(error) => tracing::warn!(
+                dn,
+                "`{dn}` has all of its record but the password, for which the record is refused: {error}"
+            ),
+        }
     }
 
     /// Whether an existing entry gets the password.
@@ -302,6 +336,54 @@ impl Applier {
             }
         }
         Ok(None)
+    }
+
+    /// Sets a password by an operation of its own. A generated one is on disk before it is sent, and withdrawn if the server
+    /// refuses it. `current`: the entry, if it was there before.
+    pub(super) async fn set_password(
+        &self,
+        dn: &str,
+        password: &NewPassword,
+        current: Option<&Entry>,
+    ) -> Result<(), DirectoryError> {
+        self.prepare(dn, password, true).await?;
+        let Some(secret) = password.clear_text() else { return Ok(()) };
+        let done = self.directory.set_password(dn, secret, current.is_some(), current).await;
+        if let Err(DirectoryError::Operation { .. }) = &done {
+            self.withdraw(dn, Some(password)).await;
+        }
+        done
+    }
+
+    /// Makes a generated password, and delivers it if it is sent now. A rehearsal delivers none.
+    async fn prepare(&self, dn: &str, password: &NewPassword, is_sent: bool) -> Result<(), DirectoryError> {
+        let Some(generated) = password.generated.clone() else { return Ok(()) };
+        let is_sent = is_sent && !matches!(*self.directory, Directory::Preview(_));
+        let name = dn.to_owned();
+        let done = background(dn, move || {
+            generated.make()?;
+            if is_sent { generated.deliver(&name) } else { Ok(()) }
+        });
+        done.await?.map_err(|e| DirectoryError::Protocol {
+            operation: PASSWORD_MODIFY,
+            dn: dn.to_owned(),
+            reason: format!(
+                "password.deliver.file: the generated password is not set, for it cannot be delivered: {e}"
+            ),
+            outcome_unknown: false,
+        })
+    }
+
+    /// Says in the file of delivered passwords that this one was not set.
+    pub(super) async fn withdraw(&self, dn: &str, password: Option<&NewPassword>) {
+        let Some(generated) = password.and_then(|password| password.generated.clone()) else { return };
+        let (name, file) = (dn.to_owned(), generated.file().display().to_string());
+        if let Ok(Err(error)) = background(dn, move || generated.withdraw(&name)).await {
+            tracing::warn!(
+                dn,
+                "password.deliver.file: `{file}` has a password for `{dn}` that was not set: {error}"
+            );
+        }
     }
 
     /// Returns the values to write; `None` with `exop`.

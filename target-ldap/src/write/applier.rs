@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 use ldap_directory::{DirectoryError, Found, Scope, SearchRequest};
 
 use super::claims::EntryClaims;
+use super::computed::Computed;
 use super::destination::Destination;
 use super::displaced::Displaced;
+use super::generate::TakenValues;
 use super::locate::UnreadMatch;
 use super::nearest::Nearest;
 use super::parents::ParentsMade;
 use super::readable::Readable;
 use super::references::KnownEntries;
 use super::removal::RunLimits;
+use super::set_aside::AsideIndex;
 use super::unmatched::UnmatchedEntries;
 use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
 
@@ -40,6 +44,8 @@ pub struct Applier {
     pub(super) assert_unchanged: bool,
     /// Whether a lock of an account that the server ignores is logged. The value: whether it was logged that this is not known.
     pub(super) watches_locks: Option<Arc<AtomicBool>>,
+    /// The values that the server shows in place of what was written; `None`: the program looks at that itself.
+    pub(super) computed: Option<Arc<Computed>>,
     /// Whether ACTIVATE_VERSION may delete entries.
     pub(super) deletes_by_version: bool,
     /// Records that match several entries. These are read, and so protected, before the first deletion.
@@ -48,12 +54,16 @@ pub struct Applier {
     /// entry, or is known to match several. The lock is fair.
     pub(super) match_lock: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
+    /// Entries that were set aside.
+    pub(super) aside: Arc<AsideIndex>,
     /// Entries of records whose ancestors were renamed.
     pub(super) displaced: Displaced,
     /// What the removals of a run that was planned may reach.
     pub(super) limits: Option<Arc<RunLimits>>,
     /// What the bound user may read; `None`: the program checks that itself.
     pub(super) readable: Option<Arc<Readable>>,
+    /// The values of `unique` and `next` that are known to be taken.
+    pub(super) taken: Arc<TakenValues>,
 }
 
 impl Applier {
@@ -74,13 +84,16 @@ impl Applier {
             claims,
             assert_unchanged: false,
             watches_locks: None,
+            computed: None,
             deletes_by_version: false,
             unread: Arc::default(),
             match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
+            aside: Arc::default(),
             displaced: Displaced::default(),
             limits: None,
             readable: None,
+            taken: Arc::default(),
         }
     }
 
@@ -111,6 +124,12 @@ impl Applier {
         Self { readable: Some(Arc::default()), ..self }
     }
 
+    /// The same, with what another applier has found out, also about what the server shows.
+    #[must_use]
+    pub fn checking_rights_with(self, other: &Applier) -> Self {
+        Self { readable: other.readable.clone(), computed: other.computed.clone(), ..self }
+    }
+
     /// Returns the entries that their own `match` does not match.
     pub fn unmatched_entries(&self) -> &UnmatchedEntries {
         &self.unmatched_entries
@@ -126,6 +145,12 @@ impl Applier {
     #[must_use]
     pub fn watching_locks(self) -> Self {
         Self { watches_locks: Some(Arc::default()), ..self }
+    }
+
+    /// Warns of entries that the server shows otherwise than they are written.
+    #[must_use]
+    pub fn watching_shown(self) -> Self {
+        Self { computed: Some(Arc::default()), ..self }
     }
 
     /// Whether an entry is known to exist.
@@ -169,6 +194,20 @@ impl Applier {
         let digest_cache = Arc::new(digest_cache);
         self.digest_caches.add(&digest_cache);
         Ok(Some(digest_cache))
+    }
+
+    /// Makes the changes, in their order, that take back what was done for a record which is refused.
+    ///
+    /// # Errors
+    /// The directory refuses one: those after it are not made.
+    pub(super) async fn undo_changes(&self, changes: &[Change]) -> Result<(), DirectoryError> {
+        let new: Vec<String> = changes.iter().filter_map(Change::new_dn).collect();
+        let own = changes.iter().map(Change::dn).chain(new.iter().map(String::as_str));
+        let directory = self.directory.clone().taking_back(own);
+        for change in changes {
+            directory.apply_unasked(change, &[]).await?;
+        }
+        Ok(())
     }
 
     /// Returns the claims of the run.

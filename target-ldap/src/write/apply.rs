@@ -40,7 +40,8 @@ impl Applier {
         context: &AttemptContext,
     ) -> Result<Attempt, DirectoryError> {
         match task {
-            Task::Nothing => Ok(WriteOutcome::Ignored.into()),
+            // Memberships are collected by group: `write_members`.
+            Task::Membership(_) | Task::Nothing => Ok(WriteOutcome::Ignored.into()),
             Task::Find { dn, filter, write_policy } => {
                 let Some(filter) = filter else {
                     return Ok(WriteOutcome::Found(MatchedNames::whole(Vec::new())).into());
@@ -68,6 +69,11 @@ impl Applier {
                 let named = named.as_deref().filter(|_| claimant.is_some());
                 let removal = Removal { dn: &dn, named, action, condition: condition.as_ref() };
                 Box::pin(self.delete_entry(claimant, &removal, write_policy)).await
+            }
+            Task::Upsert { wanted, filter, write_policy } if !wanted.references.is_empty() => {
+                let filter = filter.as_deref();
+                Box::pin(self.write_with_references(claimant, wanted, key, filter, write_policy, context))
+                    .await
             }
             Task::Upsert { wanted, filter, write_policy } => {
                 self.write_entry(claimant, wanted, key, filter.as_deref(), write_policy, context).await
@@ -154,7 +160,7 @@ impl Applier {
         Ok(attempt)
     }
 
-    /// Deletes an entry that a record added and is rejected for all the same. An entry that cannot be deleted stays, which is logged.
+    /// Deletes an entry that a record added that is refused for a part of its values. An entry that cannot be deleted stays, which is logged.
     pub async fn remove_added(&self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) {
         let removed = match self.permit(Some(claimant), dn, key, false).await {
             Ok(Ok(permit)) => self.directory.delete(&permit).await.map_err(|e| e.to_string()),
@@ -165,22 +171,19 @@ impl Applier {
             Ok(()) => {
                 self.present.remove(key);
                 self.digest_caches.forget(key, true);
-                tracing::info!(
-                    dn,
-                    "`{dn}` is removed again: its record is rejected for a part of its values"
-                );
+                tracing::info!(dn, "`{dn}` is removed again: its record is refused for a part of its values");
             }
             Err(reason) => {
                 tracing::warn!(
                     dn,
-                    "`{dn}` stays without the values that its record is rejected for: {reason}"
+                    "`{dn}` stays without the values that its record is refused for: {reason}"
                 );
             }
         }
     }
 
     /// Adds or changes an entry. The digest cache answers first: an entry that does not differ needs no search.
-    async fn write_entry(
+    pub(super) async fn write_entry(
         &self,
         claimant: Option<&Claimant<'_>>,
         wanted: &WantedEntry,
@@ -217,22 +220,34 @@ impl Applier {
             self.note_present(key);
             return Ok(WriteOutcome::Unchanged.into());
         }
-        let is_absent = match self.directory.holds_in_memory(key).filter(|_| filter.is_none()) {
-            Some(is_there) => !is_there,
-            None => {
-                context.digest_cache.as_ref().is_some_and(|cache| cache.is_absent(key, filter, schema))
-                    || filter.is_none() && self.is_below_a_new_one(key)
-            }
-        };
+        // It may have been set aside, under another DN.
+        let may_be_absent = write_policy.grace.is_none();
+        let is_absent = may_be_absent
+            && (context.is_new
+                || match self.directory.holds_in_memory(key).filter(|_| filter.is_none()) {
+                    Some(is_there) => !is_there,
+                    None => {
+                        context
+                            .digest_cache
+                            .as_ref()
+                            .is_some_and(|cache| cache.is_absent(key, filter, schema))
+                            || filter.is_none() && self.is_below_a_new_one(key)
+                    }
+                });
         // Before the change is sent: the effect of a change whose answer is lost is not known.
         self.digest_caches.touch(key, filter, schema);
+        let write = self.digest_caches.references().touch(key, wanted, schema);
         let is_at_once = write_policy.operations.update && !self.assert_unchanged;
         // Whether a password takes a lock away is found with the entry at hand.
         let is_at_once =
             |all: &Vec<Modification>| is_at_once && !all.iter().any(|step| self.takes_a_lock(step));
         if let Some(changes) = changes.filter(is_at_once) {
             match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
-                Ok(()) => return Ok(WriteOutcome::Modified.into()),
+                Ok(()) => {
+                    write.end(key, wanted, false, schema);
+                    Box::pin(self.watch_shown(wanted)).await;
+                    return Ok(WriteOutcome::Modified.into());
+                }
                 Err(e) if e.is_connection() => return Err(e),
                 // The entry may have changed since it was cached. A fault of the record is found with the entry at hand.
                 Err(_) => {}
@@ -240,6 +255,7 @@ impl Applier {
         }
         let upsert = Upsert::new(self, claimant, wanted, key, filter, write_policy, context, is_absent);
         let attempt = upsert.run().await.map_err(|e| wanted.account.scrub(e))?;
+        write.end(key, wanted, attempt.outcome == WriteOutcome::Added, schema);
         let is_there = matches!(
             attempt.outcome,
             WriteOutcome::Added | WriteOutcome::Modified | WriteOutcome::Renamed | WriteOutcome::Unchanged
@@ -247,8 +263,13 @@ impl Applier {
         if is_there {
             self.note_present(key);
         }
-        if is_there && attempt.outcome != WriteOutcome::Unchanged && wanted.account.enabled == Some(false) {
+        let is_written = attempt.outcome == WriteOutcome::Added
+            || attempt.outcome != WriteOutcome::Unchanged && attempt.deferred.is_empty();
+        if is_there && is_written && wanted.account.enabled == Some(false) {
             Box::pin(self.watch_lock(&wanted.dn)).await;
+        }
+        if is_there && attempt.deferred.is_empty() {
+            Box::pin(self.watch_shown(wanted)).await;
         }
         // Not if the DN is taken: a displaced entry may have it.
         if self.awaits_parents() && (is_there || attempt.outcome == WriteOutcome::LeftAlone) {
@@ -261,7 +282,7 @@ impl Applier {
     }
 
     /// Remembers that an entry exists, so that references to it need no search. A file that is replaced as a whole needs none.
-    fn note_present(&self, key: &DnKey) {
+    pub(super) fn note_present(&self, key: &DnKey) {
         if !self.directory.is_written_at_once() {
             self.present.insert(key);
         }
@@ -298,7 +319,7 @@ mod tests {
     use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
 
     /// The most octets of the future of a task.
-    const LARGEST: usize = 3500;
+    const LARGEST: usize = 4100;
 
     /// The future is moved into its box for each record: rare ways have boxes of their own.
     #[tokio::test]

@@ -9,7 +9,8 @@
 //! that memory is bounded on an endless input.
 //!
 //! On an input that stays open, a period ends each time that the input is quiet and versions are decided, as a run ends with
-//! its input. Entries of an earlier period that were not written again may be deleted by the next version.
+//! its input. Entries of an earlier period that were not written again may be deleted by the next version. A stream that versions may delete
+//! entries of, and of which none is decided, keeps its claims: it may be in the middle of one.
 
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -165,10 +166,10 @@ impl EntryClaims {
         self.lock().rename(from, to);
     }
 
-    /// Begins a period: versions are decided, and later records belong to later ones.
-    pub fn begin_period(&self) {
-        let mut inner = self.lock();
-        inner.period = inner.texts.next();
+    /// Begins a period: versions are decided, and later records belong to later ones. `is_over`: whether that of a stream is over. One in
+    /// the middle of its version keeps what it brought.
+    pub fn begin_period(&self, is_over: impl Fn(&str) -> bool) {
+        self.lock().begin_period(is_over);
     }
 
     /// Forgets the entries of earlier periods, now that their versions are applied.
@@ -197,6 +198,11 @@ impl EntryClaims {
         let mut inner = self.lock();
         let place = inner.candidates(key).iter().find_map(|hash| inner.entries.get(hash)).map(|o| o.text)?;
         inner.texts.get(place).map(|(stream, key)| record_label(&stream, &key))
+    }
+
+    /// Whether an entry belongs to another record of the run, so that this one does not delete it.
+    pub fn is_of_another(&self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> bool {
+        matches!(self.lock().deny(Some(claimant), dn, key, false), Some(DeleteDenied::Kept(_)))
     }
 
     /// Returns the permission to delete an entry. `claimant`: the record that deletes it, `None` for ACTIVATE_VERSION.

@@ -35,6 +35,19 @@ fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
     Ok(name.to_string())
 }
 
+/// A move of an entry that may be made.
+#[derive(Debug)]
+pub(super) struct Move {
+    rdn: String,
+    destination: String,
+    /// The number of entries below it.
+    pub(super) below: u64,
+}
+
+fn refused(dn: &str, code: u32, text: String) -> DirectoryError {
+    DirectoryError::Operation { operation: "rename", dn: dn.to_owned(), code, matched: String::new(), text }
+}
+
 /// Returns the change that moves an entry.
 fn moving(dn: &str, new_rdn: &str, parent: &str) -> Change {
     Change::Rename {
@@ -49,9 +62,15 @@ fn moving(dn: &str, new_rdn: &str, parent: &str) -> Change {
 pub(crate) fn first_change(dn: &str, action: &DeleteAction) -> Option<Change> {
     Some(match action {
         DeleteAction::Nothing => return None,
-        DeleteAction::Delete | DeleteAction::Tree => Change::Delete { dn: dn.to_owned() },
-        DeleteAction::MoveTo(parent) => moving(dn, split_first(dn).unwrap_or_default().0, parent),
-        DeleteAction::Set(_) => Change::Modify { dn: dn.to_owned(), changes: Vec::new() },
+        DeleteAction::Delete | DeleteAction::Tree | DeleteAction::Expire => {
+            Change::Delete { dn: dn.to_owned() }
+        }
+        DeleteAction::MoveTo(_) | DeleteAction::Set(_) | DeleteAction::SetAside(_) => {
+            match action.move_to() {
+                Some(parent) => moving(dn, split_first(dn).unwrap_or_default().0, parent),
+                None => Change::Modify { dn: dn.to_owned(), changes: Vec::new() },
+            }
+        }
     })
 }
 
@@ -75,6 +94,17 @@ impl Applier {
             DeleteAction::Tree => self.delete_tree(permit).await,
             DeleteAction::MoveTo(parent) => self.move_to(permit, named, parent).await,
             DeleteAction::Set(attributes) => self.set(permit, attributes).await.map(Into::into),
+            DeleteAction::SetAside(aside) => Box::pin(self.set_aside(permit, named, aside)).await,
+            DeleteAction::Expire => match self.delete(permit).await {
+                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
+                    let dn = permit.dn();
+                    Ok(WriteOutcome::Kept(format!(
+                        "`{dn}` was set aside, its days are over, and it stays, for there are entries below it: delete or move them"
+                    ))
+                    .into())
+                }
+                result => result.map(Into::into),
+            },
         }
     }
 
@@ -124,7 +154,12 @@ impl Applier {
             Err(limit) => return Ok(WriteOutcome::LimitReached(limit)),
         };
         let account = WantedAccount::default();
-        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), account };
+        let wanted = WantedEntry {
+            dn: dn.to_owned(),
+            attributes: attributes.to_vec(),
+            references: Vec::new(),
+            account,
+        };
         let operations = Operations { create: false, ..Operations::default() };
         let write_policy = WritePolicy { operations, ..WritePolicy::default() };
         let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
@@ -144,49 +179,63 @@ impl Applier {
         }
     }
 
-    /// Moves an entry and its subtree under its own RDN. An entry that is already below the new parent stays. If its record says that it
-    /// belongs there, no earlier deletion moved it: then nobody would notice that it never leaves.
+    /// Moves an entry and its subtree under its own RDN.
     async fn move_to(
         &self,
         permit: &DeletePermit,
         named: Option<&str>,
         parent: &str,
     ) -> Result<Attempt, DirectoryError> {
-        let dn = permit.dn();
-        let fail = |code, text: String| DirectoryError::Operation {
-            operation: "rename",
-            dn: dn.to_owned(),
-            code,
-            matched: String::new(),
-            text,
+        let may = match self.may_move(permit, named, parent).await? {
+            Ok(may) => may,
+            Err(attempt) => return Ok(attempt),
         };
-        let invalid = |e: DnError| fail(result_code::INVALID_DN_SYNTAX, e.to_string());
+        let below = may.below;
+        let held = match self.hold(permit.dn(), below, 1).await {
+            Ok(held) => held,
+            Err(limit) => return Ok(WriteOutcome::LimitReached(limit).into()),
+        };
+        let moved = self.make_move(permit, parent, &may, true, held).await?;
+        Ok(moved.map_or_else(|attempt| attempt, |_| Attempt { below, ..WriteOutcome::Moved.into() }))
+    }
+
+    /// Returns the move of an entry, or the outcome if it stays. An entry that is already below the new parent stays. If its record says
+    /// that it belongs there, no earlier deletion moved it: then nobody would notice that it never leaves.
+    pub(super) async fn may_move(
+        &self,
+        permit: &DeletePermit,
+        named: Option<&str>,
+        parent: &str,
+    ) -> Result<Result<Move, Attempt>, DirectoryError> {
+        let dn = permit.dn();
+        let stays = |outcome: WriteOutcome| Ok(Err(outcome.into()));
+        let invalid = |e: DnError| refused(dn, result_code::INVALID_DN_SYNTAX, e.to_string());
         let schema = self.directory.schema();
         let parent_key = DnKey::parse(parent, schema).map_err(invalid)?;
         let key = DnKey::parse(dn, schema).map_err(invalid)?;
         if self.directory.read(dn, &["1.1"]).await?.is_none() {
-            return Ok(WriteOutcome::Unchanged.into());
+            return stays(WriteOutcome::Unchanged);
         }
         let is_there = |dn: &str| DnKey::parse(dn, schema).is_ok_and(|key| key.is_within(&parent_key));
         if key == parent_key {
             let reason = format!("on_delete: `{dn}` stays: it is the entry that move_to names");
-            return Ok(WriteOutcome::NotMoved(reason).into());
+            return stays(WriteOutcome::NotMoved(reason));
         }
         if parent_key.is_within(&key) {
             let reason = format!("on_delete: move_to is `{parent}`, which is below `{dn}` itself");
-            return Ok(WriteOutcome::Refused(reason).into());
+            return stays(WriteOutcome::Refused(reason));
         }
         if key.is_within(&parent_key) {
             let Some(named) = named.filter(|named| is_there(named)) else {
-                return Ok(WriteOutcome::Unchanged.into());
+                return stays(WriteOutcome::Unchanged);
             };
             let reason = format!(
                 "on_delete: `{dn}` stays: it is below move_to (`{parent}`) already, and so is the place that its record has for it (`{named}`)"
             );
-            return Ok(WriteOutcome::NotMoved(reason).into());
+            return stays(WriteOutcome::NotMoved(reason));
         }
         if let Some(outcome) = self.departed(permit).await? {
-            return Ok(outcome.into());
+            return stays(outcome);
         }
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
@@ -199,33 +248,49 @@ impl Applier {
             let text = format!(
                 "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
             );
-            return Err(fail(result_code::NO_SUCH_OBJECT, text));
+            return Err(refused(dn, result_code::NO_SUCH_OBJECT, text));
         }
         let below = counted(self.below(dn, "(objectClass=*)", |_| true).await?.len());
-        let held = match self.hold(dn, below, 1).await {
-            Ok(held) => held,
-            Err(limit) => return Ok(WriteOutcome::LimitReached(limit).into()),
-        };
-        let condition = permit.condition().map(|filter| WriteControl::Assertion(filter.clone()));
+        Ok(Ok(Move { rdn, destination, below }))
+    }
+
+    /// Moves an entry, and returns its new DN; or the outcome if it stays. `is_first`: it is the first change that the permit allows, and no
+    /// other has counted the entry as removed.
+    pub(super) async fn make_move(
+        &self,
+        permit: &DeletePermit,
+        parent: &str,
+        may: &Move,
+        is_first: bool,
+        held: HeldRemoval,
+    ) -> Result<Result<String, Attempt>, DirectoryError> {
+        let dn = permit.dn();
+        let Move { rdn, destination, below } = may;
+        let condition = permit.condition().filter(|_| is_first);
+        let condition = condition.map(|filter| WriteControl::Assertion(filter.clone()));
         for number in 1..=NAMESAKES {
             // The RDN stays, so that no value is lost; Active Directory requires that ([MS-ADTS] 3.1.1.5.4.1.1). If the name is
             // taken, a number is added.
-            let new_rdn = if number == 1 { rdn.clone() } else { numbered(&rdn, number).map_err(invalid)? };
+            let new_rdn = if number == 1 {
+                rdn.clone()
+            } else {
+                numbered(rdn, number)
+                    .map_err(|e| refused(dn, result_code::INVALID_DN_SYNTAX, e.to_string()))?
+            };
             let change = moving(dn, &new_rdn, parent);
             match self.directory.apply_with(&change, condition.as_slice()).await {
                 Ok(()) => {
+                    let now = format!("{new_rdn},{parent}");
                     if number > 1 {
-                        tracing::info!(
-                            "on_delete: `{destination}` is taken; `{dn}` is `{new_rdn},{parent}` now"
-                        );
+                        tracing::info!("on_delete: `{destination}` is taken; `{dn}` is `{now}` now");
                     }
                     held.made_all();
-                    self.directory.removed(1 + below);
-                    return Ok(Attempt { below, ..WriteOutcome::Moved.into() });
+                    self.directory.removed(u64::from(is_first) + below);
+                    return Ok(Ok(now));
                 }
                 Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {}
                 Err(e) if condition.is_some() && e.code() == Some(result_code::ASSERTION_FAILED) => {
-                    return self.outcome_of_departed(permit).await.map(Into::into);
+                    return self.outcome_of_departed(permit).await.map(|outcome| Err(outcome.into()));
                 }
                 Err(e) => {
                     if e.is_outcome_unknown() {
@@ -236,7 +301,7 @@ impl Applier {
             }
         }
         let text = format!("on_delete: `{destination}` is taken, and so are {NAMESAKES} names like it");
-        Err(fail(result_code::ENTRY_ALREADY_EXISTS, text))
+        Err(refused(dn, result_code::ENTRY_ALREADY_EXISTS, text))
     }
 
     /// Deletes an entry and its subtree: in one operation if the server offers it, else one by one, children first.

@@ -17,21 +17,27 @@ use crate::map::ENTRY_UUID;
 use crate::rules::names::{ENTRY_IDS, to_ask};
 use crate::write::change_label::CHANGE_LABEL;
 use crate::write::claims::DeletePermit;
-use crate::write::counts::{Counts, RecordOutcome};
 use crate::write::gate::ChangeGate;
 use crate::write::guard::Tally;
+use crate::write::held_plan::recorder::PlanRecorder;
 use crate::write::inverse::{inverse, needs};
-use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
+use crate::write::left_names::LeftNames;
+use crate::write::plan_output::{PlanOutput, PlannedChange};
 use crate::write::protection::{Admitted, OwnEntries, Protection};
 use crate::write::undo::change_note::{self, ChangeNote};
 use crate::write::undo::{Announced, Undo, UndoError};
 
+mod counting;
 mod form;
+mod recording;
 mod sender;
 mod sending;
+mod showing;
+mod taken_out;
 
 use form::{asserting, values_removed};
 use sender::Sender;
+use sending::HeldLock;
 
 /// Marks a change in the journal as made or void. If it was sent and has no answer, it stays unknown: the server may still make it.
 fn told(
@@ -45,6 +51,11 @@ fn told(
         Err(e) if e.is_outcome_unknown() => {}
         Err(_) => undo.void(announced),
     }
+}
+
+fn not_made(error: UndoError) -> DirectoryError {
+    let (path, reason) = ("undo_file".to_owned(), format!("{error}; the change was not made"));
+    DirectoryError::File { path, reason, unreachable: false, cause: Some(error.into()) }
 }
 
 fn unwritable(error: LdifWriteError) -> DirectoryError {
@@ -69,7 +80,9 @@ pub struct Destination {
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
+    recorder: Option<Arc<PlanRecorder>>,
     gate: Option<Arc<dyn ChangeGate>>,
+    left_names: Option<LeftNames>,
     /// Whether changes of single values are noted without reading the others.
     notes_values: bool,
     /// A permit for each write in flight.
@@ -85,8 +98,11 @@ impl Deref for Destination {
 }
 
 impl Destination {
-    /// Returns a destination without a plan or a journal. No change is made that the protection does not allow.
+    /// Returns a destination without a plan or a journal. No change is made that the protection does not allow. It reads what the entries
+    /// have of their own: what the server computes is neither compared nor noted, and no change removes it.
+    #[allow(clippy::needless_pass_by_value, reason = "it is the destination's from now on")]
     pub fn new(directory: Directory, protection: Arc<Protection>) -> Self {
+        let directory = directory.own_values();
         Self {
             directory: directory.reader(),
             sender: Sender::new(directory),
@@ -95,7 +111,9 @@ impl Destination {
             undo: None,
             plan: None,
             tally: None,
+            recorder: None,
             gate: None,
+            left_names: None,
             notes_values: false,
             writes: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
@@ -143,6 +161,20 @@ impl Destination {
         self
     }
 
+    /// Looks, at the end, for entries that still name renamed and deleted ones: see [`Self::warn_of_left_names`].
+    #[must_use]
+    pub fn noting_left_names(mut self) -> Self {
+        self.left_names = Some(LeftNames::default());
+        self
+    }
+
+    /// Warns of entries that still name entries which were renamed or deleted, because the server has no referential integrity.
+    pub async fn warn_of_left_names(&self) {
+        if let Some(names) = &self.left_names {
+            names.warn(&self.directory).await;
+        }
+    }
+
     /// Sets the most writes in flight.
     #[must_use]
     pub fn with_max_in_flight(mut self, writes: usize) -> Self {
@@ -171,6 +203,13 @@ impl Destination {
         self
     }
 
+    /// Sets the recorder of the plan that a held run leaves.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Option<Arc<PlanRecorder>>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
     /// Applies one change. Deletions are refused: see [`Self::delete`].
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[]).await
@@ -184,8 +223,13 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
-    /// Applies a change that takes another one back, including deletions: no records are read that the entries could belong to.
-    pub async fn take_back(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+    /// Applies a change, including a deletion, of which no record is asked: one that takes another back, or one of an approved plan,
+    /// whose rehearsal has asked.
+    pub async fn apply_unasked(
+        &self,
+        change: &Change,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
         self.carry_out(change, controls).await
     }
 
@@ -204,11 +248,13 @@ impl Destination {
         let controls = &*self.admitted(change, controls)?;
         let lock = self.lock_at_stake(change, false).await?;
         let Some(undo) = &self.undo else {
-            self.passed(change, self.judged(admitted, controls).await)?;
+            self.passed(change, Box::pin(self.barred(admitted, controls, lock.as_ref())).await)?;
             return self.lock_again(change.dn(), lock).await;
         };
-        let announced = self.note(undo, change, false).await?;
-        let result = self.passed(change, self.judged(admitted, controls).await);
+        let taken_out = Box::pin(self.note_taken_out(undo, change)).await?;
+        let noted = self.note(undo, change, false, lock.as_ref()).await;
+        let announced = noted.inspect_err(|_| taken_out.iter().for_each(|one| undo.void(*one)))?;
+        let result = self.passed(change, Box::pin(self.barred(admitted, controls, lock.as_ref())).await);
         // The search for the ID is not a write.
         drop(permit);
         let id = match change {
@@ -216,6 +262,9 @@ impl Destination {
             _ => None,
         };
         told(undo, announced, &result, id.as_ref());
+        for one in taken_out {
+            told(undo, one, &result, None);
+        }
         result?;
         self.lock_again(change.dn(), lock).await
     }
@@ -293,27 +342,21 @@ impl Destination {
             return Ok(false);
         }
         let _permit = self.writes.acquire().await;
-        self.sender.delete_tree(admitted).await
-    }
-
-    /// Whether removed entries are counted.
-    pub fn counts_removals(&self) -> bool {
-        self.tally.is_some()
-    }
-
-    /// Counts entries that were removed by another change than a deletion.
-    pub fn removed(&self, entries: u64) {
-        if let Some(tally) = &self.tally {
-            tally.removed(entries);
+        let is_deleted = self.sender.delete_tree(admitted).await?;
+        if let Some(names) = self.left_names.as_ref().filter(|_| is_deleted) {
+            names.note_subtree(permit.dn(), self.directory.schema());
         }
+        Ok(is_deleted)
     }
 
-    /// Sets a password by the Password Modify operation. `counts`: not if it belongs to an add.
+    /// Sets a password by the Password Modify operation. `counts`: not if it belongs to an add. `read`: the entry as it was read, which is
+    /// to get it, and no other that has its DN by now.
     pub async fn set_password(
         &self,
         dn: &str,
         password: &Secret,
         counts: bool,
+        read: Option<&Entry>,
     ) -> Result<(), DirectoryError> {
         let _permit = self.writes.acquire().await;
         // It is undone as a change of the attribute.
@@ -326,18 +369,30 @@ impl Destination {
         self.admitted(&change, &[])?;
         let lock = self.lock_at_stake(&change, !counts).await?;
         let number = match &self.undo {
-            Some(undo) if counts => Some((undo, self.note(undo, &change, true).await?)),
+            Some(undo) if counts => Some((undo, self.note(undo, &change, true, lock.as_ref()).await?)),
             _ => None,
         };
-        let result = self.passed(&change, self.sender.set_password(checked, password).await);
+        let barred = Box::pin(self.bar(dn, lock.as_ref())).await;
+        let is_barred = matches!(barred, Ok(true));
+        let result = match barred {
+            Ok(_) => Box::pin(self.set_on(checked, password, read)).await,
+            Err(error) => Err(error),
+        };
+        let result = self.passed(&change, result);
         if let Some((undo, announced)) = number {
             told(undo, announced, &result, None);
         }
-        result?;
-        self.lock_again(dn, lock).await?;
+        // A password that was refused leaves the lock, and the bar.
+        if result.is_ok() || is_barred {
+            let locked = self.lock_again(dn, lock).await;
+            result.and(locked)?;
+        } else {
+            result?;
+        }
         if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
             tally.count(&change);
         }
+        self.record_password(dn)?;
         let Some(plan) = &self.plan else { return Ok(()) };
         let label = CHANGE_LABEL.try_with(Clone::clone).ok();
         plan.show_password(dn, label.as_ref()).map_err(unwritable)
@@ -352,8 +407,13 @@ impl Destination {
             }
             _ => None,
         };
+        let seen = self.seen(change, controls.contains(&WriteControl::RelaxRules)).await?;
         self.sender.apply(admitted, controls).await?;
+        self.record(seen)?;
         self.protection.note_made(change, &self.directory, &self.own);
+        if let Some(names) = &self.left_names {
+            names.note(change, self.directory.schema());
+        }
         if let Some(tally) = &self.tally {
             tally.count(change);
         }
@@ -368,32 +428,15 @@ impl Destination {
         plan.show(&planned).map_err(unwritable)
     }
 
-    /// Shows in the plan that a record would be refused.
-    pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
-        self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(unwritable)
-    }
-
-    /// Passes the outcome of a task, as it is counted, to the plan.
-    pub fn show_outcome(&self, number: u64, outcome: RecordOutcome) {
-        if let Some(plan) = &self.plan {
-            plan.outcome(number, outcome);
-        }
-    }
-
-    /// Passes the outcomes of a stream's records to the plan.
-    pub fn show_counts(&self, stream: &str, counts: &Counts) {
-        if let Some(plan) = &self.plan {
-            plan.count(stream, counts);
-        }
-    }
-
     /// Notes how to undo a change. When this returns, the note is on disk. `sets_password`: it stands for a Password Modify operation,
-    /// whose value is not known.
+    /// whose value is not known. `lock`: what the account must have afterwards. If the program is killed before it is written again, whoever
+    /// finds the journal writes it.
     async fn note(
         &self,
         undo: &Undo,
         change: &Change,
         sets_password: bool,
+        lock: Option<&HeldLock>,
     ) -> Result<Announced, DirectoryError> {
         // With its ID: another entry may have its DN later.
         let names = needs(change).map(|names| to_ask(names, ENTRY_IDS));
@@ -418,6 +461,10 @@ impl Destination {
         if sets_password {
             note.attributes.values_mut().for_each(|trace| trace.is = None);
         }
+        note.lock = match change {
+            Change::Add(entry) => self.lock_in(entry),
+            _ => lock.and_then(HeldLock::to_note),
+        };
         if undo.notes_members() {
             note.members = self.members_of(&back).await?;
         }
@@ -426,12 +473,6 @@ impl Destination {
             entry.attributes.push(id.clone());
             note.relaxed = true;
         }
-        let not_made = |e: UndoError| DirectoryError::File {
-            path: "undo_file".to_owned(),
-            reason: format!("{e}; the change was not made"),
-            unreachable: false,
-            cause: Some(e.into()),
-        };
         let announced = undo.announce(&note, &back).map_err(not_made)?;
         undo.wait_until_durable(announced).await.map_err(|e| {
             undo.void(announced);
@@ -448,10 +489,6 @@ impl Destination {
     ) -> Result<Option<Entry>, DirectoryError> {
         let Some(names) = names else { return Ok(None) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut entry = self.directory.read(change.dn(), &names).await?;
-        if let Some(entry) = &mut entry {
-            self.directory.complete_ranges(entry).await?;
-        }
-        Ok(entry)
+        self.directory.read_whole(change.dn(), &names).await
     }
 }

@@ -19,4 +19,7 @@ pub trait ChangeGate: fmt::Debug + Send + Sync {
     /// Learns the result of a change that was admitted. It may have been made even with an error
     /// ([`DirectoryError::is_outcome_unknown`]).
     fn made(&self, change: &Change, result: &Result<(), DirectoryError>);
+
+    /// Learns that a password may have been set on another entry than the one that was meant, which has its DN by now.
+    fn misplaced(&self, _dn: &str, _problem: &str) {}
 }

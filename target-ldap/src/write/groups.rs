@@ -104,6 +104,7 @@ mod tests {
         WantedEntry {
             dn: "cn=g,dc=x".into(),
             attributes: vec![of("objectClass", &["groupOfNames"]), of("member", members)],
+            references: Vec::new(),
             account: WantedAccount::default(),
         }
     }

@@ -1,31 +1,53 @@
-//! `max_deletes` and `max_changes`: a run that would exceed them writes nothing.
+//! `max_deletes`, `max_changes` and `limits`: a run that would exceed them writes nothing.
 //!
 //! The input is kept in a temporary file, and the run is rehearsed on a preview of the directory. If it stays within the
 //! limits, it is made from the file. So nothing is written before everything is known, and memory holds the changes, not the
 //! input. The files of BATCH messages are not copied: they are read twice.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault};
 use std::io::{BufRead, BufReader, Seek as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{DnKey, topmost};
 use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
+use rustc_hash::FxHasher;
 use singer_common::operations::error::{Class, Classified};
 use singer_common::operations::facts::Facts;
 use singer_common::plugin::settings::SettingsError;
 
-use crate::config::limits::{Guards, Limit};
+use crate::config::held::FIRST_RUN;
+use crate::config::limits::{Guards, Limit, LimitKind};
+use crate::write::change_label::CHANGE_LABEL;
+
+mod first_run;
+mod streams;
+
+pub use first_run::used_by_first_runs;
+pub use streams::used_by_streams;
 
 /// A run that would have exceeded a limit.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{setting}: the run would {what} {count}, more than {limit}; nothing was written. Look at what it would do with --dry-run; if that is what is meant, raise {setting}"
+    "{setting}: the run would {what} {count}, more than {limit}; nothing was written. Look at what it would do with --dry-run; if that is what is meant, {}",
+    advice(.setting)
 )]
 pub struct GuardError {
-    setting: &'static str,
+    setting: String,
     what: &'static str,
     count: u64,
     limit: String,
+    stream: Option<String>,
+}
+
+/// Returns what to do if the run is meant.
+fn advice(setting: &str) -> String {
+    if setting == FIRST_RUN {
+        return format!("carry out its plan (plan_file) by target-ldap apply, or set {FIRST_RUN} to `apply`");
+    }
+    format!("raise {setting}")
 }
 
 impl Classified for GuardError {
@@ -34,38 +56,132 @@ impl Classified for GuardError {
     }
 
     fn facts(&self) -> Facts {
-        Facts::of_setting(self.setting)
+        Facts { stream: self.stream.clone(), ..Facts::of_setting(&self.setting) }
+    }
+}
+
+/// The changes of one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamTally {
+    /// Entries added.
+    pub add: u64,
+    /// Modifications, other than by `on_delete`.
+    pub modify: u64,
+    /// Renames and moves, other than by `on_delete`.
+    pub rename: u64,
+    /// Entries removed by `on_delete`, and members taken from groups by rules with `membership`.
+    pub delete: u64,
+    /// Entries that were added under the DN of one that was deleted before.
+    pub anew: u64,
+    /// Changes of any kind.
+    pub change: u64,
+    /// Those of the changes that removed entries.
+    removing: u64,
+}
+
+impl StreamTally {
+    /// Returns the number of changes that removed nothing. A removal by `on_delete` is one change, with its subtree.
+    pub(super) fn other_changes(&self) -> u64 {
+        self.change.saturating_sub(self.removing)
+    }
+
+    fn of(&self, kind: LimitKind) -> u64 {
+        match kind {
+            LimitKind::Add => self.add,
+            LimitKind::Modify => self.modify,
+            LimitKind::Rename => self.rename,
+            LimitKind::Delete => self.delete,
+            LimitKind::Change => self.change,
+        }
     }
 }
 
 /// The changes of a rehearsal.
 #[derive(Debug, Default)]
 pub struct Tally {
-    deletes: AtomicU64,
-    changes: AtomicU64,
-    /// Those of the changes that removed entries.
-    removing: AtomicU64,
+    /// By the streams of the records that they are made for; `None`: for no record, as an undo.
+    streams: Mutex<BTreeMap<Option<Arc<str>>, StreamTally>>,
+    /// The DNs of deleted entries, as hashes.
+    deleted: Mutex<HashSet<u64>>,
+}
+
+/// Whether most deleted entries of a stream are made anew: more than one, and more than half.
+pub fn are_made_anew(anew: u64, deleted: u64) -> bool {
+    anew > 1 && anew > deleted / 2
 }
 
 impl Tally {
     /// Counts a change.
     pub fn count(&self, change: &Change) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        if matches!(change, Change::Delete { .. }) {
-            self.deletes.fetch_add(1, Ordering::Relaxed);
-            self.removing.fetch_add(1, Ordering::Relaxed);
+        let is_anew = self.is_anew(change);
+        self.tally(|of, is_leaving| {
+            of.change += 1;
+            of.anew += u64::from(is_anew);
+            match change {
+                Change::Add(_) => of.add += 1,
+                Change::Delete { .. } => (of.delete, of.removing) = (of.delete + 1, of.removing + 1),
+                // What `on_delete` does to its entry is counted as a removal. It may move others out of the way.
+                Change::Modify { .. } if !is_leaving => of.modify += 1,
+                Change::Rename { .. } if !is_leaving => of.rename += 1,
+                Change::Modify { .. } | Change::Rename { .. } => {}
+            }
+        });
+    }
+
+    /// Notes a deletion, and returns whether an addition has the DN of a deleted entry.
+    fn is_anew(&self, change: &Change) -> bool {
+        let number = |dn: &str| BuildHasherDefault::<FxHasher>::default().hash_one(dn.to_lowercase());
+        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Add(entry) => deleted.remove(&number(&entry.dn)),
+            Change::Delete { dn, .. } => {
+                deleted.insert(number(dn));
+                false
+            }
+            Change::Modify { .. } | Change::Rename { .. } => false,
         }
+    }
+
+    /// Applies a function to the numbers of the current stream, with whether `on_delete` removes the entry of the current record.
+    fn tally(&self, count: impl FnOnce(&mut StreamTally, bool)) {
+        let label = CHANGE_LABEL.try_with(|label| (label.stream.clone(), label.is_leaving)).ok();
+        let (stream, is_leaving) = label.map_or((None, false), |(stream, leaving)| (Some(stream), leaving));
+        count(self.lock().entry(stream).or_default(), is_leaving);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<Arc<str>>, StreamTally>> {
+        // A panic elsewhere ends the run.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the changes by stream.
+    pub fn by_stream(&self) -> BTreeMap<Arc<str>, StreamTally> {
+        self.lock().iter().filter_map(|(stream, tally)| Some((stream.clone()?, *tally))).collect()
+    }
+
+    /// Returns the changes of all streams, and those of none.
+    pub fn total(&self) -> StreamTally {
+        let mut total = StreamTally::default();
+        for StreamTally { add, modify, rename, delete, anew, change, removing } in self.lock().values() {
+            total.add += add;
+            total.modify += modify;
+            total.rename += rename;
+            total.delete += delete;
+            total.anew += anew;
+            total.change += change;
+            total.removing += removing;
+        }
+        total
     }
 
     /// Counts entries that were removed by one change other than a deletion (`on_delete`: `move_to`, `set`).
     pub fn removed(&self, entries: u64) {
-        self.deletes.fetch_add(entries, Ordering::Relaxed);
-        self.removing.fetch_add(1, Ordering::Relaxed);
+        self.tally(|of, _| (of.delete, of.removing) = (of.delete + entries, of.removing + 1));
     }
 
-    /// Returns the number of changes that removed nothing.
-    pub(super) fn other_changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed).saturating_sub(self.removing.load(Ordering::Relaxed))
+    /// Counts members that were taken from a group by one modification, which is counted as such.
+    pub fn members_removed(&self, members: u64) {
+        self.tally(|of, _| of.delete += members);
     }
 }
 
@@ -80,15 +196,17 @@ impl Guards {
         directory: &Directory,
         bases: &[&str],
     ) -> anyhow::Result<[LimitUse; 2]> {
-        let deletes = tally.deletes.load(Ordering::Relaxed);
-        let changes = tally.changes.load(Ordering::Relaxed);
+        let StreamTally { delete: deletes, change: changes, .. } = tally.total();
         let shares =
             [self.max_deletes, self.max_changes].iter().flatten().any(|l| matches!(l, Limit::Percent(_)));
         let entries = if shares { count_all(directory, bases).await? } else { 0 };
-        let allowed = |limit: Option<Limit>| limit.map(|limit| (limit.of(entries), limit.text(entries)));
+        let of_all = |setting, kind, used, limit: Option<Limit>| {
+            let allowed = limit.map(|limit| (limit.of(entries), limit.text(entries)));
+            LimitUse { setting: Cow::Borrowed(setting), kind, stream: None, used, allowed }
+        };
         Ok([
-            LimitUse { setting: DELETES, used: deletes, allowed: allowed(self.max_deletes) },
-            LimitUse { setting: CHANGES, used: changes, allowed: allowed(self.max_changes) },
+            of_all(DELETES, LimitKind::Delete, deletes, self.max_deletes),
+            of_all(CHANGES, LimitKind::Change, changes, self.max_changes),
         ])
     }
 }
@@ -100,7 +218,11 @@ const CHANGES: &str = "max_changes";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitUse {
     /// The setting.
-    pub setting: &'static str,
+    pub setting: Cow<'static, str>,
+    /// What it counts.
+    pub kind: LimitKind,
+    /// The stream whose changes it counts; `None`: those of all.
+    pub stream: Option<Arc<str>>,
     /// The number of deletions or changes.
     pub used: u64,
     /// The most that is allowed, and its text for messages; `None`: no limit is set.
@@ -115,7 +237,7 @@ impl LimitUse {
 
     /// Returns what the limit is about: `delete`, `change`.
     pub fn verb(&self) -> &'static str {
-        if self.setting == DELETES { "delete" } else { "change" }
+        self.kind.name()
     }
 
     /// Returns the limit for messages.
@@ -131,19 +253,19 @@ impl LimitUse {
 pub fn check(limits: &[LimitUse]) -> Result<(), GuardError> {
     let exceeded = limits.iter().find(|limit| limit.is_exceeded());
     exceeded.map_or(Ok(()), |limit| {
-        let (setting, what, count) = (limit.setting, limit.verb(), limit.used);
-        Err(GuardError { setting, what, count, limit: limit.allowed_text().to_owned() })
+        let (setting, what, count) = (limit.setting.to_string(), limit.verb(), limit.used);
+        let stream = limit.stream.as_deref().map(str::to_owned);
+        Err(GuardError { setting, what, count, limit: limit.allowed_text().to_owned(), stream })
     })
 }
 
 /// Returns the number of entries below the bases, or below the server's own base, including the bases.
 async fn count_all(directory: &Directory, bases: &[&str]) -> anyhow::Result<u64> {
     let own = directory.root_dse().default_base().filter(|_| bases.is_empty());
-    let mut keys: Vec<(DnKey, &str)> = Vec::new();
-    for dn in bases.iter().copied().chain(own) {
-        keys.extend(DnKey::parse(dn, directory.schema()).ok().map(|key| (key, dn)));
-    }
-    if keys.is_empty() {
+    let all = bases.iter().copied().chain(own);
+    // A base below another one is counted with it.
+    let bases = topmost(all.filter_map(|dn| Some((DnKey::parse(dn, directory.schema()).ok()?, dn))));
+    if bases.is_empty() {
         return Err(SettingsError::value(
             "default_base_dn",
             "not set, and the server does not say which base max_deletes and max_changes are a share of",
@@ -151,22 +273,16 @@ async fn count_all(directory: &Directory, bases: &[&str]) -> anyhow::Result<u64>
         )
         .into());
     }
-    // A base below another one is counted with it.
-    let is_topmost = |key: &DnKey, at: usize| {
-        !keys.iter().enumerate().any(|(n, (other, _))| other.is_ancestor_of(key) || n < at && other == key)
-    };
     let mut entries = 0;
-    for (at, (key, dn)) in keys.iter().enumerate() {
-        if is_topmost(key, at) {
-            entries += count(directory, dn).await?;
-        }
+    for (_, dn) in bases {
+        entries += count(directory, dn, "(objectClass=*)").await?;
     }
     Ok(entries)
 }
 
-/// Returns the number of entries below the base, including the base.
-async fn count(directory: &Directory, base: &str) -> anyhow::Result<u64> {
-    let request = SearchRequest::new(base, Scope::Subtree, "(objectClass=*)", &["1.1"]);
+/// Returns the number of entries below the base that match the filter, including the base.
+async fn count(directory: &Directory, base: &str, filter: &str) -> anyhow::Result<u64> {
+    let request = SearchRequest::new(base, Scope::Subtree, filter, &["1.1"]);
     let mut attempts = None;
     loop {
         let result = async {
@@ -201,4 +317,38 @@ pub fn replay(file: &std::fs::File) -> std::io::Result<Box<dyn BufRead + Send>> 
     let mut file = file.try_clone()?;
     file.rewind()?;
     Ok(Box::new(BufReader::new(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::change_label::ChangeLabel;
+
+    #[tokio::test]
+    async fn what_is_of_no_stream_counts_in_the_total_alone() {
+        let tally = Tally::default();
+        let delete = Change::Delete { dn: "uid=a,dc=x".into() };
+        let label = |is_leaving| ChangeLabel {
+            number: 1,
+            stream: "people".into(),
+            line: 1,
+            record: "id=1".into(),
+            is_leaving,
+        };
+        let modify = Change::Modify { dn: "uid=a,dc=x".into(), changes: Vec::new() };
+        tally.count(&delete);
+        CHANGE_LABEL.scope(label(false), async { tally.count(&modify) }).await;
+        CHANGE_LABEL
+            .scope(label(true), async {
+                tally.count(&modify);
+                tally.removed(3);
+            })
+            .await;
+        let streams = tally.by_stream();
+        assert_eq!(streams.keys().map(|stream| &**stream).collect::<Vec<_>>(), ["people"]);
+        let people = StreamTally { modify: 1, delete: 3, change: 2, removing: 1, ..StreamTally::default() };
+        assert_eq!(streams["people"], people);
+        assert_eq!(tally.total(), StreamTally { delete: 4, change: 3, removing: 2, ..people });
+        assert_eq!(tally.total().other_changes(), 1);
+    }
 }

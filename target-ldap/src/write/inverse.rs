@@ -12,7 +12,7 @@ use crate::rules::names::{ENTRY_IDS, to_ask};
 use singer_common::operations::secret::is_write_only;
 
 /// Operational attributes of 389 Directory Server that users set, and that `+` does not return everywhere.
-const OPERATIONAL: [&str; 3] = ["nsAccountLock", "aci", "nsRoleDN"];
+pub(super) const OPERATIONAL: [&str; 3] = ["nsAccountLock", "aci", "nsRoleDN"];
 /// Attributes that Active Directory's account manager refuses in an add, beyond what the schema says ([MS-ADTS] 3.1.1.5.2.2,
 /// 3.1.1.5.2.3; [MS-SAMR] 3.1.1.8).
 const KEPT_BY_ACTIVE_DIRECTORY: [&str; 19] = [
@@ -81,7 +81,7 @@ pub fn inverse(change: &Change, before: Option<&Entry>, schema: &Schema) -> Vec<
 }
 
 /// Whether a server accepts an attribute in an add.
-fn may_be_added(description: &str, schema: &Schema) -> bool {
+pub(super) fn may_be_added(description: &str, schema: &Schema) -> bool {
     let is_kept = |names: &[&str]| names.iter().any(|name| schema.same_description(name, description));
     match schema.attribute_type(description) {
         // Active Directory marks objectClass as maintained as well.

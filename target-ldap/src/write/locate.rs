@@ -5,6 +5,7 @@ use ldap_directory::entry::Entry;
 use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
 
+use super::generate::base_of;
 use super::readable::Unreadable;
 use super::{Applier, AttemptContext};
 use crate::map::WritePolicy;
@@ -77,6 +78,9 @@ impl Applier {
     ) -> Result<(Located, bool), DirectoryError> {
         let place = self.locate_match(dn, filter, write_policy, context, names).await?;
         if !matches!(place, Located::Nowhere) {
+            return Ok((place, true));
+        }
+        if let Some(place) = Box::pin(self.locate_aside(dn, filter, write_policy, context, names)).await? {
             return Ok((place, true));
         }
         Ok(match (Box::pin(self.hidden_from_match(dn, filter, write_policy)).await?, dn) {
@@ -153,13 +157,7 @@ impl Applier {
         if let Some(base) = &write_policy.base {
             return base.clone();
         }
-        let schema = self.directory.schema();
-        let root_dse = self.directory.root_dse();
-        let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
-        let above = |context: &&String| dn.is_some_and(|dn| key(dn).is_within(&key(context)));
-        let contexts = root_dse.naming_contexts.iter().filter(above);
-        let nearest = contexts.max_by_key(|context| key(context).depth()).map(String::as_str);
-        nearest.or(root_dse.default_base()).unwrap_or_default().to_owned()
+        base_of(&self.directory, dn.unwrap_or_default(), None)
     }
 
     /// Returns the nearest existing ancestor of a scope that does not exist; an empty text if there is none. `None`: the scope
@@ -251,7 +249,7 @@ impl Applier {
     /// Returns the entries that a filter matches, at most `most`, and whether these are all. No more are requested: a filter
     /// that matches everything must not read everything for each record. Unpaged: OpenLDAP keeps one paging state per
     /// connection.
-    async fn matching(
+    pub(super) async fn matching(
         &self,
         base: &str,
         scope: Scope,

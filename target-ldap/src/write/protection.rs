@@ -5,14 +5,16 @@
 //!
 //! An entry that is above a protected one is neither renamed nor deleted: both would touch the protected one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::DnKey;
+use ldap_directory::dn::{Above, DnError, DnKey};
 use ldap_directory::protocol::result_code;
 use ldap_directory::{Directory, DirectoryError};
 
+mod admins;
 mod bound;
 mod load;
 mod matched;
@@ -117,6 +119,12 @@ impl NamedRule {
     }
 }
 
+fn hash(key: &DnKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.as_octets().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Entries that the changes of one destination have made what they are: these may be changed further.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OwnEntries(Arc<Mutex<Own>>);
@@ -127,6 +135,8 @@ struct Own {
     bases: BTreeSet<DnKey>,
     /// Entries that match a filter by a change of their own: a record may need several changes.
     matching: BTreeSet<DnKey>,
+    /// Entries that were added, as hashes of their DNs: what the bound user may not search of them, the program has not written.
+    added: HashSet<u64>,
 }
 
 impl OwnEntries {
@@ -137,6 +147,10 @@ impl OwnEntries {
 
     fn has_base(&self, key: &DnKey) -> bool {
         self.lock().bases.contains(key)
+    }
+
+    fn is_added(&self, key: &DnKey) -> bool {
+        self.lock().added.contains(&hash(key))
     }
 
     fn is_matching(&self, key: &DnKey) -> bool {
@@ -151,12 +165,20 @@ pub struct Protection {
     /// The entries at and below which alone something is changed, and their setting.
     write_base: Option<(Vec<(DnKey, String)>, String)>,
     matched: Option<MatchedEntries>,
+    /// Of the DNs of changes: many have one parent.
+    parents: Mutex<Above>,
 }
 
 impl Protection {
     /// Returns the protection that allows every change: for what is only rehearsed to find out what was done, and for tests.
     pub fn none() -> Arc<Protection> {
         Arc::default()
+    }
+
+    /// Returns the key of a DN.
+    fn key(&self, dn: &str, directory: &Directory) -> Result<DnKey, DnError> {
+        // A panic elsewhere leaves the keys whole.
+        self.parents.lock().unwrap_or_else(PoisonError::into_inner).key(dn, directory.schema())
     }
 
     /// Whether every addition is allowed.
@@ -183,13 +205,18 @@ impl Protection {
 
     /// Notes a change that was made.
     pub(super) fn note_made(&self, change: &Change, directory: &Directory, own: &OwnEntries) {
-        let key = |dn: &str| DnKey::parse(dn, directory.schema()).ok();
+        let key = |dn: &str| self.key(dn, directory).ok();
         if let Change::Add(entry) = change
             && self.rules.iter().any(|rule| rule.kind.is_base())
         {
             self.note_added(key(&entry.dn).into_iter(), own);
         }
         let Some(matched) = &self.matched else { return };
+        if let Change::Add(entry) = change
+            && matched.asks_rights()
+        {
+            own.lock().added.extend(key(&entry.dn).map(|key| hash(&key)));
+        }
         let is_named = |description: &str| matched.names(description, directory.schema());
         let (is_matching, dn) = match change {
             Change::Add(entry) => {
@@ -200,6 +227,9 @@ impl Protection {
             }
             Change::Rename { dn, .. } => {
                 let was_own = key(dn).is_some_and(|key| own.is_matching(&key));
+                if key(dn).is_some_and(|key| own.is_added(&key)) {
+                    own.lock().added.extend(change.new_dn().and_then(|dn| key(&dn)).map(|key| hash(&key)));
+                }
                 (was_own, change.new_dn().unwrap_or_default())
             }
             Change::Delete { .. } => return,
@@ -245,7 +275,7 @@ impl Protection {
             return Ok(Admitted(change));
         }
         let key_of = |dn: &str| {
-            DnKey::parse(dn, directory.schema()).map_err(|e| DirectoryError::Operation {
+            self.key(dn, directory).map_err(|e| DirectoryError::Operation {
                 operation: change.operation(),
                 dn: dn.to_owned(),
                 code: result_code::INVALID_DN_SYNTAX,
@@ -282,15 +312,22 @@ impl Protection {
         let Some(matched) = self.matched.as_ref().filter(|_| !is_add) else { return Ok(Admitted(change)) };
         let with_subtree = !matches!(change, Change::Modify { .. });
         let is_own = |key: &DnKey| own.is_matching(key);
+        let is_added = |key: &DnKey| own.is_added(key) || own.is_matching(key);
         // The directory is seldom asked.
-        let found = Box::pin(matched.find(directory, change.dn(), &key, with_subtree, &is_own)).await?;
+        let found =
+            Box::pin(matched.find(directory, change.dn(), &key, with_subtree, &is_own, &is_added)).await?;
         if let Some(found) = found {
-            let reason = if found.key == key {
+            let reason = if let Some(attribute) = &found.hidden {
+                format!(
+                    "the bound user may not search `{attribute}` of `{}`, so that it is not known whether {} matches it: it counts as protected; let the user of bind_dn search the attribute",
+                    found.dn, found.filter
+                )
+            } else if found.key == key {
                 format!("it matches {}", found.filter)
             } else {
                 format!("`{}` below it matches {}", found.dn, found.filter)
             };
-            return Err(forbidden(found.setting, reason));
+            return Err(forbidden(&found.setting, reason));
         }
         Ok(Admitted(change))
     }

@@ -217,6 +217,33 @@ impl Applier {
         filter: &str,
         write_policy: &WritePolicy,
     ) -> Result<Option<Unreadable>, DirectoryError> {
+        let base = self.search_base(dn, write_policy);
+        let classes = write_policy.object_classes.iter().filter(|class| !class.eq_ignore_ascii_case("top"));
+        let classes: Vec<Filter> =
+            classes.map(|class| Filter::equality("objectClass", class.as_bytes())).collect();
+        let entries =
+            if classes.is_empty() { Filter::Present("objectClass".to_owned()) } else { Filter::Or(classes) };
+        let hidden = self.hidden_among(&base, &entries, filter).await?;
+        Ok(hidden.map(|hidden| Unreadable { hidden, is_matched: true }))
+    }
+
+    /// Returns what hides entries below a base from a filter, which found none.
+    pub(super) async fn hidden_from_reference(
+        &self,
+        base: &str,
+        filter: &str,
+    ) -> Result<Option<Hidden>, DirectoryError> {
+        let entries = Filter::Present("objectClass".to_owned());
+        self.hidden_among(base, &entries, filter).await
+    }
+
+    /// Returns what hides some of `entries` below a base from a filter.
+    async fn hidden_among(
+        &self,
+        base: &str,
+        entries: &Filter,
+        filter: &str,
+    ) -> Result<Option<Hidden>, DirectoryError> {
         let Some(readable) = &self.readable else { return Ok(None) };
         let Ok(parsed) = Filter::parse(filter) else { return Ok(None) };
         let mut names = parsed.attributes();
@@ -224,25 +251,17 @@ impl Applier {
         names.retain(|name| !name.eq_ignore_ascii_case("objectClass"));
         names.sort_unstable();
         names.dedup();
-        let base = self.search_base(dn, write_policy);
-        let classes = write_policy.object_classes.iter().filter(|class| !class.eq_ignore_ascii_case("top"));
-        let classes: Vec<Filter> =
-            classes.map(|class| Filter::equality("objectClass", class.as_bytes())).collect();
-        let entries =
-            if classes.is_empty() { Filter::Present("objectClass".to_owned()) } else { Filter::Or(classes) };
-        let number = hash(&(&base, entries.to_string(), &names));
+        let number = hash(&(base, entries.to_string(), &names));
         let mut matched = readable.matched.lock().await;
-        let hidden = if let Some(hidden) = matched.get(&number) {
-            hidden.clone()
-        } else {
-            // OpenLDAP keeps one paging state per connection.
-            let _one_at_a_time = self.trees.lock().await;
-            let search = unseen::unsearchable_among(&self.directory, &base, &entries, &names, MOST_MATCHED);
-            let hidden = Box::pin(search).await?;
-            matched.insert(number, hidden.clone());
-            hidden
-        };
-        Ok(hidden.map(|hidden| Unreadable { hidden, is_matched: true }))
+        if let Some(hidden) = matched.get(&number) {
+            return Ok(hidden.clone());
+        }
+        // OpenLDAP keeps one paging state per connection.
+        let _one_at_a_time = self.trees.lock().await;
+        let search = unseen::unsearchable_among(&self.directory, base, entries, &names, MOST_MATCHED);
+        let hidden = Box::pin(search).await?;
+        matched.insert(number, hidden.clone());
+        Ok(hidden)
     }
 
     /// Returns an attribute that `match` compares, and that an entry may have though it does not show it.

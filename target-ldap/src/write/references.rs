@@ -2,6 +2,9 @@
 //!
 //! Some servers refuse a dangling reference (Active Directory). Others accept it, and it may reference another entry later. So
 //! it is written once the entry exists. If it never does, the value is tried at the end, with a warning.
+//!
+//! A new entry is added without such a value. Of an entry that exists nothing is changed before (except its DN, which others may
+//! wait for): a refused reference must not leave a group without its members.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -84,16 +87,16 @@ impl KnownEntries {
     }
 }
 
-fn lost() -> DirectoryError {
+pub(super) fn lost() -> DirectoryError {
     let reason = "internal error: a look-up has ended without a result".to_owned();
     DirectoryError::File { path: "references".to_owned(), reason, unreachable: false, cause: None }
 }
 
 impl Applier {
-    /// Removes new values that reference missing entries from the wanted entry, and returns them.
-    pub(super) async fn defer_missing(
+    /// Returns the new values of a wanted entry that reference missing entries.
+    pub(super) async fn missing_references(
         &self,
-        wanted: &mut Cow<'_, WantedEntry>,
+        wanted: &WantedEntry,
         current: Option<&Entry>,
     ) -> Result<Vec<DeferredReference>, DirectoryError> {
         let schema = self.directory.schema();
@@ -127,26 +130,11 @@ impl Applier {
                     }),
             );
         }
-        let missing = self.missing(new).await?;
-        if !missing.is_empty() {
-            let wanted = wanted.to_mut();
-            for attribute in &mut wanted.attributes {
-                let deferred: HashSet<&Vec<u8>> = missing
-                    .iter()
-                    .filter(|h| h.description == attribute.description)
-                    .map(|h| &h.value)
-                    .collect();
-                if deferred.is_empty() {
-                    continue;
-                }
-                attribute.values.retain(|v| !deferred.contains(v));
-            }
-        }
-        Ok(missing)
+        self.missing(new).await
     }
 
     /// Returns the entry that a value references, if it can be in this directory.
-    fn named(&self, value: &[u8]) -> Option<DnKey> {
+    pub(super) fn named(&self, value: &[u8]) -> Option<DnKey> {
         let text = std::str::from_utf8(value).ok()?;
         let schema = self.directory.schema();
         // NameAndOptionalUID (RFC 4517 section 3.3.21).
@@ -172,7 +160,7 @@ impl Applier {
     }
 
     /// Returns the values whose entries do not exist.
-    async fn missing(
+    pub(super) async fn missing(
         &self,
         values: Vec<DeferredReference>,
     ) -> Result<Vec<DeferredReference>, DirectoryError> {
@@ -207,31 +195,40 @@ impl Applier {
         }
     }
 
-    /// Returns the missing entries, if without them the entry would lack an attribute that its classes require.
+    /// Returns the missing entries, if without them a new entry would lack an attribute that its classes require.
     pub(super) fn missing_required(
         &self,
         wanted: &WantedEntry,
-        current: Option<&Entry>,
         deferred: &[DeferredReference],
     ) -> Option<Vec<DnKey>> {
         if deferred.is_empty() {
             return None;
         }
         let schema = self.directory.schema();
-        let demanded = demanded(wanted, current, schema);
         let is_left_out = |name: &str| {
             let is_it = |description: &str| schema.same_description(name, description);
-            let Some(attribute) = wanted.attributes.iter().find(|a| is_it(&a.description)) else {
-                return false;
-            };
-            let there = current.map(|e| schema.values_of(e, name)).unwrap_or_default();
-            let stays = !there.is_empty() && attribute.policy != Policy::Force;
-            attribute.values.is_empty() && !stays && deferred.iter().any(|h| is_it(&h.description))
+            let of = wanted.attributes.iter().find(|a| is_it(&a.description));
+            of.is_some_and(|attribute| attribute.values.is_empty())
+                && deferred.iter().any(|h| is_it(&h.description))
         };
-        demanded
+        demanded(wanted, None, schema)
             .iter()
             .any(|name| is_left_out(name))
             .then(|| deferred.iter().map(|h| h.key.clone()).collect())
+    }
+}
+
+/// Removes deferred values from a wanted entry.
+pub(super) fn without(wanted: &mut Cow<'_, WantedEntry>, missing: &[DeferredReference]) {
+    if missing.is_empty() {
+        return;
+    }
+    for attribute in &mut wanted.to_mut().attributes {
+        let deferred: HashSet<&Vec<u8>> =
+            missing.iter().filter(|h| h.description == attribute.description).map(|h| &h.value).collect();
+        if !deferred.is_empty() {
+            attribute.values.retain(|v| !deferred.contains(v));
+        }
     }
 }
 

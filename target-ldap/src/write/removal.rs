@@ -6,6 +6,7 @@
 //! - A list has the entries that matched its filter. The filter is the condition of each deletion from it
 //!   ([`DeletePermit::while_it_matches`]): an assertion (RFC 4528), or a search right before.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
@@ -14,6 +15,8 @@ use tokio::sync::Notify;
 
 use super::applier::Applier;
 use super::outcome::WriteOutcome;
+use crate::config::limits::LimitKind;
+use crate::write::change_label::CHANGE_LABEL;
 use crate::write::claims::DeletePermit;
 use crate::write::guard::{LimitUse, Tally};
 
@@ -23,7 +26,7 @@ use crate::write::guard::{LimitUse, Tally};
     "{setting}: the run would {verb} {count}, more than {limit}, with {what}; nothing of that was removed, and the run ends: the directory is no longer as it was when the run was planned. Look at what is left to do with --dry-run; if that is what is meant, raise {setting}"
 )]
 pub struct LimitReached {
-    setting: &'static str,
+    setting: String,
     verb: &'static str,
     dn: String,
     /// The entry, and how many are below it.
@@ -35,7 +38,7 @@ pub struct LimitReached {
 impl LimitReached {
     /// Returns the fields for the log.
     pub(crate) fn facts(&self) -> Facts {
-        Facts { dn: Some(self.dn.clone()), ..Facts::of_setting(self.setting) }
+        Facts { dn: Some(self.dn.clone()), ..Facts::of_setting(&self.setting) }
     }
 }
 
@@ -60,77 +63,124 @@ impl Amount {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Used {
     done: Amount,
     /// Removals in progress, which may turn out to have nothing to remove.
     pending: Amount,
 }
 
-/// `max_deletes` and `max_changes` while a run writes. The changes other than removals count as they were planned: how a record is
+/// What was removed, in all and by stream.
+#[derive(Debug, Default)]
+struct AllUsed {
+    total: Used,
+    streams: BTreeMap<Arc<str>, Used>,
+}
+
+impl AllUsed {
+    /// Applies a function to the total and to what a stream has used.
+    fn each(&mut self, stream: &Arc<str>, change: impl Fn(&mut Used)) {
+        change(&mut self.total);
+        change(self.streams.entry(stream.clone()).or_default());
+    }
+}
+
+/// Returns the stream of the record that is being written; empty: of none.
+fn current_stream() -> Arc<str> {
+    CHANGE_LABEL.try_with(|label| label.stream.clone()).unwrap_or_else(|_| "".into())
+}
+
+/// `max_deletes`, `max_changes` and `limits` while a run writes. The changes other than removals count as they were planned: how a record is
 /// written in parts may differ from its plan.
 #[derive(Debug)]
 pub struct RunLimits {
-    limits: [LimitUse; 2],
-    used: Mutex<Used>,
+    limits: Vec<LimitUse>,
+    used: Mutex<AllUsed>,
     /// A removal in progress has ended.
     ended: Notify,
 }
 
 impl RunLimits {
     /// Returns the limits of a run that was planned: how much of them the plan uses, and what it counted.
-    pub fn new(limits: [LimitUse; 2], planned: &Tally) -> RunLimits {
-        let done = Amount { entries: 0, changes: planned.other_changes() };
-        RunLimits {
-            limits,
-            used: Mutex::new(Used { done, pending: Amount::default() }),
-            ended: Notify::new(),
-        }
+    pub fn new(limits: Vec<LimitUse>, planned: &Tally) -> RunLimits {
+        let of = |changes| Used { done: Amount { entries: 0, changes }, pending: Amount::default() };
+        let streams = planned.by_stream();
+        let used = AllUsed {
+            total: of(planned.total().other_changes()),
+            streams: streams.into_iter().map(|(stream, tally)| (stream, of(tally.other_changes()))).collect(),
+        };
+        RunLimits { limits, used: Mutex::new(used), ended: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Used> {
+    fn lock(&self) -> MutexGuard<'_, AllUsed> {
         // A panic elsewhere ends the run.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the limit that a removal would exceed, with the number that the run would reach.
-    fn exceeded(&self, used: Amount, removal: Amount) -> Option<(&LimitUse, u64)> {
-        let then = used.plus(removal);
-        let numbers = [then.entries, then.changes];
-        self.limits
-            .iter()
-            .zip(numbers)
+    /// Returns the limit that a removal would exceed, with the number that the run would reach. `used` selects what counts as used.
+    fn exceeded(
+        &self,
+        all: &AllUsed,
+        stream: &str,
+        removal: Amount,
+        used: impl Fn(&Used) -> Amount,
+    ) -> Option<(&LimitUse, u64)> {
+        let of_stream = all.streams.get(stream).copied().unwrap_or_default();
+        let number = |limit: &LimitUse| {
+            let so_far = match &limit.stream {
+                None => used(&all.total),
+                Some(_) => used(&of_stream),
+            };
+            let then = so_far.plus(removal);
+            match limit.kind {
+                LimitKind::Delete => Some(then.entries),
+                LimitKind::Change => Some(then.changes),
+                // Removals are none of these.
+                LimitKind::Add | LimitKind::Modify | LimitKind::Rename => None,
+            }
+        };
+        let concerned =
+            self.limits.iter().filter(|limit| limit.stream.as_deref().is_none_or(|s| s == stream));
+        concerned
+            .filter_map(|limit| Some((limit, number(limit)?)))
             .find(|(limit, number)| limit.allowed.as_ref().is_some_and(|(most, _)| number > most))
     }
 
     fn check(
         &self,
-        done: Amount,
+        all: &AllUsed,
+        stream: &str,
         removal: Amount,
         dn: &str,
         what: impl FnOnce() -> String,
     ) -> Result<(), LimitReached> {
-        let Some((limit, count)) = self.exceeded(done, removal) else { return Ok(()) };
+        let Some((limit, count)) = self.exceeded(all, stream, removal, |used| used.done) else {
+            return Ok(());
+        };
         let (dn, what, text) = (dn.to_owned(), what(), limit.allowed_text().to_owned());
-        Err(LimitReached { setting: limit.setting, verb: limit.verb(), dn, what, count, limit: text })
+        let setting = limit.setting.to_string();
+        Err(LimitReached { setting, verb: limit.verb(), dn, what, count, limit: text })
     }
 
     /// Counts a removal before it is made. If those in progress leave no room, it waits until they have ended.
     async fn hold(self: &Arc<Self>, dn: &str, removal: Amount) -> Result<HeldRemoval, LimitReached> {
-        let what = || match removal.entries {
-            0 | 1 => format!("`{dn}`"),
-            all => format!("`{dn}` and {} entries below it", all - 1),
+        let what = || match removal {
+            Amount { entries: members, changes: 0 } => format!("{members} member(s) of `{dn}`"),
+            Amount { entries: 0 | 1, .. } => format!("`{dn}`"),
+            Amount { entries: all, .. } => format!("`{dn}` and {} entries below it", all - 1),
         };
+        let stream = current_stream();
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
             {
                 let mut used = self.lock();
-                self.check(used.done, removal, dn, what)?;
-                if self.exceeded(used.done.plus(used.pending), removal).is_none() {
-                    used.pending = used.pending.plus(removal);
-                    return Ok(HeldRemoval(Some((self.clone(), removal))));
+                self.check(&used, &stream, removal, dn, what)?;
+                let with_pending = |used: &Used| used.done.plus(used.pending);
+                if self.exceeded(&used, &stream, removal, with_pending).is_none() {
+                    used.each(&stream, |used| used.pending = used.pending.plus(removal));
+                    return Ok(HeldRemoval(Some((self.clone(), stream, removal))));
                 }
             }
             ended.await;
@@ -140,7 +190,7 @@ impl RunLimits {
 
 /// A removal that is counted. What was not made when this is dropped counts no longer.
 #[derive(Debug)]
-pub(super) struct HeldRemoval(Option<(Arc<RunLimits>, Amount)>);
+pub(super) struct HeldRemoval(Option<(Arc<RunLimits>, Arc<str>, Amount)>);
 
 impl HeldRemoval {
     /// One entry was deleted.
@@ -150,26 +200,25 @@ impl HeldRemoval {
 
     /// All of it was made.
     pub(super) fn made_all(mut self) {
-        if let Some((_, rest)) = &self.0 {
+        if let Some((.., rest)) = &self.0 {
             self.made(*rest);
         }
     }
 
     fn made(&mut self, part: Amount) {
-        let Some((limits, rest)) = &mut self.0 else { return };
-        let mut used = limits.lock();
-        used.done = used.done.plus(part);
-        used.pending = used.pending.minus(part);
+        let Some((limits, stream, rest)) = &mut self.0 else { return };
+        limits.lock().each(stream, |used| {
+            used.done = used.done.plus(part);
+            used.pending = used.pending.minus(part);
+        });
         *rest = rest.minus(part);
     }
 }
 
 impl Drop for HeldRemoval {
     fn drop(&mut self) {
-        if let Some((limits, rest)) = &self.0 {
-            let mut used = limits.lock();
-            used.pending = used.pending.minus(*rest);
-            drop(used);
+        if let Some((limits, stream, rest)) = &self.0 {
+            limits.lock().each(stream, |used| used.pending = used.pending.minus(*rest));
             limits.ended.notify_waiters();
         }
     }
@@ -192,14 +241,47 @@ impl Applier {
         }
     }
 
+    /// Counts members that a modification takes from a group, before it is made. The modification is counted as planned.
+    pub(super) async fn hold_members(
+        &self,
+        dn: &str,
+        members: u64,
+    ) -> Result<HeldRemoval, Box<LimitReached>> {
+        match self.limits.as_ref().filter(|_| members > 0) {
+            None => Ok(HeldRemoval(None)),
+            Some(limits) => {
+                let removal = Amount { entries: members, changes: 0 };
+                Box::pin(limits.hold(dn, removal)).await.map_err(Box::new)
+            }
+        }
+    }
+
+    /// Checks that so many members, which are all still to be taken from groups, are within the limits.
+    ///
+    /// # Errors
+    /// They are not: then none of them is to be taken away.
+    pub(crate) fn check_members(
+        &self,
+        stream: &str,
+        base: &str,
+        groups: usize,
+        members: u64,
+    ) -> Result<(), LimitReached> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        let removal = Amount { entries: members, changes: 0 };
+        limits.check(&limits.lock(), stream, removal, base, || {
+            format!("{members} member(s) of {groups} group(s) that are no longer in the stream")
+        })
+    }
+
     /// Checks that so many deletions, which are all still to be made, are within the limits.
     ///
     /// # Errors
     /// They are not: then none of them is to be made.
-    pub(crate) fn check_list(&self, base: &str, entries: u64) -> Result<(), LimitReached> {
+    pub(crate) fn check_list(&self, stream: &str, base: &str, entries: u64) -> Result<(), LimitReached> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        let (removal, done) = (Amount { entries, changes: entries }, limits.lock().done);
-        limits.check(done, removal, base, || {
+        let removal = Amount { entries, changes: entries };
+        limits.check(&limits.lock(), stream, removal, base, || {
             format!("{entries} entries below `{base}` that are no longer in the stream")
         })
     }
@@ -251,11 +333,15 @@ mod tests {
     use super::*;
 
     fn limits(deletes: u64) -> Arc<RunLimits> {
-        let one = |setting, most: Option<u64>| {
+        let one = |setting: &'static str, kind, stream: Option<&str>, most: Option<u64>| {
             let allowed = most.map(|most| (most, most.to_string()));
-            LimitUse { setting, used: 0, allowed }
+            LimitUse { setting: setting.into(), kind, stream: stream.map(Into::into), used: 0, allowed }
         };
-        let limits = [one("max_deletes", Some(deletes)), one("max_changes", None)];
+        let limits = vec![
+            one("max_deletes", LimitKind::Delete, None, Some(deletes)),
+            one("max_changes", LimitKind::Change, None, None),
+            one("limits.users.delete", LimitKind::Delete, Some("users"), Some(1)),
+        ];
         Arc::new(RunLimits::new(limits, &Tally::default()))
     }
 
@@ -277,7 +363,7 @@ mod tests {
         drop(second);
         third.await.unwrap().unwrap();
         let refused = limits.hold("d", ONE).await.unwrap_err();
-        assert_eq!((refused.setting, refused.dn.as_str(), refused.count), ("max_deletes", "d", 3));
+        assert_eq!((refused.setting.as_str(), refused.dn.as_str(), refused.count), ("max_deletes", "d", 3));
     }
 
     #[tokio::test]
@@ -288,7 +374,27 @@ mod tests {
         let mut held = limits.hold("a", Amount { entries: 5, changes: 5 }).await.unwrap();
         held.made_one();
         drop(held);
-        assert_eq!(limits.lock().done.entries, 1);
-        assert_eq!(limits.lock().pending.entries, 0);
+        assert_eq!(limits.lock().total.done.entries, 1);
+        assert_eq!(limits.lock().total.pending.entries, 0);
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_a_stream_counts_what_that_stream_removes() {
+        let limits = limits(9);
+        let label = |stream: &str| crate::write::change_label::ChangeLabel {
+            number: 1,
+            stream: stream.into(),
+            line: 1,
+            record: "id=1".into(),
+            is_leaving: true,
+        };
+        let remove = async |stream: &str, dn: &str| {
+            CHANGE_LABEL.scope(label(stream), limits.hold(dn, ONE)).await.map(HeldRemoval::made_all)
+        };
+        remove("groups", "a").await.unwrap();
+        remove("users", "b").await.unwrap();
+        remove("groups", "c").await.unwrap();
+        let refused = remove("users", "d").await.unwrap_err();
+        assert_eq!((refused.setting.as_str(), refused.count), ("limits.users.delete", 2));
     }
 }

@@ -9,7 +9,19 @@ use ldap_directory::schema::Schema;
 
 use super::{Applier, Attempt, AttemptContext, WriteOutcome};
 use crate::map::wanted::WantedEntry;
+use crate::write::inverse::inverse;
 use crate::write::ldap_result::LdapResult;
+
+/// A rename that was made.
+#[derive(Debug, Clone)]
+pub struct RenameMade {
+    /// The DN that the entry had.
+    pub from: String,
+    /// The DN that it has.
+    pub to: String,
+    /// The changes that take it back, in their order.
+    back: Vec<Change>,
+}
 
 /// The result of a rename.
 #[derive(Debug)]
@@ -54,9 +66,25 @@ impl Applier {
             }
             Err(e) => return Err(e),
         }
+        let back = inverse(&change, Some(entry), schema);
+        context.note_renamed(RenameMade { from: entry.dn.clone(), to: dn.to_owned(), back });
         self.present.remove(&key(&entry.dn));
         self.note_displaced(&entry.dn, dn).await?;
         Ok(Rename::Done(renamed(entry, dn, delete_old_rdn, schema)))
+    }
+
+    /// Gives an entry the DN back that it had, for its record is refused.
+    ///
+    /// # Errors
+    /// The directory refused it: the entry keeps its new DN.
+    pub async fn rename_back(&self, made: &RenameMade) -> Result<(), DirectoryError> {
+        let key = |dn: &str| self.key(dn).unwrap_or_default();
+        self.digest_caches.forget(&key(&made.from), true);
+        self.digest_caches.forget(&key(&made.to), true);
+        Box::pin(self.undo_changes(&made.back)).await?;
+        self.present.remove(&key(&made.to));
+        tracing::info!(dn = %made.from, "`{}` has its name again: its record is refused", made.from);
+        Ok(())
     }
 
     /// Gives an entry an unused DN for the time being, so that another entry can have its DN.

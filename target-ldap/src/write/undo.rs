@@ -5,6 +5,7 @@
 //! journal without an end is that of a killed run: the next run makes a separate file from it ([`recovery`]). `target-ldap
 //! undo` applies both ([`command`]), and checks each entry first.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
 use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError};
 use singer_common::operations::file::{self, JOURNAL, with_suffix};
 use singer_common::operations::logging;
@@ -21,10 +24,12 @@ use singer_common::operations::signals;
 pub mod change_note;
 pub mod command;
 pub mod entities;
+pub mod expected;
 mod freed;
 pub mod journal;
 mod legacy;
 pub mod names;
+pub mod owed;
 pub mod recovery;
 pub mod revert;
 mod take_back;
@@ -32,9 +37,11 @@ mod take_back;
 mod tests;
 
 use crate::config::undo_file::UndoFile;
+use crate::write::maintained::{TakenWithEntries, taken_with_entries};
 
 use change_note::ChangeNote;
 use journal::{ChangeStatus, EntryId, Header, JournalReader};
+use owed::{KeptJournal, OwedLock};
 
 /// The undo file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +86,12 @@ pub struct Undo {
     syncing: tokio::sync::Mutex<()>,
     /// Whether deleted entries get their IDs back.
     keeps_ids: bool,
+    /// The changes after which disabled accounts are not known to be disabled again, with the DNs.
+    unlocked: Mutex<BTreeMap<u64, String>>,
+    /// The locks that earlier runs owe, by their DNs.
+    earlier: Mutex<Vec<(DnKey, OwedLock)>>,
+    /// What the server takes out of other entries with a deleted one, once that was asked.
+    taken: tokio::sync::OnceCell<Option<TakenWithEntries>>,
 }
 
 impl Undo {
@@ -121,12 +134,23 @@ impl Undo {
             synced: AtomicU64::new(end),
             syncing: tokio::sync::Mutex::default(),
             keeps_ids,
+            unlocked: Mutex::default(),
+            earlier: Mutex::default(),
+            taken: tokio::sync::OnceCell::new(),
         })
     }
 
     /// Whether the IDs of members are noted that a change removes.
     pub(crate) fn notes_members(&self) -> bool {
         self.header.clears_names
+    }
+
+    /// Returns what the server takes out of other entries with a deleted one.
+    pub(in crate::write) async fn taken_with_entries(
+        &self,
+        directory: &Directory,
+    ) -> Result<Option<&TakenWithEntries>, DirectoryError> {
+        Ok(self.taken.get_or_try_init(|| taken_with_entries(directory)).await?.as_ref())
     }
 
     /// Whether deleted entries get their IDs back.
@@ -147,6 +171,9 @@ impl Undo {
         journal.append(&octets).map_err(|e| failure(&self.path, &e))?;
         let length = octets.len() as u64;
         journal.places.push(journal::FrameEntry { start, length, status: ChangeStatus::Unknown, id: None });
+        if note.lock.is_some() {
+            self.unlocked().insert(number, note.dn.clone());
+        }
         Ok(Announced { number, end: journal.end })
     }
 
@@ -189,8 +216,44 @@ impl Undo {
         self.mark(announced, ChangeStatus::Made, id, &journal::made(announced.number, id));
     }
 
+    fn unlocked(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, String>> {
+        // A panic elsewhere leaves an account in it, which is looked at once more.
+        self.unlocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an account is disabled again after the last change that set its password.
+    pub(super) fn is_locked_again(&self, dn: &str) {
+        // Not held while the journal is: an announcement locks them the other way round.
+        let last = {
+            let mut unlocked = self.unlocked();
+            let last = unlocked.iter().rev().find(|(_, other)| *other == dn).map(|(number, _)| *number);
+            last.inspect(|number| drop(unlocked.remove(number)))
+        };
+        if let Some(number) = last {
+            // Without it, the next run looks at the account once more if this one is killed.
+            let _ = self.journal().append(journal::locked(number).as_bytes());
+        }
+    }
+
+    /// Sets the locks that earlier runs owe.
+    pub fn knows_owed(&self, owed: &[OwedLock], schema: &Schema) {
+        let keyed = owed.iter().map(|owed| (entities::key(&owed.dn, schema), owed.clone()));
+        *self.earlier.lock().unwrap_or_else(PoisonError::into_inner) = keyed.collect();
+    }
+
+    /// Notes that a record enables an account: an earlier run owes it no lock any more.
+    pub(super) fn is_enabled(&self, dn: &str, schema: &Schema) {
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if earlier.is_empty() {
+            return;
+        }
+        let key = entities::key(dn, schema);
+        earlier.retain(|(of, owed)| *of != key || owed.settle().is_err());
+    }
+
     /// Marks the change as not made.
     pub fn void(&self, announced: Announced) {
+        self.unlocked().remove(&announced.number);
         self.mark(announced, ChangeStatus::Void, None, &journal::void(announced.number));
     }
 
@@ -216,8 +279,8 @@ impl Undo {
     }
 
     /// Makes the file from the journal, with the last change first. A run without changes leaves the file of the last run that
-    /// had some. Unknown changes are looked up.
-    pub async fn finish(&self, names: &UndoFile, directory: &Directory) -> Result<(), UndoError> {
+    /// had some. Unknown changes are looked up. If locks of accounts are owed, the journal stays for them: they are returned.
+    pub async fn finish(&self, names: &UndoFile, directory: &Directory) -> Result<Vec<OwedLock>, UndoError> {
         let fail = |e: &dyn std::fmt::Display| failure(&self.path, e);
         let name = with_suffix(&self.path, JOURNAL);
         let mut reading = {
@@ -234,6 +297,11 @@ impl Undo {
             // The file is as it was: no change was made.
             reading.places.clear();
         }
+        let unlocked: BTreeSet<u64> = self.unlocked().keys().copied().collect();
+        let mut locked = owed::Locked::default();
+        if !unlocked.is_empty() {
+            locked = owed::lock_again(&mut reading, directory, &name, Some(&unlocked)).await;
+        }
         recovery::look_up(&mut reading, directory).await;
         let _uninterrupted = signals::uninterrupted();
         if !reading.is_empty() {
@@ -243,7 +311,15 @@ impl Undo {
                 remove_own(&old);
             }
         }
-        std::fs::remove_file(&name).map_err(|e| fail(&e))
+        if locked.owed.is_empty() {
+            return std::fs::remove_file(&name).map(|()| Vec::new()).map_err(|e| fail(&e));
+        }
+        let lines: String = locked.settled.iter().map(|number| journal::locked(*number)).collect();
+        let lines = format!("{lines}{}\n", journal::FINISHED);
+        self.journal().append(lines.as_bytes()).map_err(|e| fail(&e))?;
+        self.sync()?;
+        let server = self.header.server.clone();
+        Ok(KeptJournal { server, is_foreign: false, owed: locked.owed }.told(&name, directory))
     }
 }
 

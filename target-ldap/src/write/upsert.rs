@@ -2,32 +2,37 @@
 //!
 //! The directory may change between a search and a write. Such a try is repeated, at most [`ATTEMPTS`] times.
 
+mod adding;
+mod references;
+
 use std::borrow::Cow;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
-use ldap_directory::change::Change;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
-use ldap_directory::{DirectoryError, Vendor, WriteControl};
+use ldap_directory::{DirectoryError, Vendor};
 
 use super::applier::{ATTEMPTS, Applier};
 use super::claims::{Claimant, DeleteDenied};
 use super::groups::{EmptyGroupAction, empty_groups};
-use super::ldap_result::{LdapResult, is_records_fault, is_taken_value};
+use super::ldap_result::{is_records_fault, is_taken_value};
 use super::locate::Located;
-use super::outcome::{Attempt, AttemptContext, WriteOutcome};
+use super::outcome::{Attempt, AttemptContext, PendingReference, PreviousValues, WriteOutcome};
 use super::readable::Unreadable;
-use super::references::DeferredReference;
+use super::references::{DeferredReference, without};
 use super::rename::{Rename, is_respelled, without_naming_values};
+use crate::map::WritePolicy;
 use crate::map::wanted::{Wanted, WantedEntry};
-use crate::map::{ENTRY_UUID, WritePolicy};
+use crate::plan::marker::Marker;
+use crate::plan::other_options::other_options;
 use crate::rules::names::to_ask;
 use crate::rules::password::PasswordPolicy;
 use crate::rules::policy::Policy;
+
+mod returning;
 
 /// The upsert of one record's entry, over all its tries.
 pub(super) struct Upsert<'a> {
@@ -42,7 +47,13 @@ pub(super) struct Upsert<'a> {
     is_absent: bool,
     is_renamed: bool,
     is_password_set: bool,
+    /// The references that are written once no entry is to come any more.
+    postponed: Vec<PendingReference>,
+    /// The values that the entry has of its references.
+    previous: Vec<PreviousValues>,
     tries: u32,
+    /// The marker of the entry, if it was set aside.
+    back: Option<Box<Marker>>,
 }
 
 /// How a try ended.
@@ -90,7 +101,10 @@ impl<'a> Upsert<'a> {
             is_absent: is_absent && write_policy.operations.create,
             is_renamed: false,
             is_password_set: false,
+            postponed: Vec::new(),
+            previous: Vec::new(),
             tries: 1,
+            back: None,
         }
     }
 
@@ -98,13 +112,18 @@ impl<'a> Upsert<'a> {
     pub(super) async fn run(mut self) -> Result<Attempt, DirectoryError> {
         loop {
             if let TryEnd::Done(attempt) = self.try_once().await? {
-                return Ok(attempt);
+                return Ok(self.with_postponed(attempt));
             }
         }
     }
 
     async fn try_once(&mut self) -> Result<TryEnd, DirectoryError> {
-        let located = self.locate().await?;
+        let mut located = self.locate().await?;
+        if self.write_policy.grace.is_some()
+            && let Err(reason) = Box::pin(self.note_return(&mut located)).await?
+        {
+            return Ok(WriteOutcome::Refused(reason).into());
+        }
         if let Err(reason) = self.may_write(&located) {
             return Ok(WriteOutcome::Refused(reason).into());
         }
@@ -118,30 +137,45 @@ impl<'a> Upsert<'a> {
         if let Some(entry) = &mut target.current {
             self.applier.directory.complete_ranges(entry).await?;
         }
+        self.remove_other_options(&mut target);
+        if let ControlFlow::Break(end) = self.check_references(&mut target) {
+            return Ok(end);
+        }
         if let ControlFlow::Break(step) = self.check_empty_groups(&mut target).await? {
             return Ok(step);
         }
         let Target { dn, mut wanted, current } = target;
         // A file that is replaced as a whole can reference entries that are added later, and its values keep their order.
-        let deferred = if self.context.is_last_try || self.applier.directory.is_written_at_once() {
-            Vec::new()
+        let is_allowed = current.is_none() || self.write_policy.operations.update;
+        let waits = is_allowed && !self.context.is_last_try && self.context.exchange.is_none();
+        let deferred = if waits && !self.applier.directory.is_written_at_once() {
+            self.applier.missing_references(&wanted, current.as_ref()).await?
         } else {
-            self.applier.defer_missing(&mut wanted, current.as_ref()).await?
+            Vec::new()
         };
-        if let Some(missing) = self.applier.missing_required(&wanted, current.as_ref(), &deferred) {
-            return Ok(WriteOutcome::NeedsEntries(missing).into());
+        let Ok(deferred) = self.postpone_renamed(&mut wanted, current.is_none(), deferred) else {
+            return Ok(WriteOutcome::NeedsReferences(Vec::new()).into());
+        };
+        let Some(current) = current else {
+            without(&mut wanted, &deferred);
+            if let Some(missing) = self.applier.missing_required(&wanted, &deferred) {
+                return Ok(WriteOutcome::NeedsEntries(missing).into());
+            }
+            return self.add(&wanted, deferred).await;
+        };
+        if deferred.is_empty() {
+            return self.update(&dn, &wanted, &current).await;
         }
-        match current {
-            None => self.add(&wanted, deferred).await,
-            Some(current) => self.update(&dn, &wanted, &current, deferred).await,
-        }
+        // What the record takes away goes only with what it gives, in one modification: if that is refused, nothing was changed.
+        let outcome = if self.is_renamed { WriteOutcome::Renamed } else { WriteOutcome::Unchanged };
+        Ok(TryEnd::Done(Attempt { deferred, ..outcome.into() }))
     }
 
     /// Locates the entry: by the filter if the rule has `match`, else by its DN.
     async fn locate(&self) -> Result<Located, DirectoryError> {
         let Self { applier, claimant, wanted, filter, write_policy, context, .. } = *self;
         let schema = applier.directory.schema();
-        let (located, is_found_by_filter) = if self.is_absent {
+        let (mut located, is_found_by_filter) = if self.is_absent {
             let hidden = match filter {
                 Some(filter) => {
                     Box::pin(applier.hidden_from_match(Some(&wanted.dn), filter, write_policy)).await?
@@ -150,18 +184,27 @@ impl<'a> Upsert<'a> {
             };
             (hidden.map_or(Located::Nowhere, Located::Hidden), false)
         } else if let Some(filter) = filter {
-            let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
+            let names = self.names_to_read();
             let match_lock = applier.match_lock.read().await;
             let found = applier.locate(Some(&wanted.dn), filter, write_policy, context, &names).await?;
             applier.protect_matches(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
             drop(match_lock);
             found
         } else {
-            let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
+            let names = self.names_to_read();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let entry = applier.directory.read(&wanted.dn, &names).await?;
-            (entry.map_or(Located::Nowhere, Located::Named), false)
+            match applier.directory.read(&wanted.dn, &names).await? {
+                Some(entry) => (Located::Named(entry), false),
+                None if write_policy.grace.is_none() => (Located::Nowhere, false),
+                None => {
+                    (Box::pin(applier.locate_former(self.key, write_policy, context, &names)).await?, false)
+                }
+            }
         };
+        // Another program was faster. The DN is not this record's: another one is chosen.
+        if context.is_new && !is_found_by_filter && filter.is_some() && matches!(located, Located::Named(_)) {
+            located = Located::Taken(String::new());
+        }
         if let (Some(claimant), Some(filter), false) = (claimant, filter, is_found_by_filter) {
             let operations = write_policy.operations;
             let unmatched = &applier.unmatched_entries;
@@ -176,6 +219,14 @@ impl<'a> Upsert<'a> {
             }
         }
         Ok(located)
+    }
+
+    /// Returns the attributes to read.
+    fn names_to_read(&self) -> Vec<String> {
+        let (wanted, schema) = (self.wanted, self.applier.directory.schema());
+        let mut more = self.applier.account_attributes(wanted);
+        more.extend(self.write_policy.grace.iter().map(|grace| grace.marker.as_str()));
+        names_to_read(wanted, &more, schema)
     }
 
     /// Whether the record may write the entry that its filter found, and give it its DN. Else the reason.
@@ -199,7 +250,10 @@ impl<'a> Upsert<'a> {
         if !self.write_policy.operations.update {
             return Ok(None);
         }
-        self.applier.unreadable(self.wanted, entry, key).await
+        match self.applier.unreadable(self.wanted, entry, key).await? {
+            None => Box::pin(self.applier.hidden_marker(entry, key, self.write_policy)).await,
+            unreadable => Ok(unreadable),
+        }
     }
 
     /// Turns the located state into what the try writes to; an entry under another DN is renamed, or steps aside.
@@ -222,7 +276,7 @@ impl<'a> Upsert<'a> {
                 if !operations.rename {
                     return Ok(ControlFlow::Continue(self.keep_name(entry)));
                 }
-                match self.rename(&entry).await? {
+                match Box::pin(self.rename(&entry)).await? {
                     ControlFlow::Continue(entry) => Some(entry),
                     ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
                 }
@@ -233,10 +287,13 @@ impl<'a> Upsert<'a> {
                 let attempt = Box::pin(self.applier.step_aside(found)).await?;
                 return Ok(ControlFlow::Break(TryEnd::Done(attempt)));
             }
-            Located::Elsewhere(there) if operations.rename => match self.rename(&there).await? {
-                ControlFlow::Continue(entry) => Some(entry),
-                ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
-            },
+            // A deletion has moved who comes back, whatever records may rename.
+            Located::Elsewhere(there) if operations.rename || self.back.is_some() => {
+                match Box::pin(self.rename(&there)).await? {
+                    ControlFlow::Continue(entry) => Some(entry),
+                    ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
+                }
+            }
             Located::Elsewhere(there) => return Ok(ControlFlow::Continue(self.keep_name(there))),
         };
         Ok(ControlFlow::Continue(Target { dn, wanted, current }))
@@ -244,11 +301,10 @@ impl<'a> Upsert<'a> {
 
     /// Gives the entry the DN that the record asks for.
     async fn rename(&mut self, there: &Entry) -> Result<ControlFlow<TryEnd, Entry>, DirectoryError> {
-        let delete_old_rdn = self.write_policy.delete_old_rdn;
+        let delete_old_rdn = self.write_policy.delete_old_rdn || self.has_number(&there.dn);
         match Box::pin(self.applier.rename(there, &self.wanted.dn, delete_old_rdn, self.context)).await {
             Ok(Rename::Done(entry)) => {
                 self.is_renamed = true;
-                self.context.is_renamed.store(true, Ordering::Relaxed);
                 Ok(ControlFlow::Continue(entry))
             }
             Ok(Rename::NotDone(outcome)) => Ok(ControlFlow::Break(outcome.into())),
@@ -262,6 +318,17 @@ impl<'a> Upsert<'a> {
         let mut wanted = self.wanted.clone();
         without_naming_values(&mut wanted, &there.dn, self.applier.directory.schema());
         Target { dn: Cow::Owned(there.dn.clone()), wanted: Cow::Owned(wanted), current: Some(there) }
+    }
+
+    /// Lets a mirrored entry lose the values that it has under options of which the record knows nothing.
+    fn remove_other_options(&self, target: &mut Target<'_>) {
+        let (Some(known), Some(current)) = (&self.write_policy.known_options, &target.current) else {
+            return;
+        };
+        let surplus = other_options(&target.wanted, current, known, self.applier.directory.schema());
+        if !surplus.is_empty() {
+            target.wanted.to_mut().attributes.extend(surplus);
+        }
     }
 
     /// Applies `empty_group` to a group that would have no member.
@@ -302,7 +369,7 @@ impl<'a> Upsert<'a> {
         deferred: Vec<DeferredReference>,
     ) -> Result<TryEnd, DirectoryError> {
         match self.applier.add(wanted, self.key, self.context).await {
-            Ok(outcome) => Ok(TryEnd::Done(Attempt { outcome, deferred, below: 0 })),
+            Ok(outcome) => Ok(TryEnd::Done(Attempt { deferred, ..outcome.into() })),
             Err(e) if self.is_absent && !e.is_connection() => {
                 self.is_absent = false;
                 Ok(TryEnd::Retry)
@@ -321,13 +388,15 @@ impl<'a> Upsert<'a> {
         dn: &str,
         wanted: &WantedEntry,
         current: &Entry,
-        deferred: Vec<DeferredReference>,
     ) -> Result<TryEnd, DirectoryError> {
         let applier = self.applier;
         if let Some(exchange) = &self.context.exchange {
             return Ok(TryEnd::Done(Box::pin(applier.exchange(dn, wanted, current, exchange)).await?));
         }
-        let mut planned = applier.planned(wanted, current).await?;
+        let mut planned = match Box::pin(self.plan_return(dn, wanted, current)).await? {
+            Some(planned) => planned,
+            None => applier.planned(wanted, current).await?,
+        };
         planned.exop = planned.exop.filter(|_| !self.is_password_set);
         let so_far = match (self.is_renamed, self.is_password_set) {
             (true, _) => WriteOutcome::Renamed,
@@ -335,9 +404,9 @@ impl<'a> Upsert<'a> {
             (false, false) => WriteOutcome::Unchanged,
         };
         if planned.is_empty() {
-            return Ok(TryEnd::Done(Attempt { outcome: so_far, deferred, below: 0 }));
+            return Ok(so_far.into());
         }
-        if !self.write_policy.operations.update {
+        if !self.write_policy.operations.update && self.back.is_none() {
             return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
         }
         if let Some(unreadable) = applier.unreadable_for_change(wanted, current, &planned).await? {
@@ -347,13 +416,13 @@ impl<'a> Upsert<'a> {
         // Any other goes after them: it cannot be taken back if they are refused.
         let is_once = wanted.account.password.as_ref().is_some_and(|p| p.when == PasswordPolicy::CreateOnly);
         if let Some(password) = planned.exop.take_if(|_| is_once) {
-            applier.directory.set_password(dn, &password, true).await?;
+            Box::pin(applier.set_password(dn, &password, Some(current))).await?;
             self.is_password_set = true;
         }
         match applier.modify(dn, planned, current).await {
             Ok(()) => {
                 let outcome = if self.is_renamed { WriteOutcome::Renamed } else { WriteOutcome::Modified };
-                Ok(TryEnd::Done(Attempt { outcome, deferred, below: 0 }))
+                Ok(outcome.into())
             }
             // A value, or the entry, was added or removed in between: the modifications no longer apply.
             Err(e) => {
@@ -375,47 +444,6 @@ impl<'a> Upsert<'a> {
         let may_retry = self.tries < ATTEMPTS;
         self.tries += u32::from(may_retry);
         may_retry
-    }
-}
-
-impl Applier {
-    async fn add(
-        &self,
-        wanted: &WantedEntry,
-        key: &DnKey,
-        context: &AttemptContext,
-    ) -> Result<WriteOutcome, DirectoryError> {
-        // Only `preserve_uuid` sets it.
-        let has_uuid =
-            |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
-        let controls: &[WriteControl] =
-            if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
-        let add = async || {
-            // A password may have to be hashed first, for example.
-            if wanted.account.is_empty()
-                && controls.is_empty()
-                && let Some(added) = self.directory.add_in_memory(key, || wanted.to_packed())
-            {
-                return added;
-            }
-            self.directory.apply_with(&Change::Add(self.new_entry(wanted).await?), controls).await
-        };
-        match add().await {
-            Ok(()) => {}
-            Err(e) if e.is_no_such_object() => {
-                if !self.can_be_placed_at(&wanted.dn, context).await? {
-                    let mut answer = LdapResult::of(&e).unwrap_or_default();
-                    if context.is_last_try {
-                        answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;
-                    }
-                    return Ok(WriteOutcome::TooEarly(answer));
-                }
-                add().await?;
-            }
-            Err(e) => return Err(e),
-        }
-        self.after_add(wanted).await?;
-        Ok(WriteOutcome::Added)
     }
 }
 

@@ -5,7 +5,8 @@ line on stdout:
     {"withdraw": "one"}                        one less
     {"sign": "one", "header": …, "claims": …}  a token; `header` over the usual one
     {"down": true, "delay": 0.5}               answers with 500, or late
-    {}                                         `fetches`: how often the keys were asked for"""
+    {"hold": true}                             does not answer requests for the keys, until it is false
+    {}                                         `fetches`: how often the keys were asked for; `fetching`: how many wait for them"""
 
 import http.server
 import json
@@ -16,7 +17,9 @@ import time
 
 import signing
 
-keys, state, fetches = {}, {"down": False, "delay": 0}, []
+keys, state, fetches, fetched = {}, {"down": False, "delay": 0}, [], []
+released = threading.Event()
+released.set()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -24,6 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/keys":
             fetches.append(time.monotonic())
             time.sleep(state["delay"])
+            released.wait()
+            fetched.append(time.monotonic())
         published = [signing.jwk(key, kid=kid, use="sig") for kid, (key, alg, is_published) in keys.items() if is_published]
         documents = {"/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{issuer}/keys"}, "/keys": {"keys": published}}
         body = json.dumps(documents.get(self.path)).encode()
@@ -57,6 +62,8 @@ for line in sys.stdin:
         key, alg, _ = keys[command["sign"]]
         header = {"alg": alg, "kid": command["sign"], "typ": "at+jwt", **command.get("header", {})}
         answer["token"] = signing.token(key, {n: v for n, v in header.items() if v is not None}, command["claims"])
+    if "hold" in command:
+        released.clear() if command["hold"] else released.set()
     state.update({name: command[name] for name in state if name in command})
-    print(json.dumps({**answer, "fetches": len(fetches)}), flush=True)
+    print(json.dumps({**answer, "fetches": len(fetches), "fetching": len(fetches) - len(fetched)}), flush=True)
 server.shutdown()

@@ -30,6 +30,7 @@ pub struct Paging {
     delay: Duration,
     forgets: bool,
     ignores_size_limit: bool,
+    silent_from: usize,
     failed: Mutex<bool>,
 }
 
@@ -42,6 +43,7 @@ impl Paging {
             delay: Duration::ZERO,
             forgets: false,
             ignores_size_limit: false,
+            silent_from: usize::MAX,
             failed: Mutex::new(false),
         }
     }
@@ -62,6 +64,12 @@ impl Paging {
     #[must_use]
     pub fn generous(self) -> Paging {
         Paging { ignores_size_limit: true, ..self }
+    }
+
+    /// Something between drops the control of the answer, from the page with this entry on, which seems to be the last one then.
+    #[must_use]
+    pub fn silent_from(self, entry: usize) -> Paging {
+        Paging { silent_from: entry, ..self }
     }
 
     fn search(&self, request: &Request, search: &Search) -> Vec<Vec<u8>> {
@@ -99,7 +107,9 @@ impl Paging {
         let next = asked.from + size;
         let cookie = if next < found.len() { next.to_string() } else { String::new() };
         let value = sequence(&[ber::integer(0), octets(cookie.as_bytes())]);
-        let end = message(id, result(5, 0, ""), &[(PAGED_RESULTS, value)]);
+        let is_silent = next > self.silent_from;
+        let controls = [(PAGED_RESULTS, value)];
+        let end = message(id, result(5, 0, ""), if is_silent { &[] } else { &controls });
         found.into_iter().skip(asked.from).take(size).chain([end]).collect()
     }
 }

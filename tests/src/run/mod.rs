@@ -77,6 +77,12 @@ impl Run {
         self
     }
 
+    /// Makes it a dry run that prints its plan in a format: `json`, `ldif`, `diff`, `html`.
+    #[must_use]
+    pub fn plan(self, format: impl Into<String>) -> Run {
+        self.arg("--dry-run").arg("--plan-format").arg(format)
+    }
+
     /// Adds `flag` and the path of a file that holds `json`.
     #[must_use]
     pub fn file(self, flag: &str, json: &Value) -> Run {

@@ -12,6 +12,7 @@
 //! | [`extraction`] | full reads |
 //! | [`faults`] | full disks, signals, closed streams |
 //! | [`harness`] | the harness itself |
+//! | [`held`] | runs that are held back: `limits`, `plan_file`, `target-ldap apply` |
 //! | [`input`] | Singer lines, BATCH |
 //! | [`ldif`] | LDIF files as directories |
 //! | [`mapping`] | records become entries |
@@ -44,6 +45,7 @@ mod discovery;
 mod extraction;
 mod faults;
 mod harness;
+mod held;
 mod input;
 mod ldap_library;
 mod ldif;

@@ -8,7 +8,7 @@ use crate::protocol::password_policy::{PolicyError, PolicyResponse};
 use crate::protocol::result_code;
 
 /// Returns the meaning of an answer, or `None` if it is an error that does not concern the user.
-pub(super) fn of(result: &LdapResult, policy: &PolicyResponse) -> Option<Authentication> {
+pub(in crate::client) fn of(result: &LdapResult, policy: &PolicyResponse) -> Option<Authentication> {
     let is_locked = policy.error == Some(PolicyError::AccountLocked);
     Some(match result.code {
         result_code::SUCCESS => Authentication::Accepted(accepted(policy)),
@@ -28,8 +28,18 @@ pub(super) fn of(result: &LdapResult, policy: &PolicyResponse) -> Option<Authent
     })
 }
 
+/// Returns why the controls of a refusal say that the credentials are not wrong.
+pub(in crate::client) fn reason(policy: &PolicyResponse) -> Option<&'static str> {
+    match policy.error {
+        Some(PolicyError::PasswordExpired) => Some("the password has expired"),
+        Some(PolicyError::AccountLocked) => Some("the account is locked"),
+        Some(PolicyError::ChangeAfterReset) => Some("the password must be changed first"),
+        Some(PolicyError::Other) | None => policy.has_expired.then_some("the password has expired"),
+    }
+}
+
 /// Returns the state of an accepted password.
-fn accepted(policy: &PolicyResponse) -> PasswordState {
+pub(in crate::client) fn accepted(policy: &PolicyResponse) -> PasswordState {
     // Without grace logins, nothing else is left to do. 389 DS sends "password expired" also with grace logins.
     let is_over = matches!(policy.error, Some(PolicyError::ChangeAfterReset | PolicyError::PasswordExpired))
         || (policy.has_expired && !policy.has_policy);

@@ -1,5 +1,6 @@
 //! Sending and receiving at the same time, for many operations.
 
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -49,8 +50,9 @@ impl Connection {
         if self.unflushed && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() {
             self.unflushed = false;
         }
-        let mut scratch = [0; READ];
-        let mut read = ReadBuf::new(&mut scratch);
+        // Not zeroed first: a message is often much shorter.
+        let mut scratch = [const { MaybeUninit::<u8>::uninit() }; READ];
+        let mut read = ReadBuf::uninit(&mut scratch);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read)? {
             Poll::Ready(()) if read.filled().is_empty() => {
                 return Poll::Ready(Err(std::io::Error::other("the server closed it")));

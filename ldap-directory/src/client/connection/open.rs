@@ -1,20 +1,24 @@
 //! Opening a connection: TCP to one of the addresses, TLS, bind. Each address has its own timeout.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Connection, KEEPALIVE, Stream};
+use crate::client::PasswordState;
 use crate::client::addresses::{self, Race};
+use crate::client::authenticate::outcome;
 use crate::client::connect::Failure;
 use crate::client::probe::TlsFacts;
 use crate::client::tls;
 use crate::config::{AuthMethod, DirectoryConfig, ServerUrl};
 use crate::error::{ConnectErrorKind, DirectoryError, in_words};
 use crate::oid;
-use crate::protocol::message::{self, Answer};
+use crate::protocol::message::{self, Answer, Control, LdapResult, Message};
+use crate::protocol::password_policy::PolicyResponse;
 use crate::protocol::{request, result_code};
 
 impl Connection {
@@ -97,10 +101,10 @@ impl Connection {
         tcp: Option<TcpStream>,
         auth: Option<&AuthMethod>,
     ) -> Result<Self, Failure> {
+        let Some(auth) = auth else { return Self::over(config, server, tcp).await };
+        config.refused_binds.check(Instant::now())?;
         let mut connection = Self::over(config, server, tcp).await?;
-        if let Some(auth) = auth {
-            connection.bind(auth, server).await?;
-        }
+        connection.bind_once(config, auth, server).await?;
         Ok(connection)
     }
 
@@ -175,7 +179,8 @@ impl Connection {
         config: &DirectoryConfig,
         server: &ServerUrl,
     ) -> Result<(), Failure> {
-        let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth, server)).await;
+        let binding = self.bind_once(config, &config.auth, server);
+        let bound = tokio::time::timeout(config.connect_timeout, binding).await;
         bound.unwrap_or_else(|_| {
             let limit = in_words(config.connect_timeout);
             Err(Failure::passing(
@@ -230,7 +235,29 @@ impl Connection {
         Ok(Self::secured(secured, &url, self.peer))
     }
 
-    async fn bind(&mut self, auth: &AuthMethod, server: &ServerUrl) -> Result<(), Failure> {
+    /// Binds, and keeps in mind that the credentials were refused, or what the server reports about the password.
+    async fn bind_once(
+        &mut self,
+        config: &DirectoryConfig,
+        auth: &AuthMethod,
+        server: &ServerUrl,
+    ) -> Result<(), Failure> {
+        let bound = self.bind(auth, server).await;
+        config.refused_binds.note(&bound, Instant::now());
+        let state = bound?;
+        if let AuthMethod::Simple { dn, .. } = auth {
+            if state.must_change {
+                let reason = format!(
+                    "the server accepts the password of `{dn}`, and allows nothing but to change it: an administrator has set it (pwdReset), and whoever knows it must set another one first"
+                );
+                return Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason));
+            }
+            config.own_password.note(&self.url, dn, state);
+        }
+        Ok(())
+    }
+
+    async fn bind(&mut self, auth: &AuthMethod, server: &ServerUrl) -> Result<PasswordState, Failure> {
         let (method, identity, request) = match auth {
             AuthMethod::Simple { dn, password } => {
                 ("simple", dn.as_str(), message::simple_bind(dn, password.reveal().as_bytes()))
@@ -238,7 +265,9 @@ impl Connection {
             AuthMethod::Anonymous => ("anonymous", "", message::simple_bind("", b"")),
             AuthMethod::External => ("EXTERNAL", "", message::external_bind()),
             #[cfg(feature = "gssapi")]
-            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => return self.sasl_bind(auth, server).await,
+            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => {
+                return self.sasl_bind(auth, server).await.map(|()| PasswordState::default());
+            }
             #[cfg(not(feature = "gssapi"))]
             AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => {
                 let _ = server;
@@ -249,9 +278,17 @@ impl Connection {
                 ));
             }
         };
-        match self.greet(&request).await? {
-            Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(()),
-            Answer::Bind(result) => Err(Failure::of_bind(&self.url, method, identity, result)),
+        // Without it, a password that expires is not known before it has expired.
+        let policy = Control { oid: oid::PASSWORD_POLICY.to_owned(), critical: false, value: None };
+        let asked = if matches!(auth, AuthMethod::Simple { .. }) { vec![policy] } else { Vec::new() };
+        let Message { answer, controls, .. } = self.greet_with(&request, &asked).await?;
+        let policy = PolicyResponse::of(&controls);
+        match answer {
+            Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(outcome::accepted(&policy)),
+            Answer::Bind(result) => {
+                let result = with_reason(result, &policy);
+                Err(Failure::of_bind(&self.url, method, identity, result))
+            }
             _ => {
                 let reason = "the server answered the bind with something else";
                 Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()))
@@ -261,12 +298,16 @@ impl Connection {
 
     /// Sends the first request of a connection. If the connection is lost, it could not be opened.
     pub(super) async fn greet(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        self.greet_with(request, &[]).await.map(|message| message.answer)
+    }
+
+    async fn greet_with(&mut self, request: &[u8], controls: &[Control]) -> Result<Message, Failure> {
         let asked = async {
-            self.send(request, &[]).await?;
+            self.send(request, controls).await?;
             self.receive().await
         };
         match asked.await {
-            Ok(message) => Ok(message.answer),
+            Ok(message) => Ok(message),
             Err(DirectoryError::Lost { reason, .. }) => Err(Failure::passing(
                 ConnectErrorKind::Network,
                 &self.url,
@@ -275,6 +316,14 @@ impl Connection {
             Err(e) => Err(Failure { error: e, curable: false }),
         }
     }
+}
+
+/// Returns the result of a refused bind with the reason of its controls.
+fn with_reason(result: LdapResult, policy: &PolicyResponse) -> LdapResult {
+    let Some(reason) = outcome::reason(policy) else { return result };
+    let parts = [result.text.trim(), reason];
+    let text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    LdapResult { text, ..result }
 }
 
 /// Limits a future to `connect_timeout`.

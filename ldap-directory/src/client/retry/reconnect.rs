@@ -114,9 +114,7 @@ impl LdapDirectory {
             }
             Err(e) => return Err(Failure::passing(ConnectErrorKind::OtherServer, &url, e.to_string())),
         };
-        let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
-        if found.vendor != first.vendor || !first.naming_contexts.iter().all(holds) {
-            let reason = "it holds another directory than the server before, and does not take over";
+        if let Some(reason) = self.takes_over(&found) {
             return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason.into()));
         }
         // Change numbers of one server must not be compared with those of another.
@@ -131,6 +129,14 @@ impl LdapDirectory {
             return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason));
         }
         Ok(found.server_id)
+    }
+
+    /// Returns why a server with this root DSE does not take over; `None`: it may.
+    pub(crate) fn takes_over(&self, found: &RootDse) -> Option<&'static str> {
+        let first = self.root_dse();
+        let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
+        let is_same = found.vendor == first.vendor && first.naming_contexts.iter().all(holds);
+        (!is_same).then_some("it holds another directory than the server before, and does not take over")
     }
 
     /// Reads the root DSE over a connection without other operations.

@@ -22,10 +22,12 @@ pub(crate) enum ChangeState {
 impl LdapDirectory {
     /// Reads whether a change was made.
     pub(crate) async fn verify(&self, change: &Change) -> Result<ChangeState, DirectoryError> {
+        // What a server computes, no change has written.
+        let this = self.reading_own(true);
         let schema = self.schema();
         Ok(match change {
             Change::Delete { dn } => {
-                if self.read(dn, &["1.1"]).await?.is_none() {
+                if this.read(dn, &["1.1"]).await?.is_none() {
                     ChangeState::Done
                 } else {
                     ChangeState::NotDone
@@ -33,7 +35,7 @@ impl LdapDirectory {
             }
             Change::Add(wanted) => {
                 let names: Vec<&str> = wanted.attributes.iter().map(|a| a.description.as_str()).collect();
-                match self.read_whole(&wanted.dn, &names).await? {
+                match this.read_whole(&wanted.dn, &names).await? {
                     Some(there) if is_as_added(wanted, &there, schema, self.secret_attributes()) => {
                         ChangeState::Done
                     }
@@ -43,7 +45,7 @@ impl LdapDirectory {
             }
             Change::Modify { dn, changes } => {
                 let names: Vec<&str> = changes.iter().map(|m| m.description.as_str()).collect();
-                match self.read_whole(dn, &names).await? {
+                match this.read_whole(dn, &names).await? {
                     Some(there) => is_as_modified(changes, &there, schema, self.secret_attributes()),
                     None => ChangeState::NotDone,
                 }
@@ -55,8 +57,8 @@ impl LdapDirectory {
                 if key(dn) == key(&new) {
                     return Ok(ChangeState::NotDone);
                 }
-                let is_old_there = self.read(dn, &["1.1"]).await?.is_some();
-                if !is_old_there && self.read(&new, &["1.1"]).await?.is_some() {
+                let is_old_there = this.read(dn, &["1.1"]).await?.is_some();
+                if !is_old_there && this.read(&new, &["1.1"]).await?.is_some() {
                     ChangeState::Done
                 } else {
                     ChangeState::NotDone
@@ -67,10 +69,7 @@ impl LdapDirectory {
 
     /// Reads attributes completely. Boxed: reading may call this, as far as the compiler knows.
     async fn read_whole(&self, dn: &str, names: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let Some(mut entry) = self.read(dn, names).await? else { return Ok(None) };
-        let directory = crate::directory::Directory::Ldap(self.clone());
-        Box::pin(directory.complete_ranges(&mut entry)).await?;
-        Ok(Some(entry))
+        Box::pin(crate::directory::Directory::Ldap(self.clone()).read_whole(dn, names)).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::protocol::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, Writer};
 use crate::protocol::controls;
 use crate::protocol::message::{Control, LdapResult};
 use crate::protocol::result_code;
+use crate::root_dse::Vendor;
 
 /// The maximum number of consecutive empty pages, after which the server is in a loop.
 const MAX_EMPTY_PAGES: u32 = 1000;
@@ -108,6 +109,7 @@ impl LdapSearch {
         if self.directory.stays_in_domain() {
             controls.push(plain(oid::DOMAIN_SCOPE));
         }
+        controls.extend(self.directory.own_values_control());
         controls.extend(self.request.controls.iter().map(|c| Control {
             oid: c.oid().to_owned(),
             critical: true,
@@ -135,7 +137,7 @@ impl LdapSearch {
                     self.protocol("the server sent a cookie that RFC 2696 does not have".into())
                 })?;
                 if self.page_size == 0 || cookie.is_empty() {
-                    return Ok(false);
+                    return self.check_end(controls).map(|()| false);
                 }
                 self.empty_pages = if self.entries_of_page == 0 { self.empty_pages + 1 } else { 0 };
                 if self.empty_pages > MAX_EMPTY_PAGES {
@@ -172,6 +174,27 @@ impl LdapSearch {
                 text: self.with_advice(code, result.text),
             }),
         }
+    }
+
+    /// Checks that the server said that there is no further page. It must (RFC 2696 section 3); something between that drops the control
+    /// would make each page the last one.
+    fn check_end(&self, controls: &[Control]) -> Result<(), DirectoryError> {
+        let is_asked = self.page_size > 0 && self.limit == 0;
+        if !is_asked || controls.iter().any(|control| control.oid == oid::PAGED_RESULTS) {
+            return Ok(());
+        }
+        let root = self.directory.root_dse();
+        // Those send it with every page that has entries (389 DS not without: no such base). Another server may leave it out if the first
+        // page has everything.
+        let always_sends = matches!(root.vendor, Vendor::OpenLdap | Vendor::Ds389 | Vendor::ActiveDirectory)
+            && root.supports_control(oid::PAGED_RESULTS);
+        let may_be_all = self.entries_of_page == 0 || !always_sends && self.entries_of_page < self.page_size;
+        if self.cookie.is_empty() && may_be_all {
+            return Ok(());
+        }
+        Err(self.protocol(
+            "the end of a page came without the control that says whether there are more (RFC 2696): something between this program and the server drops it; or set page_size to 0".into(),
+        ))
     }
 
     /// Returns advice if a paged search reaches a limit for all its pages together: smaller pages do not help.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use super::stated::Stated;
 use crate::entry::Entry;
 
 /// The maximum number of reasons that are kept.
@@ -148,9 +149,15 @@ pub struct Dump {
     total: Option<(u64, u64)>,
     /// The number of all entries.
     held: u64,
+    stated: Stated,
 }
 
 impl Dump {
+    /// Returns what the file states about its content.
+    pub fn stated(&self) -> &Stated {
+        &self.stated
+    }
+
     /// Returns why the file is incomplete, as far as known; final once the reader reached the end.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shortfalls
@@ -176,6 +183,7 @@ impl Dump {
     pub(crate) fn comment(&mut self, line: u64, text: &[u8], in_entry: bool) {
         let Ok(text) = std::str::from_utf8(text) else { return };
         let text = text.trim_start_matches('#').trim();
+        self.stated.comment(line, text);
         if text == "extended LDIF" || text == "LDAPv3" || text == "ldap-service export" {
             self.open.get_or_insert(line);
         } else if text == "search result" {

@@ -89,7 +89,7 @@ impl<'a> Parser<'a> {
             && name.eq_ignore_ascii_case("version")
         {
             if self.text("version", spec)?.trim() != "1" {
-                return syntax("the only version of LDIF is 1: `version: 1`");
+                return Err(LdifErrorKind::Version);
             }
             self.next += 1;
         }

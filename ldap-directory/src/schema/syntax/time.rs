@@ -13,6 +13,7 @@ use crate::time::generalized::GeneralizedTime;
 /// 100 ns steps from 1601-01-01 to 1970-01-01.
 const FILETIME_UNIX_EPOCH: i64 = 116_444_736_000_000_000;
 const STEPS_PER_SECOND: i64 = 10_000_000;
+const NANOSECONDS_PER_STEP: u32 = 100;
 
 /// Returns whether RFC 3339 can represent the year: 1 to 9999.
 fn has_year(time: NaiveDateTime) -> bool {
@@ -40,17 +41,34 @@ pub(super) fn utc_time_to_rfc3339(text: &str) -> Result<String, InvalidValue> {
     GeneralizedTime::read_utc_time(text).and_then(|time| time.to_rfc3339()).ok_or(InvalidValue)
 }
 
-/// Converts 100 ns since 1601 to RFC 3339; `None` for "never" (0 and 2^63-1).
-pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidValue> {
+/// Returns the time of a number of 100 ns steps since 1601; `None` for "never" (0 and 2^63-1).
+///
+/// # Errors
+/// It is not a number, or RFC 3339 does not have its year.
+pub(crate) fn filetime(text: &str) -> Result<Option<DateTime<Utc>>, InvalidValue> {
     let steps: i64 = text.parse().map_err(|_| InvalidValue)?;
     if steps == 0 || steps == i64::MAX {
         return Ok(None);
     }
     let unix = steps.checked_sub(FILETIME_UNIX_EPOCH).ok_or(InvalidValue)?;
-    let (seconds, rest) = (unix.div_euclid(STEPS_PER_SECOND), unix.rem_euclid(STEPS_PER_SECOND));
-    let time = Utc.timestamp_opt(seconds, 0).single().filter(|time| has_year(time.naive_utc()));
-    let time = time.ok_or(InvalidValue)?;
+    let rest = u32::try_from(unix.rem_euclid(STEPS_PER_SECOND)).map_err(|_| InvalidValue)?;
+    let time = DateTime::from_timestamp(unix.div_euclid(STEPS_PER_SECOND), rest * NANOSECONDS_PER_STEP);
+    time.filter(|time| has_year(time.naive_utc())).map(Some).ok_or(InvalidValue)
+}
+
+/// Returns a time as a number of 100 ns steps since 1601; `None` if there is none, or it means "never".
+pub(crate) fn to_filetime<Z: TimeZone>(time: &DateTime<Z>) -> Option<i64> {
+    let steps = i64::from(time.timestamp_subsec_nanos() / NANOSECONDS_PER_STEP);
+    let unix = time.timestamp().checked_mul(STEPS_PER_SECOND)?.checked_add(steps)?;
+    // They begin in 1601, and 0 means "never".
+    unix.checked_add(FILETIME_UNIX_EPOCH).filter(|steps| *steps > 0 && has_year(time.naive_utc()))
+}
+
+/// Converts 100 ns since 1601 to RFC 3339; `None` for "never" (0 and 2^63-1).
+pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidValue> {
+    let Some(time) = filetime(text)? else { return Ok(None) };
     let mut out = time.format("%Y-%m-%dT%H:%M:%S").to_string();
+    let rest = time.timestamp_subsec_nanos() / NANOSECONDS_PER_STEP;
     if rest != 0 {
         let fraction = format!("{rest:07}");
         out.push('.');
@@ -94,6 +112,10 @@ pub fn rfc3339_to_generalized(text: &str) -> Result<String, InvalidValue> {
 
 /// The same; a time without an offset is in the zone.
 pub(super) fn to_generalized(text: &str, zone: Zone) -> Result<String, InvalidValue> {
+    // RFC 3339 does not have the year 0, and a lock that never ends has it (`is_locked_for_ever`).
+    if text.trim().starts_with("0000") && GeneralizedTime::read(text.trim()).is_some() {
+        return Ok(text.trim().to_owned());
+    }
     let (time, fraction) = parse(text, zone)?;
     // The offset may move it out of the valid years.
     if !has_year(time.naive_utc()) {
@@ -129,14 +151,7 @@ pub(super) fn rfc3339_to_filetime(text: &str, zone: Zone) -> Result<String, Inva
         return Ok(text.to_owned());
     }
     let (time, _) = parse(text, zone)?;
-    let steps = time
-        .timestamp()
-        .checked_mul(STEPS_PER_SECOND)
-        .and_then(|s| s.checked_add(i64::from(time.timestamp_subsec_nanos() / 100)))
-        .and_then(|s| s.checked_add(FILETIME_UNIX_EPOCH))
-        // They begin in 1601, and 0 means "never".
-        .filter(|steps| *steps > 0 && has_year(time.naive_utc()))
-        .ok_or(InvalidValue)?;
+    let steps = to_filetime(&time).ok_or(InvalidValue)?;
     Ok(steps.to_string())
 }
 
@@ -207,6 +222,12 @@ mod tests {
         ] {
             assert_eq!(rfc3339_to_generalized(text).as_deref(), Ok(expected), "{text}");
         }
-        assert!(rfc3339_to_generalized("tomorrow").is_err());
+        // What is not in RFC 3339 is written as it is.
+        for text in ["000001010000Z", "00000101000000Z", "0000010100Z"] {
+            assert_eq!(rfc3339_to_generalized(text).as_deref(), Ok(text));
+        }
+        for text in ["tomorrow", "0000", "00001301000000Z", "0000-01-01T00:00:00Z"] {
+            assert!(rfc3339_to_generalized(text).is_err(), "{text}");
+        }
     }
 }

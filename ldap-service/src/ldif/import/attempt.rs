@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ldap_directory::change::Change;
+use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Vendor};
-use target_ldap::map::Task;
+use target_ldap::map::wanted::{Wanted, WantedEntry};
+use target_ldap::map::{Task, WritePolicy};
+use target_ldap::rules::rule::Operations;
 use target_ldap::write::claims::EntryClaims;
 use target_ldap::write::counts::RecordOutcome;
 use target_ldap::write::destination::Destination;
@@ -19,28 +20,41 @@ use super::records::{Action, Prepared};
 use super::run::gift_of_change;
 use crate::members::UID;
 use crate::write::{
-    EntryId, Fence, Gift, GivenLogins, LoginNames, Memberships, Territory, WriteError, WriteErrorKind,
-    Writer, of_directory, of_dn,
+    EntryId, Fence, Gift, GivenLogins, ImportRules, KeptDeletion, LoginNames, Memberships, Territory, Watch,
+    WriteError, WriteErrorKind, Writer, change_first, check_deletion, of_directory, of_dn,
 };
+
+mod back;
+mod keep;
+mod same;
 
 pub(super) fn internal(what: &str) -> WriteError {
     WriteError::new(WriteErrorKind::Internal, format!("internal error: {what}"))
 }
 
-/// Returns the change of names that an action may make.
-fn change_of(action: &Action, schema: &Schema) -> Change {
+/// What a record comes to, by the rule of its entry.
+struct Ruled {
+    action: Action,
+    /// A deletion that keeps the entry.
+    kept: Option<KeptDeletion>,
+    /// Why the entry is not changed, if it is there and differs.
+    forbidden: Option<WriteError>,
+}
+
+/// Returns the DN of the entry that an action is about.
+fn dn_of(action: &Action) -> &str {
     match action {
-        Action::Change(change) => change.clone(),
-        Action::Delete(dn) => Change::Delete { dn: dn.clone() },
-        Action::Task(task) => {
-            let Task::Upsert { wanted, .. } = task else {
-                return Change::Delete { dn: task.dn().unwrap_or_default().to_owned() };
-            };
-            let uids = wanted.attributes.iter().filter(|a| schema.same_description(&a.description, UID));
-            let attributes = uids.map(|a| Attribute::new(a.description.clone(), a.values.clone())).collect();
-            Change::Add(Entry { dn: wanted.dn.clone(), attributes })
-        }
+        Action::Task(task) => task.dn().unwrap_or_default(),
+        Action::Change(change) => change.dn(),
+        Action::Delete(dn) => dn,
     }
+}
+
+/// Returns the action of a record of content, which may change an entry that is there, or not.
+fn upsert(wanted: WantedEntry, filter: Option<String>, policy: &WritePolicy, update: bool) -> Action {
+    let write_policy =
+        WritePolicy { operations: Operations { update, ..policy.operations }, ..policy.clone() };
+    Action::Task(Task::Upsert { wanted, filter, write_policy: Arc::new(write_policy) })
 }
 
 /// Returns how a record ends whose names in groups cannot be kept.
@@ -57,11 +71,20 @@ fn ended(error: WriteError) -> Outcome {
 /// The outcome of one try of a record.
 pub(super) enum Outcome {
     Done(RecordOutcome),
+    /// In place of a deletion.
+    Left(RecordOutcome),
     /// It, or a part of it, needs an entry that may come later.
     Again(Option<RecordOutcome>),
     Rejected(WriteError),
     /// The import cannot go on.
     Failed(WriteError),
+}
+
+impl Outcome {
+    /// Whether the last change may have been made.
+    fn is_unknown(&self) -> bool {
+        matches!(self, Outcome::Failed(error) if error.kind == WriteErrorKind::OutcomeUnknown)
+    }
 }
 
 /// One try of a record.
@@ -71,20 +94,25 @@ pub(super) struct Attempt {
     pub(super) destination: Destination,
     pub(super) territory: Arc<Territory>,
     pub(super) memberships: Arc<Memberships>,
-    pub(super) claims: EntryClaims,
+    /// Those of deletions that keep their entries.
+    pub(super) kept_memberships: Arc<Memberships>,
+    /// With what is known of the rights of the service's user.
+    pub(super) applier: Applier,
     pub(super) logins: Option<LoginNames>,
+    pub(super) rules: ImportRules,
     pub(super) is_last: bool,
     pub(super) is_plan: bool,
+    /// What an earlier try has done of it.
+    pub(super) part: Option<RecordOutcome>,
 }
 
 impl Attempt {
     pub(super) async fn run(self, prepared: Prepared) -> Outcome {
         let Prepared { action, keys, .. } = prepared;
         let state = self.writer.state();
-        let logins = self.logins.clone();
-        let given = logins.as_ref().map(|of| self.given(of, &action)).unwrap_or_default();
+        let given = self.logins.as_ref().map(|of| self.given(of, &action)).unwrap_or_default();
         let names: BTreeSet<_> =
-            logins.iter().flat_map(|of| of.locks(&given, self.directory.schema())).collect();
+            self.logins.iter().flat_map(|of| of.locks(&given, self.directory.schema())).collect();
         let locked: BTreeSet<_> = keys.iter().map(of_dn).chain(names.iter().cloned()).collect();
         let locked = if self.is_plan { BTreeSet::new() } else { locked };
         let _held = state.locks.lock(&locked).await;
@@ -92,21 +120,45 @@ impl Attempt {
             Ok(shared) => shared,
             Err(error) => return Outcome::Failed(error),
         };
-        let fence = Arc::new(Fence::new(self.territory.clone(), None).forgetting());
+        let own = self.part.filter(|part| *part == RecordOutcome::Added).and_then(|_| keys.first().cloned());
+        let dn = dn_of(&action).to_owned();
+        let outcome = Box::pin(self.tried(action, keys, &given)).await;
+        // Whatever the rest of the record is refused for.
+        if let (Outcome::Rejected(_), Some(key)) = (&outcome, own) {
+            self.remove_added(&dn, &key).await;
+        }
+        outcome
+    }
+
+    /// Tries a record whose entries and names are locked.
+    async fn tried(&self, action: Action, keys: Vec<DnKey>, given: &GivenLogins) -> Outcome {
+        let Ruled { action, kept, forbidden } = match self.ruled(action).await {
+            Ok(ruled) => ruled,
+            Err(error) => return ended(error),
+        };
+        if matches!(&action, Action::Change(Change::Modify { changes, .. }) if changes.is_empty()) {
+            return self.unchanged(dn_of(&action)).await;
+        }
+        let rule = kept.as_ref().map(|kept| &kept.rule);
+        let fence = Fence::new(self.territory.clone(), rule.map(|rule| rule.kind));
+        let fence = if kept.is_some() { fence } else { fence.forgetting() };
+        let fence = Arc::new(fence.with_own(rule.map(|rule| rule.own.clone()).unwrap_or_default()));
         let destination = self.destination.clone().with_gate(Some(fence.clone()));
-        let watch = match Box::pin(self.memberships.watch(
-            &destination,
-            &[change_of(&action, self.directory.schema())],
-            true,
-        ))
-        .await
+        if let Some(kept) = kept {
+            return self.keep(kept, keys, &destination, &fence).await;
+        }
+        if let Action::Delete(dn) = &action
+            && let Err(error) = check_deletion(&destination, dn).await
         {
+            return ended(error);
+        }
+        let watch = match self.watch(&action, &destination).await {
             Ok(watch) => watch,
             Err(error) if !self.is_last && self.may_be_given(&error) => return Outcome::Again(None),
             Err(error) => return ended(error),
         };
-        let is_free = match &logins {
-            Some(of) => self.check_logins(of, &destination, &action, &given).await,
+        let is_free = match &self.logins {
+            Some(of) => self.check_logins(of, &destination, &action, given).await,
             None => Ok(()),
         };
         match is_free {
@@ -117,40 +169,145 @@ impl Attempt {
             }
             Err(error) => return ended(error),
         }
+        let outcome = self.carry_out(action, keys, &watch, &destination, &fence).await;
+        match (outcome, forbidden) {
+            (Outcome::Rejected(error), Some(forbidden)) if error.kind == WriteErrorKind::Taken => {
+                Outcome::Rejected(forbidden)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Makes the changes of a record, and those of the groups that name its entry.
+    async fn carry_out(
+        &self,
+        action: Action,
+        keys: Vec<DnKey>,
+        watch: &Watch,
+        destination: &Destination,
+        fence: &Fence,
+    ) -> Outcome {
         let gift = self.gift(&action);
+        let mut emptied = Vec::new();
         let result = match self.check_protected(&action).await {
-            Ok(None) => self.apply(&destination, action, keys).await,
+            Ok(None) => {
+                emptied = match self.emptied(&action, watch).await {
+                    Ok(emptied) => emptied,
+                    Err(error) => return ended(error),
+                };
+                if let Err(error) = change_first(&emptied, destination).await {
+                    return back::taken_back(ended(error), &emptied, &Entry::default(), destination).await;
+                }
+                self.apply(destination, action, keys).await
+            }
             Ok(Some(refusal)) => return Outcome::Rejected(refusal),
             Err(error) => Err(error),
         };
-        let error = match result {
-            Ok(outcome @ Outcome::Done(_)) => {
-                if let (Some(gift), Some(mut given)) = (gift, self.memberships.given()) {
-                    given.made(&gift);
-                }
-                return match Box::pin(self.memberships.follow(&watch, &destination, true)).await {
-                    Ok(_) => outcome,
-                    Err(error) => {
-                        let detail = format!("the record was carried out, but {}", error.detail);
-                        ended(WriteError { detail, ..error })
-                    }
-                };
+        if let Ok(outcome @ Outcome::Done(_)) = result {
+            if let (Some(gift), Some(mut given)) = (gift, self.memberships.given()) {
+                given.made(&gift);
             }
-            Ok(outcome) => return outcome,
-            Err(error) => error,
-        };
+            return match Box::pin(self.memberships.follow(watch, destination, true)).await.result {
+                Ok(()) => outcome,
+                Err(error) => {
+                    let detail = format!("the record was carried out, but {}", error.detail);
+                    ended(WriteError { detail, ..error })
+                }
+            };
+        }
+        let outcome = result.unwrap_or_else(|error| self.failed(&error, fence));
+        // The entry may be gone.
+        if outcome.is_unknown() {
+            return outcome;
+        }
+        back::taken_back(outcome, &emptied, &Entry::default(), destination).await
+    }
+
+    /// Returns how a record ends whose change failed.
+    fn failed(&self, error: &DirectoryError, fence: &Fence) -> Outcome {
         if let Some(refusal) = fence.refusal() {
             return Outcome::Rejected(refusal);
         }
-        let mut refused = of_directory(&error, self.directory.schema());
+        let mut refused = of_directory(error, self.directory.schema());
         // The server answered, and is there: the next record may be in order.
-        if !is_records_fault(&error) && refused.kind != WriteErrorKind::Refused {
+        if !is_records_fault(error) && refused.kind != WriteErrorKind::Refused {
             return Outcome::Failed(refused);
         }
         if refused.kind == WriteErrorKind::Unavailable {
             refused = WriteError { kind: WriteErrorKind::Invalid, detail: error.to_string(), ..refused };
         }
         Outcome::Rejected(refused)
+    }
+
+    /// Returns what an action comes to by the rule of its entry.
+    ///
+    /// # Errors
+    /// The rule does not allow it.
+    async fn ruled(&self, action: Action) -> Result<Ruled, WriteError> {
+        let (directory, territory) = (&self.destination, &*self.territory);
+        let plain = |action| Ruled { action, kept: None, forbidden: None };
+        Ok(match action {
+            Action::Change(change) => {
+                self.rules.check_change(directory, territory, &change).await?;
+                plain(Action::Change(self.without_same(change).await?))
+            }
+            Action::Delete(dn) => {
+                let kept = self.rules.deletion(directory, territory, &dn).await?;
+                Ruled { kept, ..plain(Action::Delete(dn)) }
+            }
+            // It completes what it has added itself.
+            Action::Task(Task::Upsert { wanted, filter, write_policy })
+                if self.part == Some(RecordOutcome::Added) =>
+            {
+                plain(upsert(wanted, filter, &write_policy, true))
+            }
+            Action::Task(Task::Upsert { wanted, filter, write_policy }) => {
+                let entry = wanted.to_entry();
+                let forbidden = match self.rules.check_entry(directory, territory, &entry).await? {
+                    None => self.protected(&entry).await?,
+                    forbidden => forbidden,
+                };
+                let is_kept = forbidden.is_some() && write_policy.operations.update;
+                let may_update = write_policy.operations.update && !is_kept;
+                let action = plain(upsert(wanted, filter, &write_policy, may_update));
+                Ruled { forbidden: forbidden.filter(|_| is_kept), ..action }
+            }
+            other @ Action::Task(_) => plain(other),
+        })
+    }
+
+    /// Checks the names in groups that a record gives, and notes those that it takes away.
+    async fn watch(&self, action: &Action, destination: &Destination) -> Result<Watch, WriteError> {
+        let change = self.change_of(action, destination).await?;
+        Box::pin(self.memberships.watch(destination, &[change], true)).await
+    }
+
+    /// Returns the change of names that an action may make.
+    async fn change_of(&self, action: &Action, destination: &Destination) -> Result<Change, WriteError> {
+        let task = match action {
+            Action::Change(change) => return Ok(change.clone()),
+            Action::Delete(dn) => return Ok(Change::Delete { dn: dn.clone() }),
+            Action::Task(task) => task,
+        };
+        let Task::Upsert { wanted, write_policy, .. } = task else {
+            return Ok(Change::Delete { dn: task.dn().unwrap_or_default().to_owned() });
+        };
+        let schema = self.directory.schema();
+        let is_uid = |a: &&Wanted| schema.same_description(&a.description, UID);
+        let uids: Vec<&Wanted> = wanted.attributes.iter().filter(is_uid).collect();
+        let dn = wanted.dn.clone();
+        // The user names of an entry that is there are replaced by those of the record.
+        let is_there = !uids.is_empty()
+            && write_policy.operations.update
+            && destination.read(&dn, &["1.1"]).await.map_err(|e| of_directory(&e, schema))?.is_some();
+        if is_there {
+            let steps = uids.into_iter().map(|a| {
+                Modification::new(ModificationKind::Replace, a.description.clone(), a.values.clone())
+            });
+            return Ok(Change::Modify { dn, changes: steps.collect() });
+        }
+        let attributes = uids.into_iter().map(|a| Attribute::new(a.description.clone(), a.values.clone()));
+        Ok(Change::Add(Entry { dn, attributes: attributes.collect() }))
     }
 
     /// Returns the login names that an action gives.
@@ -215,21 +372,15 @@ impl Attempt {
         }
     }
 
-    /// Checks whether the directory itself protects an existing entry.
+    /// Checks whether the directory itself protects an existing entry. A record of content may be as it is.
     async fn check_protected(&self, action: &Action) -> Result<Option<WriteError>, DirectoryError> {
-        let dn = match action {
-            Action::Task(task) => task.dn().unwrap_or_default(),
-            Action::Change(change) => change.dn(),
-            Action::Delete(dn) => dn,
-        };
-        let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
-        if is_protected {
-            let detail = format!("`{dn}` is one of Active Directory's own accounts");
-            return Ok(Some(WriteError::new(WriteErrorKind::Protected, detail)));
-        }
-        // A content record has the classes itself.
         if matches!(action, Action::Task(_)) {
             return Ok(None);
+        }
+        let dn = dn_of(action);
+        let is_protected = EntryId::is_protected_by_directory(&self.directory, dn).await?;
+        if is_protected {
+            return Ok(Some(same::own_account(dn)));
         }
         let entry = self.directory.read(dn, &["objectClass"]).await?;
         let mut classes = entry.iter().flat_map(|entry| entry.values("objectClass"));
@@ -248,6 +399,7 @@ impl Attempt {
         match action {
             Action::Change(change) => {
                 destination.apply(&change).await?;
+                self.applier.watch_change(&change).await;
                 let is_rename = matches!(change, Change::Rename { .. });
                 Ok(Outcome::Done(if is_rename { RecordOutcome::Renamed } else { RecordOutcome::Modified }))
             }
@@ -265,8 +417,9 @@ impl Attempt {
                 // Servers other than Active Directory accept references to entries that come later.
                 let waits = self.directory.root_dse().vendor == Vendor::ActiveDirectory && !self.is_last;
                 let context = AttemptContext { is_last_try: !waits, ..AttemptContext::default() };
-                let applier = Applier::new(destination.clone(), false, self.claims.clone())
-                    .asserting(self.directory.takes_assertions());
+                let applier = Applier::new(destination.clone(), false, self.applier.claims().clone())
+                    .asserting(self.directory.takes_assertions())
+                    .checking_rights_with(&self.applier);
                 let attempt = applier.apply(None, &task, &key, &context).await?;
                 let is_whole = attempt.deferred.is_empty();
                 let dn = task.dn().unwrap_or_default();
@@ -275,6 +428,7 @@ impl Attempt {
                     WriteOutcome::Added => RecordOutcome::Added,
                     WriteOutcome::Modified => RecordOutcome::Modified,
                     WriteOutcome::Renamed => RecordOutcome::Renamed,
+                    WriteOutcome::Moved => RecordOutcome::Moved,
                     WriteOutcome::Unchanged | WriteOutcome::Ignored => RecordOutcome::Unchanged,
                     WriteOutcome::TooEarly(_) | WriteOutcome::NeedsEntries(_) if !self.is_last => {
                         return Ok(Outcome::Again(None));
@@ -289,7 +443,12 @@ impl Attempt {
                             format!("an entry `{dn}` exists, and differs"),
                         );
                     }
-                    WriteOutcome::Refused(reason) | WriteOutcome::Kept(reason) => {
+                    WriteOutcome::Unreadable(unreadable) => {
+                        return rejected(WriteErrorKind::Misconfigured, unreadable.to_string());
+                    }
+                    WriteOutcome::Refused(reason)
+                    | WriteOutcome::Kept(reason)
+                    | WriteOutcome::NotMoved(reason) => {
                         return rejected(WriteErrorKind::Invalid, reason);
                     }
                     _ => return Ok(Outcome::Failed(internal("an open outcome"))),

@@ -1,5 +1,6 @@
 //! The records of an import: reading them piece by piece, and checking what needs no directory.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _};
@@ -9,6 +10,7 @@ use ldap_directory::Directory;
 use ldap_directory::change::Change;
 use ldap_directory::dn::{DnKey, first_rdn};
 use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::ReplicationState;
 use ldap_directory::ldif::reader::{LdifError, LdifReader, Record};
 use target_ldap::map::wanted::{Wanted, WantedAccount, WantedEntry};
 use target_ldap::map::{Task, WritePolicy};
@@ -37,11 +39,12 @@ pub(crate) struct Numbered {
 #[derive(Debug)]
 pub(crate) enum ReadEvent {
     Record(Box<Numbered>),
-    /// The end, with the reasons why the file may have been cut off.
-    End(Vec<String>),
+    /// The end, with the reasons why the file may have been cut off, and with what was left out.
+    End(Vec<String>, ReplicationState),
 }
 
-/// Reads a file from its beginning on a thread of its own. `wanted`: only the records with these numbers are sent.
+/// Reads a file from its beginning on a thread of its own. `wanted`: only the records with these numbers are sent. The replication state of
+/// an export of 389 Directory Server is taken off, and what is deleted there is left out.
 pub(crate) fn read(file: &File, wanted: Option<Arc<BTreeSet<u64>>>) -> io::Result<mpsc::Receiver<ReadEvent>> {
     let mut file = file.try_clone()?;
     file.rewind()?;
@@ -50,8 +53,15 @@ pub(crate) fn read(file: &File, wanted: Option<Arc<BTreeSet<u64>>>) -> io::Resul
         let mut reader =
             LdifReader::new(BufReader::with_capacity(64 * 1024, file)).max_record_bytes(MAX_RECORD);
         let mut number = 0;
-        while let Some(record) = reader.next() {
+        let mut state = ReplicationState::default();
+        while let Some(mut record) = reader.next() {
             let line = record.as_ref().err().map_or_else(|| reader.record_line(), |error| error.line);
+            if let Ok(Record::Entry(entry)) = &mut record
+                && !state.take_off(line, entry)
+            {
+                number += 1;
+                continue;
+            }
             if wanted.as_ref().is_none_or(|wanted| wanted.contains(&number)) {
                 let event = ReadEvent::Record(Box::new(Numbered { number, line, record }));
                 if sender.blocking_send(event).is_err() {
@@ -61,7 +71,7 @@ pub(crate) fn read(file: &File, wanted: Option<Arc<BTreeSet<u64>>>) -> io::Resul
             number += 1;
         }
         let shortfalls = reader.dump().shortfalls().iter().map(ToString::to_string).collect();
-        let _ = sender.blocking_send(ReadEvent::End(shortfalls));
+        let _ = sender.blocking_send(ReadEvent::End(shortfalls, state));
     });
     Ok(events)
 }
@@ -104,7 +114,7 @@ pub(crate) fn prepare(
             upsert(entry, operations, directory, territory)
         }
         Record::Change(change) => {
-            territory.check(&change, None, &[])?;
+            territory.check(&without_comparable(&change, territory), None, &[])?;
             let mut keys = vec![territory.key(change.dn())?];
             if let Some(new) = change.new_dn() {
                 keys.push(territory.key(&new)?);
@@ -118,10 +128,22 @@ pub(crate) fn prepare(
     }
 }
 
+/// Returns a change without the steps that may have no effect: whether they have is looked at with the entry.
+fn without_comparable<'c>(change: &'c Change, territory: &Territory) -> Cow<'c, Change> {
+    let Change::Modify { dn, changes } = change else { return Cow::Borrowed(change) };
+    // Few have one.
+    if !changes.iter().any(|step| territory.attributes.is_comparable(step)) {
+        return Cow::Borrowed(change);
+    }
+    let changes = changes.iter().filter(|step| !territory.attributes.is_comparable(step));
+    Cow::Owned(Change::Modify { dn: dn.clone(), changes: changes.cloned().collect() })
+}
+
 /// Checks that a record names whole attributes (RFC 4512 section 2.5).
 ///
 /// # Errors
-/// It has a part of the values (`member;range=0-1499`, as a server answers), or an option that is none.
+/// It has a part of the values (`member;range=0-1499`, as a server answers), an option that is none, or the replication state of a value,
+/// which may be one that was deleted.
 fn check_descriptions(record: &Record) -> Result<(), WriteError> {
     let names: Vec<&str> = match record {
         Record::Entry(entry) | Record::Change(Change::Add(entry)) => {
@@ -132,8 +154,13 @@ fn check_descriptions(record: &Record) -> Result<(), WriteError> {
         }
         Record::Change(_) => Vec::new(),
     };
-    let Some(name) = names.into_iter().find(|name| name.contains('=')) else { return Ok(()) };
-    let detail = if name.to_ascii_lowercase().contains(";range=") {
+    let is_refused = |name: &&str| name.contains('=') || ReplicationState::is_in(name);
+    let Some(name) = names.into_iter().find(is_refused) else { return Ok(()) };
+    let detail = if ReplicationState::is_in(name) {
+        format!(
+            "`{name}` has the replication state of 389 Directory Server, by which a value may be a deleted one: give the attribute without it"
+        )
+    } else if name.to_ascii_lowercase().contains(";range=") {
         format!("`{name}` is a part of a list of values: give all of them under the name alone")
     } else {
         format!("`{name}` is not an attribute: an option has letters, digits and `-`")
@@ -193,5 +220,5 @@ fn wanted(dn: String, attributes: Vec<Attribute>, directory: &Directory) -> Resu
             there.values.push(ava.value);
         }
     }
-    Ok(WantedEntry { dn, attributes: all, account: WantedAccount::default() })
+    Ok(WantedEntry { dn, attributes: all, references: Vec::new(), account: WantedAccount::default() })
 }

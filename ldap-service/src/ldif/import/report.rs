@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ldap_directory::ldif::ReplicationState;
 use serde::Serialize;
+use target_ldap::write::counts::Counts;
 
 use crate::write::WriteError;
 
@@ -43,6 +45,25 @@ impl Reject {
     }
 }
 
+/// What was left out of a file with the replication state of 389 Directory Server (`db2ldif -r`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The line of the first record with it, from 1.
+    pub line: u64,
+    /// Values that are deleted.
+    pub deleted_values: u64,
+    /// Entries that are deleted, which are not counted as records.
+    pub deleted_entries: u64,
+}
+
+impl LeftOut {
+    /// Returns what a reader has taken off; `None`: there was nothing.
+    pub(super) fn of(state: ReplicationState) -> Option<LeftOut> {
+        let ReplicationState { line, deleted_values, deleted_entries } = state;
+        line.map(|line| LeftOut { line, deleted_values, deleted_entries })
+    }
+}
+
 /// The result of an import. Each record has exactly one outcome, unless the import was stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -70,11 +91,50 @@ pub struct Report {
     pub rejects: Vec<Reject>,
     /// Attributes that the server maintains, which were passed over, with the number of records.
     pub ignored_attributes: BTreeMap<String, u64>,
+    /// Attributes that the server computes, with the number of entries that it shows otherwise than they were written.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shown_otherwise: BTreeMap<String, u64>,
+    /// What was left out, for the file says that it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_state: Option<LeftOut>,
     /// The undo file, relative to `write.undo_dir`; `null`: nothing was changed.
     pub undo_file: Option<String>,
 }
 
 impl Report {
+    /// Logs the numbers.
+    pub(super) fn log(&self) {
+        let Report { added, modified, renamed, deleted, unchanged, rejected, unknown, .. } = self;
+        let complete = self.complete;
+        let undo_file = self.undo_file.as_deref();
+        tracing::info!(
+            added,
+            modified,
+            renamed,
+            deleted,
+            unchanged,
+            rejected,
+            unknown,
+            complete,
+            undo_file,
+            "import: {added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged, {rejected} rejected"
+        );
+    }
+
+    /// Returns the numbers for a plan.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            records: self.records,
+            added: self.added,
+            modified: self.modified,
+            renamed: self.renamed,
+            deleted: self.deleted,
+            unchanged: self.unchanged,
+            rejected: self.rejected,
+            ..Counts::default()
+        }
+    }
+
     /// Adds a reject.
     pub fn reject(&mut self, reject: Reject) {
         self.rejected += 1;

@@ -12,18 +12,18 @@ use ldap_directory::change::{Change, ModificationKind};
 use ldap_directory::dn::DnKey;
 use ldap_directory::ldif::reader::Record;
 use target_ldap::write::change_label::{CHANGE_LABEL, ChangeLabel};
-use target_ldap::write::claims::EntryClaims;
-use target_ldap::write::counts::{Counts, RecordOutcome};
+use target_ldap::write::counts::RecordOutcome;
 use target_ldap::write::destination::Destination;
 use target_ldap::write::plan_output::{PlanOutput, RefusedRecord};
+use target_ldap::write::{Applier, claims::EntryClaims};
 use tokio::task::JoinSet;
 
 use super::attempt::{Attempt, Outcome, internal};
 use super::records::{self, Action, Numbered, ReadEvent};
-use super::report::{Reject, Report};
+use super::report::{LeftOut, Reject, Report};
 use crate::write::{
-    Gift, GivenNames, IN_FLIGHT, LoginNames, Memberships, Territory, WriteError, WriteErrorKind, Writer,
-    of_directory,
+    Gift, GivenNames, IN_FLIGHT, ImportRules, LoginNames, Memberships, Territory, WriteError, WriteErrorKind,
+    Writer, of_directory,
 };
 
 /// The name of an import in plans and undo files.
@@ -89,7 +89,8 @@ impl Import {
                         }
                     }
                 }
-                ReadEvent::End(shortfalls) => {
+                ReadEvent::End(shortfalls, state) => {
+                    any |= state.deleted_entries > 0;
                     if let Some(first) = shortfalls.first() {
                         let detail = format!("the file is not whole: {first}");
                         return Err(WriteError::new(WriteErrorKind::Invalid, detail));
@@ -108,19 +109,22 @@ impl Import {
     ///
     /// # Errors
     /// The file is not LDIF or not whole, or the directory fails.
-    pub async fn plan(self, output: Option<Arc<PlanOutput>>) -> Result<Report, ImportError> {
+    pub async fn plan(mut self, output: Option<Arc<PlanOutput>>) -> Result<Report, ImportError> {
+        self.directory = self.directory.own_values();
         self.writer.undo_dir()?;
         let territory = self.writer.territory(&self.directory).await?;
         let memberships = Memberships::new(&self.writer, &self.directory, GivenNames::default())?;
+        let kept = Memberships::of_kept(&self.writer, &self.directory)?;
         let deletes = self.check(&territory, &memberships).await?;
         let preview = self.directory.clone().checked_preview();
         let destination = Destination::new(preview, territory.protection.clone()).with_plan(output.clone());
-        let mut runner = Runner::new(&self, territory, destination, 1, memberships);
+        let rules = ImportRules::of(&self.writer, &self.directory)?;
+        let mut runner = Runner::new(&self, territory, destination, 1, (memberships, kept), rules);
         runner.is_plan = true;
         runner.report.dry_run = true;
         let result = runner.run(&self.file).await;
         let mut report = runner.report;
-        runner.destination.show_counts(LABEL, &counts(&report));
+        runner.destination.show_counts(LABEL, &report.counts());
         result?;
         report.complete = true;
         if let Some(held) = self.writer.guard().objection(deletes).await {
@@ -134,11 +138,14 @@ impl Import {
     /// # Errors
     /// The file is not LDIF or not whole; a guard refuses; the undo file cannot be written; or the directory fails: then
     /// [`ImportError::report`] says what was done.
-    pub async fn carry_out(self) -> Result<Report, ImportError> {
+    pub async fn carry_out(mut self) -> Result<Report, ImportError> {
+        self.directory = self.directory.own_values();
         let territory = self.writer.territory(&self.directory).await?;
         self.writer.undo_dir()?;
         let memberships = Memberships::new(&self.writer, &self.directory, GivenNames::default())?;
+        let kept = Memberships::of_kept(&self.writer, &self.directory)?;
         let deletes = self.check(&territory, &memberships).await?;
+        let rules = ImportRules::of(&self.writer, &self.directory)?;
         let reservation = self.writer.guard().reserve(deletes).await?;
         let change_set = match self.writer.begin(LABEL, &self.directory).await {
             Ok(change_set) => change_set,
@@ -150,20 +157,20 @@ impl Import {
         let destination = Destination::new(self.directory.clone(), territory.protection.clone())
             .with_undo(Some(change_set.undo()))
             .with_max_in_flight(IN_FLIGHT);
-        let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, memberships);
+        let mut runner = Runner::new(&self, territory, destination, IN_FLIGHT, (memberships, kept), rules);
         let mut result = runner.run(&self.file).await;
         if !self.directory.applies_at_once()
             && let Err(error) = runner.destination.commit()
         {
             result = result.and(Err(of_directory(&error, self.directory.schema())));
         }
-        let mut report = runner.report;
+        let (mut report, left) = (runner.report, runner.left);
         // A deletion whose outcome is not known counts.
-        let unused = deletes.saturating_sub(report.deleted + report.unknown);
+        let unused = deletes.saturating_sub(report.deleted + left + report.unknown);
         self.writer.guard().release(reservation, unused).await;
         report.undo_file = change_set.finish(&self.directory).await;
         report.complete = result.is_ok();
-        log(&report);
+        report.log();
         match result {
             Ok(()) => Ok(report),
             Err(error) => {
@@ -193,37 +200,6 @@ pub(super) fn gift_of_change(change: &Change, directory: &Directory) -> Option<G
     Gift::of(dn, values, directory)
 }
 
-fn log(report: &Report) {
-    let Report { added, modified, renamed, deleted, unchanged, rejected, unknown, .. } = report;
-    let complete = report.complete;
-    let undo_file = report.undo_file.as_deref();
-    tracing::info!(
-        added,
-        modified,
-        renamed,
-        deleted,
-        unchanged,
-        rejected,
-        unknown,
-        complete,
-        undo_file,
-        "import: {added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged, {rejected} rejected"
-    );
-}
-
-fn counts(report: &Report) -> Counts {
-    Counts {
-        records: report.records,
-        added: report.added,
-        modified: report.modified,
-        renamed: report.renamed,
-        deleted: report.deleted,
-        unchanged: report.unchanged,
-        rejected: report.rejected,
-        ..Counts::default()
-    }
-}
-
 /// A try of a record that has ended.
 struct Finished {
     number: u64,
@@ -238,11 +214,15 @@ struct Runner {
     directory: Directory,
     territory: Arc<Territory>,
     destination: Destination,
-    claims: EntryClaims,
+    applier: Applier,
     most: usize,
     is_plan: bool,
     memberships: Arc<Memberships>,
+    kept_memberships: Arc<Memberships>,
     logins: Option<LoginNames>,
+    rules: ImportRules,
+    /// Entries that were moved or changed in place of a deletion.
+    left: u64,
     is_stopping: Arc<dyn Fn() -> bool + Send + Sync>,
     report: Report,
     running: JoinSet<Finished>,
@@ -261,18 +241,24 @@ impl Runner {
         territory: Arc<Territory>,
         destination: Destination,
         most: usize,
-        memberships: Memberships,
+        (memberships, kept_memberships): (Memberships, Memberships),
+        rules: ImportRules,
     ) -> Runner {
         Runner {
             writer: import.writer.clone(),
             directory: import.directory.clone(),
             territory,
+            applier: Applier::new(destination.clone(), false, EntryClaims::default())
+                .checking_rights()
+                .watching_shown(),
             destination,
-            claims: EntryClaims::default(),
             most,
             is_plan: false,
             memberships: Arc::new(memberships),
+            kept_memberships: Arc::new(kept_memberships),
             logins: LoginNames::of(&import.writer, &import.directory),
+            rules,
+            left: 0,
             is_stopping: import.is_stopping.clone(),
             report: Report::default(),
             running: JoinSet::new(),
@@ -291,6 +277,7 @@ impl Runner {
             let before = wanted.as_ref().map_or(usize::MAX, |wanted| wanted.len());
             let again = std::mem::take(&mut self.again);
             if again.is_empty() {
+                self.report.shown_otherwise = self.applier.shown_otherwise();
                 return Ok(());
             }
             // Nothing more comes: what is missing stays missing.
@@ -317,7 +304,13 @@ impl Runner {
                 break;
             }
             match event {
-                ReadEvent::End(_) => ended = true,
+                ReadEvent::End(_, state) => {
+                    ended = true;
+                    if is_first {
+                        state.log();
+                        self.report.replication_state = LeftOut::of(state);
+                    }
+                }
                 ReadEvent::Record(read) => self.begin(*read, is_first, is_last).await,
             }
         }
@@ -365,10 +358,13 @@ impl Runner {
             destination: self.destination.clone(),
             territory: self.territory.clone(),
             memberships: self.memberships.clone(),
-            claims: self.claims.clone(),
+            kept_memberships: self.kept_memberships.clone(),
+            applier: self.applier.clone(),
             logins: self.logins.clone(),
+            rules: self.rules.clone(),
             is_last,
             is_plan: self.is_plan,
+            part: self.partly.get(&number).copied(),
         };
         let label = ChangeLabel {
             number,
@@ -405,8 +401,10 @@ impl Runner {
     fn finished(&mut self, finished: Finished) {
         let Finished { number, line, dn, outcome } = finished;
         self.busy.remove(&number);
+        let is_left = matches!(outcome, Outcome::Left(_));
         match outcome {
-            Outcome::Done(outcome) => {
+            Outcome::Done(outcome) | Outcome::Left(outcome) => {
+                self.left += u64::from(is_left);
                 let outcome = self.partly.remove(&number).unwrap_or(outcome);
                 let count = match outcome {
                     RecordOutcome::Added => &mut self.report.added,
@@ -481,7 +479,9 @@ mod tests {
         let territory = import.writer.territory(&import.directory).await.unwrap();
         let memberships = Memberships::new(&import.writer, &import.directory, GivenNames::default()).unwrap();
         let destination = Destination::new(import.directory.clone(), territory.protection.clone());
-        let mut runner = Runner::new(&import, territory, destination, 1, memberships);
+        let kept = Memberships::of_kept(&import.writer, &import.directory).unwrap();
+        let both = (memberships, kept);
+        let mut runner = Runner::new(&import, territory, destination, 1, both, ImportRules::default());
         let (unavailable, unknown) = (WriteErrorKind::Unavailable, WriteErrorKind::OutcomeUnknown);
         for (number, kind, ends_with, count) in [
             (0, unavailable, unavailable, 0),

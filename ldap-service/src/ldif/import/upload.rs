@@ -19,8 +19,8 @@ const AHEAD: usize = 4;
 /// Writes a body to a temporary file, which has no name and is removed with the process.
 ///
 /// # Errors
-/// The body is too large or was cut off, or the disk is full.
-pub async fn receive(body: Body, most: u64) -> Result<File, ApiError> {
+/// The body is too large or was cut off, nothing of it arrives for so long, or the disk is full.
+pub async fn receive(body: Body, most: u64, patience: Duration) -> Result<File, ApiError> {
     let (sender, mut pieces) = mpsc::channel::<Bytes>(AHEAD);
     let writing = tokio::task::spawn_blocking(move || {
         let mut file = tempfile::tempfile()?;
@@ -31,7 +31,11 @@ pub async fn receive(body: Body, most: u64) -> Result<File, ApiError> {
     });
     let mut received = 0_u64;
     let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
+    let late = |_| {
+        let detail = "the body did not go on in time (limits.request_seconds); nothing was done";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    };
+    while let Some(piece) = tokio::time::timeout(patience, stream.next()).await.map_err(late)? {
         let piece = piece.map_err(|_| {
             ApiError::bad_request("body", "the body of the request was cut off; nothing was done")
         })?;
@@ -49,22 +53,6 @@ pub async fn receive(body: Body, most: u64) -> Result<File, ApiError> {
     let file = writing.await.map_err(io::Error::other).flatten().map_err(|e| no_room(&e))?;
     let checked = tokio::task::spawn_blocking(move || check_end(file)).await;
     checked.map_err(io::Error::other).flatten().map_err(|e| no_room(&e))?
-}
-
-/// Reads the beginning of a body that is not wanted, so that a caller that sends a short one can use its connection again.
-pub async fn discard(body: Body) {
-    const MOST: usize = 256 * 1024;
-    let mut stream = body.into_data_stream();
-    let reading = async {
-        let mut received = 0;
-        while let Some(Ok(piece)) = stream.next().await {
-            received += piece.len();
-            if received > MOST {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
 }
 
 fn no_room(error: &io::Error) -> ApiError {
@@ -101,21 +89,30 @@ fn check_end(mut file: File) -> io::Result<Result<File, ApiError>> {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_body_that_stalls_is_given_up() {
+        let stalls = Body::from_stream(futures_util::stream::pending::<Result<Bytes, io::Error>>());
+        let error = receive(stalls, 100, Duration::from_millis(10)).await.unwrap_err();
+        assert_eq!((error.status, error.code), (StatusCode::REQUEST_TIMEOUT, "request_timeout"));
+    }
+
     #[tokio::test]
     async fn an_upload_is_bounded_and_a_cut_export_is_refused() {
         let of = |text: &str| Body::from(text.to_owned());
-        let mut file = receive(of("dn: dc=x\ndc: x\n"), 100).await.unwrap();
+        let mut file = receive(of("dn: dc=x\ndc: x\n"), 100, PATIENCE).await.unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "dn: dc=x\ndc: x\n");
-        assert_eq!(receive(of("dn: dc=x\ndc: x\n"), 10).await.unwrap_err().code, "too_large");
+        assert_eq!(receive(of("dn: dc=x\ndc: x\n"), 10, PATIENCE).await.unwrap_err().code, "too_large");
         for (text, is_whole) in [
             ("# ldap-service export\n\ndn: dc=x\ndc: x\n\n# end: 1 entries\n", true),
             ("# ldap-service export\n\ndn: dc=x\ndc: x\n\n", false),
             ("# ldap-service export\n\ndn: dc=x\ndc: x\n\n# end: 1 entries", false),
             ("# another export\n\ndn: dc=x\ndc: x\n\n", true),
         ] {
-            let received = receive(of(text), 1000).await;
+            let received = receive(of(text), 1000, PATIENCE).await;
             assert_eq!(received.err().map(|e| e.code), (!is_whole).then_some("incomplete"), "{text}");
         }
     }

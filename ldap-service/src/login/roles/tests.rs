@@ -10,7 +10,7 @@ const MEMBER: &str = r"cn=Smith\, Jane,ou=people,dc=x";
 fn groups(nested: Nested) -> GroupsConfig {
     GroupsConfig {
         base_dn: "ou=groups,dc=x".into(),
-        filter: Filter::parse("(|(objectClass=groupOfNames)(objectClass=posixGroup))").unwrap(),
+        filter: Filter::parse("(|(objectClass=groupOfNames)(objectClass=posixGroup))").unwrap().into(),
         nested,
         scim: Vec::new(),
         unknown_members: crate::config::UnknownMembers::default(),
@@ -142,6 +142,24 @@ fn trap_13_a_role_is_given_by_the_dn_exactly() {
     );
     // The second value of cn gives nothing.
     assert_eq!(given, ["Auditor", "deep"]);
+}
+
+#[test]
+fn a_role_of_named_groups_is_not_given_by_the_name_of_another_one() {
+    let rules = [
+        below("ou=roles,dc=x"),
+        rule("admin", &["cn=staff,ou=groups,dc=x", "cn=admin,ou=core,ou=roles,dc=x"]),
+    ];
+    for (dns, expected) in [
+        (&["cn=admin,ou=roles,dc=x"][..], &[][..]),
+        (&["cn=ADMIN,ou=roles,dc=x"], &[]),
+        (&["cn=admin,ou=roles,dc=x", "cn=auditor,ou=roles,dc=x"], &["auditor"]),
+        (&["cn=admin,ou=core,ou=roles,dc=x"], &["admin"]),
+        (&["cn=staff,ou=groups,dc=x"], &["admin"]),
+        (&["cn=administrator,ou=roles,dc=x"], &["administrator"]),
+    ] {
+        assert_eq!(of(&rules, dns), expected, "{dns:?}");
+    }
 }
 
 #[test]

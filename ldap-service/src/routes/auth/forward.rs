@@ -78,10 +78,21 @@ async fn whose(
         return Ok(user);
     }
     if let Some(basic) = basic(headers) {
+        // Each request binds: the few logins that an expired password allows would be gone with the first page.
+        let begun = match &basic.password {
+            Some(password) => {
+                let directory = service.directory.get()?;
+                Some(service.login.begin_basic(&service.config, &directory, &basic.name, password)?)
+            }
+            None => None,
+        };
         let credentials =
             Credentials { name: basic.name, password: basic.password, address: Some(client.address) };
         return match check(app, service, credentials).await {
-            Ok(logged_in) => Ok(logged_in.user),
+            Ok(logged_in) => {
+                begun.map_or(Ok(()), |begun| begun.end(&logged_in.password))?;
+                Ok(logged_in.user)
+            }
             Err(error) if error.status == StatusCode::UNAUTHORIZED => {
                 Err(ApiError { challenge: Some(BASIC), ..error })
             }

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use singer_common::operations::page::{Frame, visible};
 use utoipa::ToSchema;
 
+use super::notice::Notice;
 use super::{check, return_to, user_of_session};
 use crate::error::ApiError;
 use crate::login::Credentials;
@@ -24,6 +25,7 @@ form input { width: 100%; border-color: var(--quiet); }
 form button { min-height: 2.6rem; border: 1px solid var(--accent); border-radius: 8px; padding: .35rem 1rem;
   background: var(--accent); color: var(--paper); font-weight: 600; cursor: pointer; }
 form button:hover { filter: brightness(1.1); }
+.next { display: inline-block; margin: 0 0 1rem; font-weight: 600; }
 ";
 
 /// What a browser sends to log in.
@@ -87,6 +89,8 @@ struct Shown<'a> {
     return_to: Option<&'a str>,
     /// The user who is logged in.
     logged_in: Option<&'a str>,
+    /// What the user must know before going on, and where that leads.
+    notice: Option<(&'a Notice, &'a str)>,
 }
 
 impl Visit {
@@ -99,10 +103,14 @@ impl Visit {
     fn page(&self, status: StatusCode, shown: &Shown<'_>) -> Result<Response, ApiError> {
         let (token, cookie) = self.service.sessions.form(&self.headers, self.client.is_secure)?;
         let main = match shown.logged_in {
-            Some(name) => logged_in(name, &token),
+            Some(name) => logged_in(name, &token, shown.notice),
             None => form(shown, &token),
         };
-        let title = if shown.logged_in.is_some() { "You are logged in" } else { "Log in" };
+        let title = match (shown.notice, shown.logged_in) {
+            (Some((notice, _)), _) => notice.title,
+            (None, Some(_)) => "You are logged in",
+            (None, None) => "Log in",
+        };
         let frame = Frame {
             kind: self.client.host.as_deref().unwrap_or("ldap-service"),
             title,
@@ -140,7 +148,7 @@ impl Visit {
             problem: Some(&problem),
             username: &form.username,
             return_to: return_to.as_deref(),
-            logged_in: None,
+            ..Shown::default()
         };
         let mut response = self.page(error.status, &shown)?;
         if let Some(at) = error.answer_at {
@@ -214,8 +222,12 @@ fn form(shown: &Shown<'_>, token: &str) -> Markup {
     }
 }
 
-fn logged_in(name: &str, token: &str) -> Markup {
+fn logged_in(name: &str, token: &str, notice: Option<(&Notice, &str)>) -> Markup {
     html! {
+        @if let Some((notice, next)) = notice {
+            div.verdict.alarm role="alert" { p { (notice.text) } }
+            p { a.next href=(next) { "Continue" } }
+        }
         form.box method="post" action="/logout" {
             p { "Logged in as " strong { (visible(name)) } "." }
             input type="hidden" name="form_token" value=(token);
@@ -260,6 +272,7 @@ pub(in crate::routes) async fn get(
 #[utoipa::path(post, path = "/login", operation_id = "loginForm", tag = "login",
     request_body(content = LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
+        (status = 200, description = "Logged in, and the password expires soon or has expired: the page says so, and leads back", body = String, content_type = "text/html"),
         (status = 303, description = "Logged in: `Location` leads back"),
         (status = 401, description = "The name or the password is wrong", body = String, content_type = "text/html"),
         (status = 403, description = "The account cannot be used, or the form is not of this browser", body = String, content_type = "text/html"),
@@ -291,7 +304,11 @@ pub(in crate::routes) async fn post(
     };
     let cookie = service.sessions.begin(&logged_in.user, client.site())?;
     let target = visit.checked_return_to(&form.return_to).unwrap_or_else(|| "/login".to_owned());
-    Ok(redirect(&target, &cookie))
+    let Some(notice) = Notice::of(&logged_in.password) else { return Ok(redirect(&target, &cookie)) };
+    let (name, notice) = (Some(logged_in.user.username.as_str()), Some((&notice, target.as_str())));
+    let mut response = visit.page(StatusCode::OK, &Shown { logged_in: name, notice, ..Shown::default() })?;
+    add_cookie(response.headers_mut(), &cookie);
+    Ok(response)
 }
 
 /// Log out

@@ -22,9 +22,10 @@ fn ids(page: &Page) -> Vec<u8> {
 
 #[test]
 fn parameters() {
-    let query =
-        ListQuery::from_url("filter=a%20pr&startIndex=0&COUNT=-5&sortOrder=Descending&sortBy=userName&x=y")
-            .unwrap();
+    let query = ListQuery::from_url(
+        "filter=a%20pr&startIndex=0&COUNT=-5&sortOrder=Descending&sortBy=userName&aadOptscim062020",
+    )
+    .unwrap();
     assert_eq!(query.filter.as_deref(), Some("a pr"));
     assert_eq!((query.start_index, query.count, query.descending), (Some(1), Some(0), true));
     let search = |more: Value| {
@@ -42,12 +43,19 @@ fn parameters() {
         ("attributes=a&excludedAttributes=b", ScimType::InvalidValue),
         ("attributes=a%20b", ScimType::InvalidValue),
         ("cursor=&startIndex=1", ScimType::InvalidCursor),
+        ("fliter=a%20pr", ScimType::InvalidValue),
+        ("filter=", ScimType::InvalidFilter),
+        ("filter=%20", ScimType::InvalidFilter),
     ] {
         assert_eq!(ListQuery::from_url(query).map_err(|e| e.scim_type), Err(expected), "{query}");
     }
-    for body in
-        [json!({"count": []}), json!({"filter": 5}), json!({"attributes": [5]}), json!({"attributes": {}})]
-    {
+    for body in [
+        json!({"count": []}),
+        json!({"filter": 5}),
+        json!({"attributes": [5]}),
+        json!({"attributes": {}}),
+        json!({"fliter": "a pr"}),
+    ] {
         assert_eq!(search(body.clone()).map_err(|e| e.scim_type), Err(ScimType::InvalidValue), "{body}");
     }
     assert!(ListQuery::from_body(&json!({"filter": "a pr"})).is_err(), "no schemas");

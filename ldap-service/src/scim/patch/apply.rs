@@ -6,7 +6,7 @@ use super::{Op, Operation, unassigned};
 use crate::scim::definitions::Type;
 use crate::scim::error::{ScimError, ScimType};
 use crate::scim::filter::{AttrPath, Expr, FilterLimits, Operator, Path, parse_path};
-use crate::scim::mapping::{Attribute, Mapping, Mutability, Source};
+use crate::scim::mapping::{Attribute, Mapping, Mutability, ResourceType, Source};
 use crate::scim::record::{self, Canonical, canonical_value, sub_value, value_of};
 
 /// A resource after operations.
@@ -14,10 +14,8 @@ use crate::scim::record::{self, Canonical, canonical_value, sub_value, value_of}
 pub struct Applied {
     /// The resource.
     pub resource: Canonical,
-    /// Names in values without a path that the mapping lacks.
+    /// Names in values that are not mapped: nothing would hold them.
     pub ignored: Vec<String>,
-    /// Whether an operation had a path: its value must be stored, or is an error.
-    pub has_path: bool,
 }
 
 /// Applies operations in their order, all or none.
@@ -30,14 +28,12 @@ pub fn apply(
     operations: &[Operation],
     limits: FilterLimits,
 ) -> Result<Applied, ScimError> {
-    let mut applied = Applied { resource: resource.clone(), ignored: Vec::new(), has_path: false };
+    let mut applied = Applied { resource: resource.clone(), ignored: Vec::new() };
     for operation in operations {
         match (&operation.path, &operation.value) {
-            (Some(path), value) => {
-                applied.has_path = true;
-                at_path(mapping, &mut applied, operation.op, path, value.as_ref())?;
-            }
+            (Some(path), value) => at_path(mapping, &mut applied, operation.op, path, value.as_ref())?,
             (None, Some(Value::Object(values))) => {
+                once(mapping, values, limits)?;
                 for (key, value) in values {
                     at_key(mapping, &mut applied, operation.op, key, value, limits)?;
                 }
@@ -47,6 +43,23 @@ pub fn apply(
     }
     record::check_required(mapping, &applied.resource)?;
     Ok(applied)
+}
+
+/// Checks that the keys of a value without a path name each attribute once: which of two values is meant is not known.
+fn once(mapping: &Mapping, values: &Map<String, Value>, limits: FilterLimits) -> Result<(), ScimError> {
+    let mut seen: Vec<(&str, &str, Option<String>)> = Vec::new();
+    for key in values.keys() {
+        let Ok(path) = parse_path(key, limits) else { continue };
+        let Some(attribute) = mapping.attribute(&path.attribute).filter(|_| path.filter.is_none()) else {
+            continue;
+        };
+        let own = (attribute.schema.as_str(), attribute.name.as_str(), path.sub().map(str::to_lowercase));
+        if seen.contains(&own) {
+            return Err(ScimError::value(format!("{}: it is named twice", attribute.name)));
+        }
+        seen.push(own);
+    }
+    Ok(())
 }
 
 /// Applies a key of a value without a path: the name of an attribute, or a path.
@@ -60,14 +73,17 @@ fn at_key(
 ) -> Result<(), ScimError> {
     let fault = |e| ScimError::new(ScimType::InvalidPath, format!("`{}`: {e}", key.escape_debug()));
     let path = parse_path(key, limits).map_err(fault)?;
-    let is_own = ["schemas", "id", "meta"].iter().any(|own| key.eq_ignore_ascii_case(own));
+    let is_own = record::is_own(key);
     let is_known = extension(mapping, &path).is_some() || mapping.attribute(&path.attribute).is_some();
-    if is_own || !is_known {
-        record::refuse_disabling(mapping, key, value)?;
-        if !is_own {
-            applied.ignored.push(key.to_owned());
-        }
+    if is_own {
         return Ok(());
+    }
+    if !is_known {
+        let name = &path.attribute.name;
+        record::refuse_disabling(mapping, name, value)?;
+        // An account that cannot be disabled is enabled.
+        let is_enabling = name.eq_ignore_ascii_case("active") && mapping.resource == ResourceType::User;
+        return if is_enabling { Ok(()) } else { Err(record::unknown(mapping, key)) };
     }
     if mapping.attribute(&path.attribute).is_some_and(|a| a.mutability == Mutability::ReadOnly) {
         return Ok(());
@@ -97,9 +113,7 @@ fn at_path(
             let detail = format!("`{}` cannot be changed", path.attribute);
             return Err(ScimError::new(ScimType::Mutability, detail));
         }
-        let detail =
-            format!("`{}` is not an attribute of {} that is mapped", path.attribute, mapping.resource.name());
-        return Err(ScimError::new(ScimType::InvalidPath, detail));
+        return Err(record::unknown(mapping, &path.attribute.to_string()));
     };
     if attribute.mutability == Mutability::ReadOnly {
         let detail = format!("`{}` cannot be changed", path.attribute);
@@ -137,11 +151,10 @@ fn whole_extension(
     let Some(Value::Object(values)) = value else {
         return Err(ScimError::value(format!("{uri}: an object expected")));
     };
-    for (name, value) in values {
+    for (name, value) in values.iter().filter(|(name, _)| !record::is_own(name)) {
         let attribute = AttrPath { schema: Some(uri.to_owned()), ..AttrPath::of(name) };
         if mapping.attribute(&attribute).is_none() {
-            applied.ignored.push(name.clone());
-            continue;
+            return Err(record::unknown(mapping, &attribute.to_string()));
         }
         let path = Path { attribute, filter: None, sub: None };
         at_path(mapping, applied, op, &path, Some(value))?;

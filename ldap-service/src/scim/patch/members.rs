@@ -1,11 +1,12 @@
 //! Operations on the members of a group, by single values: a group may have 50,000.
 
+use ldap_directory::text::printable_line;
 use serde_json::Value;
 
 use super::apply::is_members;
 use super::{Op, Operation, unassigned};
 use crate::scim::error::{ScimError, ScimType};
-use crate::scim::filter::{Expr, FilterLimits, Operator, parse_path};
+use crate::scim::filter::{Expr, FilterLimits, Operator, Path, parse_path};
 use crate::scim::mapping::Mapping;
 
 /// A change of the members, in the order of the operations.
@@ -33,7 +34,7 @@ pub struct MemberChanges {
 /// Separates the changes of members from other operations.
 ///
 /// # Errors
-/// A value does not name members by `value`; a `remove` has an empty or null value; or a filter is not `value eq "…"`, several
+/// A value does not name members by `value`; a path names a sub-attribute of members; a `remove` has an empty or null value; or a filter is not `value eq "…"`, several
 /// joined by `or`.
 pub fn split_members(
     mapping: &Mapping,
@@ -44,15 +45,7 @@ pub fn split_members(
     for mut operation in operations {
         match &operation.path {
             Some(path) if is_members(mapping, &path.attribute) => {
-                let only_value = path.sub().is_none_or(|sub| sub.eq_ignore_ascii_case("value"));
-                if !only_value {
-                    return Err(ScimError::new(
-                        ScimType::Mutability,
-                        "members: a member is added or removed as a whole",
-                    ));
-                }
-                let filter = path.filter.as_ref();
-                changes.members.push(change(operation.op, filter, operation.value.as_ref())?);
+                changes.members.push(change(operation.op, path, operation.value.as_ref())?);
                 continue;
             }
             Some(_) => {}
@@ -62,11 +55,7 @@ pub fn split_members(
                     for (key, value) in std::mem::take(values) {
                         match parse_path(&key, limits) {
                             Ok(path) if is_members(mapping, &path.attribute) => {
-                                changes.members.push(change(
-                                    operation.op,
-                                    path.filter.as_ref(),
-                                    Some(&value),
-                                )?);
+                                changes.members.push(change(operation.op, &path, Some(&value))?);
                             }
                             _ => {
                                 rest.insert(key, value);
@@ -85,8 +74,22 @@ pub fn split_members(
     Ok(changes)
 }
 
-fn change(op: Op, filter: Option<&Expr>, value: Option<&Value>) -> Result<MemberChange, ScimError> {
+fn change(op: Op, path: &Path, value: Option<&Value>) -> Result<MemberChange, ScimError> {
     let (op, value) = unassigned(op, value);
+    let filter = path.filter.as_ref();
+    match path.sub() {
+        // What is left of a member without its id is none.
+        Some(sub) if sub.eq_ignore_ascii_case("value") && filter.is_some() => {}
+        Some(sub) if sub.eq_ignore_ascii_case("value") => {
+            let detail = "members.value: a member is added or removed as a whole, by the path `members`";
+            return Err(ScimError::value(detail));
+        }
+        Some(_) => {
+            let detail = "members: a member is added or removed as a whole";
+            return Err(ScimError::new(ScimType::Mutability, detail));
+        }
+        None => {}
+    }
     match (op, filter, value) {
         (Op::Remove, Some(filter), _) => {
             let mut ids = Vec::new();
@@ -110,12 +113,23 @@ fn change(op: Op, filter: Option<&Expr>, value: Option<&Value>) -> Result<Member
     }
 }
 
+/// The sub-attributes that a member may have (RFC 7643 section 2.4). Its id alone counts.
+const SUBS: [&str; 5] = ["value", "$ref", "type", "display", "primary"];
+
 /// Returns the ids of a value: objects with `value`, or texts, one or an array.
 ///
 /// # Errors
-/// An element has no id.
+/// An element has no id; or it says something else of the member, which could be meant for more than what is done: SCIM 1.1 removes a member
+/// by `"operation": "delete"`.
 pub fn ids(value: &Value) -> Result<Vec<String>, ScimError> {
     let one = |element: &Value| {
+        let is_unknown = |(name, value): &(&String, &Value)| {
+            !value.is_null() && !SUBS.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        if let Some((name, _)) = element.as_object().into_iter().flatten().find(is_unknown) {
+            let detail = format!("members: a member has no `{}`", printable_line(name));
+            return Err(ScimError::value(detail));
+        }
         let id = match element {
             Value::String(id) => Some(id.as_str()),
             Value::Object(object) => crate::scim::record::get(object, "value").and_then(Value::as_str),

@@ -267,14 +267,50 @@ fn what_cannot_be_applied() {
     assert_eq!(refused.map_err(|e| e.scim_type), Err(InvalidValue), "nobody believes that it was disabled");
 }
 
+/// A client must not believe that something is stored which is not.
 #[test]
-fn names_without_a_place_are_noted() {
-    let applied = patched(
-        json!([{"op": "add", "value": {"nickName": "x", "emails": [{"value": "a", "primary": true}]}}]),
-    );
-    let applied = applied.unwrap();
-    assert_eq!(applied.ignored, ["nickName", "emails.primary"]);
-    assert!(!applied.has_path);
+fn names_without_a_place_are_refused() {
+    for (list, expected) in [
+        (json!([{"op": "add", "value": {"nickName": "x"}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {"actve": false}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {ENTERPRISE: {"active": false}}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "path": ENTERPRISE, "value": {"active": false}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {"urn:x:y:Z": {"active": false}}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {"name": {"family": "x"}}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {"emails": [{"vlaue": "x"}]}}]), ScimType::InvalidPath),
+        (json!([{"op": "replace", "value": {"active": true, "ACTIVE": false}}]), ScimType::InvalidValue),
+    ] {
+        assert_eq!(fault(list.clone()), expected, "{list}");
+    }
+    let list = json!([{"op": "add", "value": {"emails": [{"value": "a", "primary": true, "display": "A"}], "groups": [], "id": "5"}}]);
+    assert_eq!(patched(list).unwrap().ignored, [""; 0]);
+    let unmapped = patched(json!([{"op": "add", "value": {"name": {"honorificPrefix": "Dr"}}}])).unwrap();
+    assert_eq!(unmapped.ignored, ["name.honorificPrefix"]);
+}
+
+/// The URI of the core schema as a container, as a path, and before a name: the same attribute.
+#[test]
+fn the_core_schema_is_no_extension() {
+    let core = ResourceType::User.schema();
+    let off = |list: Value| {
+        let all = unwrapped(core, operations(list).unwrap()).unwrap();
+        apply(&users(), &ada(), &all, LIMITS).unwrap().resource.get("active").cloned()
+    };
+    for list in [
+        json!([{"op": "replace", "value": {core: {"active": false}}}]),
+        json!([{"op": "replace", "value": {core.to_uppercase(): {"Active": "False"}}}]),
+        json!([{"op": "replace", "path": core, "value": {"active": false}}]),
+        json!([{"op": "replace", "value": {format!("{core}:active"): false}}]),
+    ] {
+        assert_eq!(off(list.clone()), Some(json!(false)), "{list}");
+    }
+    for list in [json!([{"op": "remove", "path": core}]), json!([{"op": "replace", "value": {core: false}}])]
+    {
+        assert!(unwrapped(core, operations(list.clone()).unwrap()).is_err(), "{list}");
+    }
+    let twice = json!([{"op": "replace", "value": {"active": true, core: {"active": false}}}]);
+    let all = unwrapped(core, operations(twice).unwrap()).unwrap();
+    assert_eq!(apply(&users(), &ada(), &all, LIMITS).map_err(|e| e.scim_type), Err(ScimType::InvalidValue));
 }
 
 fn members(list: Value) -> Result<MemberChanges, ScimError> {

@@ -10,10 +10,11 @@ use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 
-use super::{AT_ONCE, Kind, Store};
+use super::{AT_ONCE, Kind, Store, ambiguous};
 use crate::error::ApiError;
+use crate::filter::names_in;
 use crate::lookup::find;
-use crate::members::{MEMBER_UID, UID};
+use crate::members::{MEMBER_UID, UID, primary};
 use crate::scim::mapping::ResourceType;
 use crate::scim::resource::Link;
 
@@ -42,6 +43,10 @@ pub(super) struct Reference {
     pub(super) dn: String,
     /// The user names of a user, by which groups may name it; that of the RDN is the first.
     pub(super) uids: Vec<Vec<u8>>,
+    /// The SID of the user's primary group.
+    pub(super) primary: Option<Vec<u8>>,
+    /// Its own SID, where there are primary groups.
+    pub(super) sid: Option<Vec<u8>>,
 }
 
 /// Returns the user names of an entry, that of its RDN first.
@@ -131,7 +136,7 @@ impl Store<'_> {
         Ok(())
     }
 
-    fn link_attributes(kind: &Kind, with_display: bool) -> Vec<String> {
+    pub(super) fn link_attributes(kind: &Kind, with_display: bool) -> Vec<String> {
         let mut names = vec![kind.mapping.id.attribute.clone()];
         if with_display {
             let is_name = |name: &&str| kind.mapping.fields.iter().any(|f| f.key.name == **name);
@@ -144,7 +149,7 @@ impl Store<'_> {
         names
     }
 
-    fn link_of(&self, kind: &Kind, entry: &Entry, with_display: bool) -> Result<Link, ApiError> {
+    pub(super) fn link_of(&self, kind: &Kind, entry: &Entry, with_display: bool) -> Result<Link, ApiError> {
         let id =
             kind.mapping.id.to_text(self.id_of(kind, entry)?).ok_or_else(|| kind.without_id(&entry.dn))?;
         let names = Self::link_attributes(kind, with_display);
@@ -229,10 +234,24 @@ impl Store<'_> {
     pub(super) async fn references(&self, ids: &[String]) -> Result<HashMap<String, Reference>, ApiError> {
         let mut found = HashMap::new();
         for kind in self.kinds() {
-            let open: Vec<&String> = ids.iter().filter(|id| !found.contains_key(*id)).collect();
-            for some in open.chunks(IDS_AT_ONCE) {
-                self.references_of_kind(kind, some, &mut found).await?;
-            }
+            self.references_of_kind(kind, ids, true, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Returns the same for members of a group. If `users.filter` names the group, a user may be one by the membership alone: it is found
+    /// without the filter.
+    pub(super) async fn references_of_members(
+        &self,
+        ids: &[String],
+        group: Option<&str>,
+    ) -> Result<HashMap<String, Reference>, ApiError> {
+        let mut found = self.references(ids).await?;
+        let key = |dn: &str| DnKey::parse(dn, self.schema()).ok();
+        let own = group.and_then(key);
+        let makes_users = || names_in(&self.users.filter).iter().any(|dn| own.is_some() && key(dn) == own);
+        if ids.iter().any(|id| !found.contains_key(id)) && makes_users() {
+            self.references_of_kind(&self.users, ids, false, &mut found).await?;
         }
         Ok(found)
     }
@@ -240,27 +259,62 @@ impl Store<'_> {
     async fn references_of_kind(
         &self,
         kind: &Kind,
+        ids: &[String],
+        is_listed: bool,
+        found: &mut HashMap<String, Reference>,
+    ) -> Result<(), ApiError> {
+        let open: Vec<&String> = ids.iter().filter(|id| !found.contains_key(*id)).collect();
+        for some in open.chunks(IDS_AT_ONCE) {
+            self.some_references(kind, some, is_listed, found).await?;
+        }
+        Ok(())
+    }
+
+    async fn some_references(
+        &self,
+        kind: &Kind,
         ids: &[&String],
+        is_listed: bool,
         found: &mut HashMap<String, Reference>,
     ) -> Result<(), ApiError> {
         let id = &kind.mapping.id;
-        let by_value: HashMap<Vec<u8>, &String> =
-            ids.iter().filter_map(|text| Some((id.to_value(text)?, *text))).collect();
+        let rule = self.schema().equality(&id.attribute);
+        let normal = |value: &[u8]| rule.normalize(value, self.schema()).into_owned();
+        // One id may be spelled in two ways.
+        let mut by_value: HashMap<Vec<u8>, Vec<&String>> = HashMap::new();
+        let mut any = Vec::new();
+        for (text, value) in ids.iter().filter_map(|text| Some((*text, id.to_value(text)?))) {
+            let spellings = by_value.entry(normal(&value)).or_default();
+            if spellings.is_empty() {
+                any.push(Filter::equality(id.attribute.as_str(), value));
+            }
+            spellings.push(text);
+        }
         if by_value.is_empty() {
             return Ok(());
         }
-        let one = |value: &Vec<u8>| Filter::equality(id.attribute.as_str(), value.clone());
-        let any = Filter::Or(by_value.keys().map(one).collect());
+        let any = Filter::Or(any);
         let mut names = vec![id.attribute.clone()];
         let has_uids = kind.mapping.resource == ResourceType::User && kind.mapping.has_user_names;
         names.extend(has_uids.then(|| UID.to_owned()));
-        for entry in self.by_id(kind, any, &names, None).await? {
+        if kind.mapping.has_primary_groups {
+            names.extend([primary::PRIMARY, primary::SID].map(str::to_owned));
+        }
+        let entries = if is_listed {
+            self.by_id(kind, any, &names, None).await?
+        } else {
+            self.search(kind, any, &names, None).await?
+        };
+        for entry in entries {
             let value = self.id_of(kind, &entry)?;
-            let same = |known: &&Vec<u8>| self.schema().values_match(&id.attribute, known, value);
-            let asked = by_value.get(value).or_else(|| by_value.get(by_value.keys().find(same)?));
-            if let Some(asked) = asked {
+            for asked in by_value.get(&normal(value)).into_iter().flatten() {
                 let uids = if has_uids { own_uids(&entry, self.schema()) } else { Vec::new() };
-                found.insert((*asked).clone(), Reference { dn: entry.dn, uids });
+                let (primary, sid) = (primary::group_of(&entry), primary::sid(&entry).map(<[u8]>::to_vec));
+                let reference = Reference { dn: entry.dn.clone(), uids, primary, sid };
+                let known = found.insert((*asked).clone(), reference);
+                if let Some(known) = known.filter(|known| known.dn != entry.dn) {
+                    return Err(ambiguous(asked, &known.dn, &entry.dn));
+                }
             }
         }
         Ok(())
@@ -278,6 +332,9 @@ impl Store<'_> {
         if kind.mapping.has_user_names {
             let uids = self.schema().values_of(user, UID).iter();
             any.extend(uids.map(|uid| Filter::equality(MEMBER_UID, uid.clone())));
+        }
+        if kind.mapping.has_primary_groups {
+            any.extend(primary::group_of(user).map(|sid| primary::by_sid(&sid)));
         }
         let filter = Filter::And(vec![kind.filter.clone(), Filter::Or(any)]);
         let names = Self::link_attributes(kind, true);

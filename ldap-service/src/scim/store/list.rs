@@ -6,14 +6,13 @@ use ldap_directory::filter::Filter;
 use serde_json::{Map, Value, json};
 
 use super::links::Links;
+use super::shown::{Asked, Looked};
 use super::{AT_ONCE, Found, Kind, Store};
 use crate::error::ApiError;
 use crate::filter::SafeFilter;
 use crate::scim::error::ScimError;
-use crate::scim::filter::{Expr, parse_filter};
 use crate::scim::listing::{Collector, LIST_RESPONSE, ListQuery, Page, Position, Row, SortKey};
-use crate::scim::mapping::{Mapping, ResourceType};
-use crate::scim::translate::{Translator, Truth, references, within};
+use crate::scim::mapping::ResourceType;
 
 /// The resources of a page.
 struct Listed {
@@ -61,22 +60,6 @@ impl Store<'_> {
         Ok(response(&page, resources))
     }
 
-    /// Translates the filter of a query, and asks for the DNs that it needs. `None`: nothing can match.
-    async fn filter_of(&self, kind: &Kind, query: &ListQuery) -> Result<Option<SafeFilter>, ApiError> {
-        let Some(text) = &query.filter else { return Ok(Some(SafeFilter::within(&kind.filter, None))) };
-        let expr = parse_filter(text, self.filter_limits()).map_err(|e| ScimError::filter(&e))?;
-        let truth = self.translated(&kind.mapping, &expr).await?;
-        within(&kind.filter, truth, &self.directory)
-    }
-
-    async fn translated(&self, mapping: &Mapping, expr: &Expr) -> Result<Truth, ApiError> {
-        let found = self.references(&references(mapping, expr)).await?;
-        let dn_of = |id: &str| found.get(id).map(|found| found.dn.clone());
-        let uids_of = |id: &str| found.get(id).map(|found| found.uids.clone()).unwrap_or_default();
-        let (schema, vendor) = (self.schema(), self.directory.root_dse().vendor);
-        Ok(Translator { mapping, schema, vendor, dn_of: &dn_of, uids_of: &uids_of }.translate(expr)?)
-    }
-
     async fn page(
         &self,
         kind: &Kind,
@@ -87,8 +70,15 @@ impl Store<'_> {
             Some(name) => SortKey::of(&kind.mapping, self.schema(), name)?,
             None => None,
         };
-        if let Some(filter) = self.filter_of(kind, query).await? {
-            self.collect(kind, filter, sort.as_ref(), &mut collector).await?;
+        let asked = match &query.filter {
+            Some(text) => Some(self.asked(kind, text).await?),
+            None => None,
+        };
+        match asked {
+            None => self.collect(kind, None, sort.as_ref(), &mut collector).await?,
+            Some(Some(asked)) => self.collect(kind, Some(&asked), sort.as_ref(), &mut collector).await?,
+            // Nothing can match.
+            Some(None) => {}
         }
         let mut page = collector.finish();
         let links = Links::default();
@@ -109,28 +99,35 @@ impl Store<'_> {
         Ok(Listed { resources: resources.collect(), page })
     }
 
-    /// Finds all entries that match, with no more of each than its place.
+    /// Finds all entries that match, with no more of each than its place, and what the filter compares.
     async fn collect(
         &self,
         kind: &Kind,
-        filter: SafeFilter,
+        asked: Option<&Asked>,
         sort: Option<&SortKey>,
         collector: &mut Collector,
     ) -> Result<(), ApiError> {
+        let filter = asked.map_or_else(|| SafeFilter::within(&kind.filter, None), |a| a.filter.clone());
         let id = kind.mapping.id.attribute.as_str();
         let mut names = vec![id];
         names.extend(sort.map(|sort| sort.attribute.as_str()));
+        names.extend(asked.iter().flat_map(|asked| asked.attributes(self.schema())));
+        names.sort_unstable();
+        names.dedup();
         let compared: Vec<&str> =
             filter.attributes().into_iter().filter(|name| !name.eq_ignore_ascii_case(id)).collect();
         self.check_searchable(kind, &compared).await?;
         let compares_id = filter.attributes().iter().any(|name| name.eq_ignore_ascii_case(id));
         let mut entries = self.begin(kind, kind.request(Filter::from(filter), &names)).await?;
-        let mut is_empty = true;
+        let (mut is_empty, mut odd, mut looked) = (true, Vec::new(), Looked::new());
         while let Some(entry) = entries.next().await? {
             is_empty = false;
-            let id = self.id_of(kind, &entry)?.to_vec();
-            let key = sort.and_then(|s| s.key(self.schema().values_of(&entry, &s.attribute), self.schema()));
-            collector.push(Row { position: Position { key, id }, dn: entry.dn });
+            if asked.is_some_and(|asked| self.is_odd(asked, &entry)) {
+                looked.insert(self.id_of(kind, &entry)?.to_vec());
+                odd.push(entry);
+            } else {
+                collector.push(self.row(kind, entry, sort)?);
+            }
         }
         if is_empty {
             self.check_filter(kind).await?;
@@ -138,7 +135,27 @@ impl Store<'_> {
         if is_empty && compares_id {
             self.check_ids(kind).await?;
         }
+        let Some(asked) = asked else { return Ok(()) };
+        if let Some(others) = self.left_out(kind, asked)? {
+            let mut entries = self.begin(kind, kind.request(Filter::from(others), &names)).await?;
+            while let Some(entry) = entries.next().await? {
+                if self.is_odd(asked, &entry) && looked.insert(self.id_of(kind, &entry)?.to_vec()) {
+                    odd.push(entry);
+                }
+            }
+        }
+        for entry in odd {
+            if self.matches(kind, asked, &entry).await? {
+                collector.push(self.row(kind, entry, sort)?);
+            }
+        }
         Ok(())
+    }
+
+    fn row(&self, kind: &Kind, entry: Entry, sort: Option<&SortKey>) -> Result<Row, ApiError> {
+        let id = self.id_of(kind, &entry)?.to_vec();
+        let key = sort.and_then(|s| s.key(self.schema().values_of(&entry, &s.attribute), self.schema()));
+        Ok(Row { position: Position { key, id }, dn: entry.dn })
     }
 
     async fn read(

@@ -8,18 +8,19 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Entry, base_type};
 use serde_json::Value;
 
-use super::links::Links;
+use super::links::{Links, Reference};
 use super::moved::Named;
 use super::{Found, Kind, Store, writer_kind};
 use crate::config::UnknownMembers;
 use crate::error::ApiError;
+use crate::members::primary::{self, PRIMARY};
 use crate::members::{self, MEMBER_UID};
 use crate::scim::error::ScimError;
 use crate::scim::mapping::Mapping;
 use crate::scim::patch::MemberChange;
 use crate::scim::record::Changes;
 use crate::scim::resource::Link;
-use crate::write::{TakenOut, WriteOptions};
+use crate::write::{TakenOut, WriteError, WriteErrorKind, WriteOptions};
 
 /// A value of a group that names a member.
 #[derive(Debug, Clone)]
@@ -81,6 +82,9 @@ impl Store<'_> {
                 own.for_each(|link| found.add(description, text(uid), Some(link)));
             }
         }
+        for (dn, link) in self.primary_members(mapping, entry, with_display, None).await? {
+            found.add(PRIMARY, dn, Some(link));
+        }
         let mut seen = HashSet::new();
         found.links.retain(|link| seen.insert(link.id.clone()));
         Ok(found)
@@ -95,8 +99,20 @@ impl Store<'_> {
     }
 
     /// Returns the values by which an attribute names members.
-    pub(super) async fn named(&self, attribute: &str, ids: &[String]) -> Result<Vec<String>, ApiError> {
-        let references = self.references(ids).await?;
+    ///
+    /// `group`: the group, which on Active Directory has the users as members already whose primary group it is.
+    pub(super) async fn named(
+        &self,
+        attribute: &str,
+        ids: &[String],
+        group: Option<&Found>,
+    ) -> Result<Vec<String>, ApiError> {
+        let references = self.references_of_members(ids, group.map(|group| group.entry.dn.as_str())).await?;
+        let own = group.and_then(|group| group.resource.get("id")?.as_str());
+        if ids.iter().any(|id| own.is_some_and(|own| own.eq_ignore_ascii_case(id))) {
+            return Err(ScimError::value("members: a group cannot be a member of itself").into());
+        }
+        let sid = group.and_then(|group| primary::sid(&group.entry));
         let unknown: Vec<&str> =
             ids.iter().filter(|id| !references.contains_key(*id)).map(String::as_str).collect();
         if !unknown.is_empty() {
@@ -106,7 +122,8 @@ impl Store<'_> {
         let mut found: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
         for (id, reference) in ids.iter().filter_map(|id| Some((id, references.get(id)?))) {
-            if !seen.insert(&reference.dn) {
+            let is_member = sid.is_some() && reference.primary.as_deref() == sid;
+            if is_member || !seen.insert(&reference.dn) {
                 continue;
             }
             let note = |value: &String| {
@@ -150,14 +167,19 @@ impl Store<'_> {
 
     /// Returns the ids after changes of the members, all of which are known.
     pub(super) fn after(&self, found: &Found, changes: &[MemberChange]) -> Result<Vec<String>, ApiError> {
+        let lower =
+            |ids: &[String]| -> HashSet<String> { ids.iter().map(|id| id.to_ascii_lowercase()).collect() };
         let mut ids = member_ids(found);
         for change in changes {
             match change {
                 MemberChange::Add(new) => {
-                    let new: Vec<String> = new.iter().filter(|id| !ids.contains(id)).cloned().collect();
-                    ids.extend(new);
+                    let known = lower(&ids);
+                    ids.extend(new.iter().filter(|id| !known.contains(&id.to_ascii_lowercase())).cloned());
                 }
-                MemberChange::Remove(gone) => ids.retain(|id| !gone.contains(id)),
+                MemberChange::Remove(gone) => {
+                    let gone = lower(gone);
+                    ids.retain(|id| !gone.contains(&id.to_ascii_lowercase()));
+                }
                 MemberChange::Replace(new) => ids.clone_from(new),
                 MemberChange::RemoveAll => ids.clear(),
             }
@@ -197,13 +219,19 @@ impl Store<'_> {
         if wanted == known {
             return Ok(Vec::new());
         }
+        let goes = |member: &&Member| member.id.as_ref().is_some_and(|id| !wanted.contains(id));
+        let (primary, values): (Vec<&Member>, Vec<&Member>) =
+            found.members.iter().partition(|member| member.attribute == PRIMARY);
+        if let Some(member) = primary.into_iter().find(goes) {
+            return Err(primary_member(found, &member.value).into());
+        }
         let (schema, record) = (self.schema(), &mut changes.record);
         let key = |dn: &str| DnKey::parse(dn, schema).ok();
         // It is the writer's, and goes when there is another member.
         let placeholder = self.service.writer.placeholder(&self.directory).map_err(ApiError::from)?;
         let mut is_placeholder = None;
         if let Some(dn) = &placeholder
-            && found.members.iter().any(|m| m.id.is_none() && key(&m.value) == key(dn))
+            && values.iter().any(|m| m.id.is_none() && key(&m.value) == key(dn))
             // An entry of its name is a member like others.
             && self.directory.read(dn, &["1.1"]).await?.is_none()
         {
@@ -215,10 +243,10 @@ impl Store<'_> {
         };
         let of_new = self.attribute_of_new(kind, &found.entry);
         let new: Vec<String> = ids.iter().filter(|id| !known.contains(id)).cloned().collect();
-        let new = self.named(of_new, &new).await?;
+        let new = self.named(of_new, &new, Some(found)).await?;
         // Each value is written under its own description.
         let mut by_description: Vec<(&str, Vec<&Member>)> = vec![(of_new, Vec::new())];
-        for member in &found.members {
+        for member in values.iter().copied() {
             match by_description.iter_mut().find(|(description, _)| *description == member.attribute) {
                 Some((_, own)) => own.push(member),
                 None => by_description.push((&member.attribute, vec![member])),
@@ -248,10 +276,10 @@ impl Store<'_> {
                 record.entry(of_type.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
             }
         }
-        let lost = found.members.iter().filter(|member| member.id.is_some() && !stays(member));
-        let taken_out = lost.map(|Member { attribute, value, .. }| TakenOut {
-            description: attribute.clone(),
-            value: value.clone().into_bytes(),
+        let lost = values.iter().filter(|member| member.id.is_some() && !stays(member));
+        let taken_out = lost.map(|member| TakenOut {
+            description: member.attribute.clone(),
+            value: member.value.clone().into_bytes(),
         });
         Ok(taken_out.collect())
     }
@@ -287,7 +315,7 @@ impl Store<'_> {
                 .collect()
         };
         let of_new = self.attribute_of_new(kind, &found.entry);
-        let added = self.named(of_new, &of(true)).await?;
+        let added = self.named(of_new, &of(true), Some(found)).await?;
         let mut steps = Vec::new();
         let mut step = |kind, name: &str, values: Vec<Vec<u8>>| {
             if !values.is_empty() {
@@ -297,6 +325,11 @@ impl Store<'_> {
         step(ModificationKind::Add, of_new, added.into_iter().map(String::into_bytes).collect());
         // One that is gone is no member either way. The others go from each attribute that has them.
         let removed = self.references(&of(false)).await?;
+        let sid = primary::sid(&found.entry);
+        let is_primary = |member: &&Reference| sid.is_some() && member.primary.as_deref() == sid;
+        if let Some(member) = removed.values().find(is_primary) {
+            return Err(primary_member(found, &member.dn).into());
+        }
         for name in &kind.mapping.member_names {
             let dns = removed.values().map(|found| found.dn.clone().into_bytes()).collect();
             step(ModificationKind::Delete, name, dns);
@@ -314,6 +347,16 @@ impl Store<'_> {
         let applied = writer.apply(&self.directory, resource, entry, changes, options).await;
         applied.map(|_| ()).map_err(|e| self.refused(kind, e))
     }
+}
+
+/// Returns the refusal to take an account out of its primary group.
+fn primary_member(group: &Found, member: &str) -> WriteError {
+    let detail = format!(
+        "members: `{}` is the primary group of `{member}`, which stays its member: change {PRIMARY} of the account first",
+        group.entry.dn
+    );
+    let error = WriteError::new(WriteErrorKind::PrimaryGroup, detail).of_attribute(PRIMARY);
+    WriteError { entry: Some(member.to_owned()), groups: vec![group.entry.dn.clone()], ..error }
 }
 
 fn member_ids(found: &Found) -> Vec<String> {

@@ -41,7 +41,7 @@ impl Store<'_> {
                 return Ok(());
             }
             let ids: Vec<String> = written.iter().map(|named| named.id.clone()).collect();
-            let now = self.references(&ids).await?;
+            let now = self.references_of_members(&ids, Some(&group.dn)).await?;
             let mut steps = Vec::new();
             for named in written {
                 let Named { attribute, id, value } = &named;

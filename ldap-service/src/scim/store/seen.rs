@@ -6,7 +6,7 @@ use ldap_directory::entry::Entry;
 use super::links::Links;
 use super::{Found, Kind, SAMPLE, Store};
 use crate::error::ApiError;
-use crate::members::UID;
+use crate::members::{UID, primary};
 use crate::scim::mapping::{Active, ResourceType};
 use crate::scim::projection::Projection;
 use crate::{login, unseen};
@@ -26,12 +26,12 @@ impl Store<'_> {
         }
         if mapping.members.is_some() && projection.wants(mapping, core, "members") {
             names.extend(mapping.member_attributes());
+            names.extend(mapping.has_primary_groups.then_some(primary::SID));
         }
-        if mapping.resource == ResourceType::User
-            && mapping.has_user_names
-            && projection.wants(mapping, core, "groups")
-        {
-            names.push(UID);
+        if mapping.resource == ResourceType::User && projection.wants(mapping, core, "groups") {
+            names.extend(mapping.has_user_names.then_some(UID));
+            let of_primary_groups = mapping.has_primary_groups.then_some([primary::PRIMARY, primary::SID]);
+            names.extend(of_primary_groups.into_iter().flatten());
         }
         names
     }

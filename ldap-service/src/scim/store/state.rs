@@ -36,7 +36,8 @@ pub(super) fn said(before: &Canonical, apply: impl Fn(&Canonical) -> Option<Cano
     (one == other).then_some(one)
 }
 
-/// Adds to a record what a client has said of `active`, where the writer checks it though the mark is there already.
+/// Adds to a record what a client has said of `active`, where the writer checks it though the mark is there already. `owes_locks`: an account
+/// may be enabled only because its lock could not be written, and a client that enables it ends that.
 ///
 /// # Errors
 /// The account is to be active, and its days do not allow it.
@@ -44,10 +45,16 @@ pub(super) fn say(
     kind: &Kind,
     found: &Found,
     said: Option<bool>,
+    owes_locks: bool,
     record: &mut Map<String, Value>,
 ) -> Result<(), ApiError> {
     let Some(Active::Lock(lock)) = kind.mapping.active else { return Ok(()) };
     match said {
+        // A killed program has left the account so: that is taken back with the lock.
+        Some(true) if lock.bars_of(&found.entry).next().is_some() => {
+            record.insert(ACTIVE.to_owned(), true.into());
+            Ok(())
+        }
         Some(true) if login::out_of_days(&found.entry, Utc::now()).is_some() => {
             let detail = format!(
                 "active: the account is past its last day, or its first day has not come ({}): that is changed in the directory",
@@ -55,8 +62,15 @@ pub(super) fn say(
             );
             Err(ScimError::value(detail).into())
         }
-        Some(false) if lock == AccountLock::PwdAccountLockedTime => {
-            record.insert(ACTIVE.to_owned(), false.into());
+        // What is shown may end by itself: the days of an account; what a role or a class of service computes, in both ways.
+        Some(said)
+            if lock == AccountLock::NsAccountLock || !said && lock == AccountLock::PwdAccountLockedTime =>
+        {
+            record.insert(ACTIVE.to_owned(), said.into());
+            Ok(())
+        }
+        Some(true) if owes_locks => {
+            record.insert(ACTIVE.to_owned(), true.into());
             Ok(())
         }
         _ => Ok(()),

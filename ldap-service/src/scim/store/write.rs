@@ -51,9 +51,11 @@ impl Store<'_> {
         note(resource, &ignored);
         if let (Some(_), Some(members)) = (&kind.mapping.members, wanted.get("members")) {
             let rule = self.service.writer.rule(writer_kind(resource), &self.directory)?;
-            let values = self.named(&rule.members, &patch::ids(members)?).await?;
+            let values = self.named(&rule.members, &patch::ids(members)?, None).await?;
             changes.record.insert(rule.members, values.into());
         }
+        // What is added must be shown, with its id.
+        self.check_ids(kind).await?;
         let writer = &self.service.writer;
         let must_show = Self::deciding(kind, &Projection::default()).into_iter().map(str::to_owned).collect();
         let options = WriteOptions { must_show, ..WriteOptions::default() };
@@ -106,7 +108,9 @@ impl Store<'_> {
         }
         record::check_required(&kind.mapping, &wanted)?;
         let mut changes = self.changes(kind, &before, &wanted).await?;
-        state::say(kind, &found, said, &mut changes.record)?;
+        state::say(kind, &found, said, self.service.writer.owes_locks(), &mut changes.record)?;
+        // What is not mapped takes the place of nothing.
+        unmapped(&record::displacing(&kind.mapping, &before, &wanted))?;
         ignored.append(&mut changes.unstored);
         note(resource, &ignored);
         if kind.mapping.members.is_some() {
@@ -135,6 +139,7 @@ impl Store<'_> {
     ) -> Result<Written, ApiError> {
         let kind = self.kind(resource)?;
         let operations = patch::parse(body, self.filter_limits())?;
+        let operations = patch::unwrapped(resource.schema(), operations)?;
         if kind.mapping.members.is_some() {
             return self.patch_group(kind, id, operations, if_match, projection).await;
         }
@@ -225,7 +230,10 @@ impl Store<'_> {
         if is_wanted && !projection.names_it(&kind.mapping, "members") {
             let is_ranged = entry.attributes.iter().any(|a| a.description.contains(";range="));
             let own = members::attributes(&entry, &attributes, self.schema());
-            let count = own.iter().map(|attribute| attribute.values.len()).sum::<usize>();
+            let mut count = own.iter().map(|attribute| attribute.values.len()).sum::<usize>();
+            if let Some(room) = most.checked_sub(count).filter(|_| !is_ranged) {
+                count += self.primary_members(&kind.mapping, &entry, false, Some(room + 1)).await?.len();
+            }
             let is_hidden = unseen::hidden(&self.directory, &entry, &attributes).await?.is_some();
             if is_ranged || count > most || is_hidden {
                 let without = Projection::new(None, Some(&["members".to_owned()]))?;
@@ -303,21 +311,21 @@ impl Store<'_> {
         found: &Found,
         operations: &[Operation],
     ) -> Result<Changes, ApiError> {
+        patch::check_read_only(&kind.mapping, &found.resource, operations, self.filter_limits())?;
         let before = state::before(kind, found)?;
         let apply =
             |before: &Canonical| patch::apply(&kind.mapping, before, operations, self.filter_limits());
         let applied = apply(&before)?;
         let mut changes = self.changes(kind, &before, &applied.resource).await?;
         let said = state::said(&before, |before| apply(before).ok().map(|applied| applied.resource));
-        state::say(kind, found, said, &mut changes.record)?;
+        state::say(kind, found, said, self.service.writer.owes_locks(), &mut changes.record)?;
         let known = record::unstored(&kind.mapping, &before);
         let mut new = changes.unstored.clone();
         new.retain(|path| !known.contains(path));
-        if applied.has_path && !new.is_empty() {
-            let detail = format!("no LDAP attribute is mapped for: {}", new.join(", "));
-            return Err(ScimError::value(detail).into());
+        if let Some(name) = applied.ignored.first() {
+            return Err(record::unknown(&kind.mapping, name).into());
         }
-        note(kind.mapping.resource, &[applied.ignored, new].concat());
+        unmapped(&new)?;
         Ok(changes)
     }
 
@@ -404,6 +412,16 @@ fn written(mut error: ApiError, dn: &str) -> ApiError {
     tracing::error!(dn, "an entry was written, and could not be read for the answer: {}", error.detail);
     error.detail = format!("`{dn}` was written, but cannot be shown: {}", error.detail);
     error
+}
+
+/// # Errors
+/// There are values that the mapping has no place for.
+fn unmapped(paths: &[String]) -> Result<(), ScimError> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = paths.iter().take(20).map(|path| path.escape_debug().to_string()).collect();
+    Err(ScimError::value(format!("no LDAP attribute is mapped for: {}", shown.join(", "))))
 }
 
 /// Logs the names of what the mapping has no place for: the answer does not have it either.

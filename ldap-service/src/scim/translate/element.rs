@@ -70,6 +70,7 @@ impl Translator<'_> {
                 Some(field) => {
                     let full = AttrPath { sub: Some(sub.name.clone()), ..of.path.clone() };
                     let truth = self.leaf(&full, field, *operator, value)?;
+                    let truth = self.as_shown(of.attribute, field, truth);
                     Ok(if *operator == Operator::Ne { truth.negated() } else { truth })
                 }
             },

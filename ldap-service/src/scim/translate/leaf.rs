@@ -1,5 +1,6 @@
 //! One comparison with one LDAP attribute.
 
+use ldap_directory::Vendor;
 use ldap_directory::filter::Filter;
 use ldap_directory::oid;
 use ldap_directory::schema::syntax::ValueKind;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use target_ldap::rules::accounts::{AccountLock, LOCKED_FOR_EVER};
 
 use super::{Translated, Translator, Truth, refused};
+use crate::login;
 use crate::scim::definitions::Type;
 use crate::scim::error::ScimError;
 use crate::scim::filter::{AttrPath, Operator};
@@ -25,6 +27,26 @@ pub(super) fn disabled(lock: AccountLock) -> Filter {
         AccountLock::NsAccountLock => Filter::equality(lock.attribute(), "true"),
         AccountLock::PwdAccountLockedTime => Filter::equality(lock.attribute(), LOCKED_FOR_EVER),
     }
+}
+
+/// Returns the filter of entries whose own mark of a disabled account is set: as a login reads it.
+pub(super) fn off(field: &Field) -> Filter {
+    let equal = |text: String| Filter::equality(field.attribute.as_str(), text);
+    if field.values == ValueKind::Boolean {
+        return equal("FALSE".to_owned());
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for text in login::OFF {
+        let (lower, upper) = (text.to_lowercase(), text.to_uppercase());
+        let title: String = upper.chars().take(1).chain(lower.chars().skip(1)).collect();
+        let spellings = if field.case_exact { vec![lower, upper, title] } else { vec![lower] };
+        for spelling in spellings {
+            if !texts.contains(&spelling) {
+                texts.push(spelling);
+            }
+        }
+    }
+    Filter::Or(texts.into_iter().map(equal).collect())
 }
 
 /// Compares a constant text, ignoring case. `None` is a missing value.
@@ -54,6 +76,9 @@ impl Translator<'_> {
         if field.is_user {
             return self.reference(path, operator, value, attribute);
         }
+        if value.as_str().is_some_and(|text| self.is_no_value(attribute, text)) {
+            return Ok(Truth::Never);
+        }
         match operator {
             Operator::Eq | Operator::Ne => self.equal(path, field, value),
             Operator::Co | Operator::Sw | Operator::Ew => self.substring(path, field, operator, value),
@@ -66,6 +91,28 @@ impl Translator<'_> {
                 };
                 self.ordered(path, attribute, field.single_valued, operator, octets)
             }
+        }
+    }
+
+    /// Whether no value of an attribute has, or contains, a text. OpenLDAP checks values by their syntax, and compares nothing with a text
+    /// that violates it: the comparison is undefined, and so is its negation, which is true in SCIM.
+    fn is_no_value(&self, attribute: &str, text: &str) -> bool {
+        if self.vendor != Vendor::OpenLdap {
+            return false;
+        }
+        let is_printable = |c: char| c.is_ascii_alphanumeric() || " '()+,-./:?=".contains(c);
+        match self.schema.syntax(attribute).and_then(|oid| oid.strip_prefix("1.3.6.1.4.1.1466.115.121.1.")) {
+            // IA5String
+            Some("26") => !text.is_ascii(),
+            // Country String, Printable String
+            Some("11" | "44") => !text.chars().all(is_printable),
+            // Telephone Number: blanks and hyphens do not count.
+            Some("50") => {
+                !text.chars().all(is_printable) || !text.is_empty() && text.chars().all(|c| " -".contains(c))
+            }
+            // Numeric String
+            Some("36") => !text.chars().all(|c| c.is_ascii_digit() || c == ' '),
+            _ => false,
         }
     }
 

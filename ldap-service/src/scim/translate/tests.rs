@@ -16,8 +16,16 @@ pub(in crate::scim) fn mapping(resource: ResourceType, vendor: Vendor, given: &[
 fn translated(mapping: &Mapping, vendor: Vendor, text: &str) -> Result<Truth, ScimError> {
     let expr = parse_filter(text, FilterLimits::terms(64)).unwrap();
     let dn_of = |id: &str| (id == "u1").then(|| "uid=u1,dc=x".to_owned());
-    Translator { mapping, schema: Schema::standard(), vendor, dn_of: &dn_of, uids_of: &|_| Vec::new() }
-        .translate(&expr)
+    Translator {
+        mapping,
+        schema: Schema::standard(),
+        vendor,
+        dn_of: &dn_of,
+        uids_of: &|_| Vec::new(),
+        sids_of: &|_| (None, None),
+        shown: &|_, _, _| None,
+    }
+    .translate(&expr)
 }
 
 fn text(truth: Result<Truth, ScimError>) -> String {

@@ -34,6 +34,25 @@ impl ChangeGate for Notes {
     }
 }
 
+/// What became of the groups.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    /// The changes that were made, or may have been: also those before a failure.
+    pub(crate) made: Vec<Change>,
+    /// An error: groups cannot be changed, and have the old name still.
+    pub(crate) result: Result<(), WriteError>,
+}
+
+impl Followed {
+    /// Returns the changes, if that is all of them.
+    ///
+    /// # Errors
+    /// Groups have the old name still.
+    pub(crate) fn whole(self) -> Result<Vec<Change>, WriteError> {
+        self.result.map(|()| self.made)
+    }
+}
+
 /// A name that goes, and the groups that have it.
 struct Going<'w> {
     /// The attribute of members that was searched for it.
@@ -49,17 +68,9 @@ fn step(kind: ModificationKind, name: &str, value: &[u8]) -> Modification {
 }
 
 impl Memberships {
-    /// Gives groups the new names in place of the old ones, or takes the old ones away. Returns the changes. `tries_all`: what was made
-    /// stays, so that a group that cannot be changed does not keep the others from it.
-    ///
-    /// # Errors
-    /// Groups cannot be changed: they have the old name still.
-    pub(crate) async fn follow(
-        &self,
-        watch: &Watch,
-        destination: &Destination,
-        tries_all: bool,
-    ) -> Result<Vec<Change>, WriteError> {
+    /// Gives groups the new names in place of the old ones, or takes the old ones away. `tries_all`: what was made stays, so that a group
+    /// that cannot be changed does not keep the others from it.
+    pub(crate) async fn follow(&self, watch: &Watch, destination: &Destination, tries_all: bool) -> Followed {
         let notes = Arc::new(Notes::default());
         let destination = destination.clone().with_gate(Some(notes.clone())).noting_values(true);
         let mut left = Left::new(tries_all);
@@ -81,9 +92,8 @@ impl Memberships {
                 self.take_out(one, &destination, &mut left).await;
             }
         }
-        left.end()?;
         let made = std::mem::take(&mut *notes.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(made)
+        Followed { made, result: left.end() }
     }
 
     /// Returns the names that go with some entries, and the groups that have them.
@@ -140,8 +150,10 @@ impl Memberships {
             // Another user may have it as well. The entry itself may have it in another case, which `memberUid` tells apart.
             let filter = Filter::equality(UID, uid.clone());
             let found = lookup::find(destination, &self.users, Scope::Subtree, filter, &["1.1"], 2).await;
-            let own = one.new.as_deref().and_then(|new| DnKey::parse(new, schema).ok());
-            let is_other = |entry: &Entry| own.is_none() || DnKey::parse(&entry.dn, schema).ok() != own;
+            let key = |dn: &String| DnKey::parse(dn, schema).ok();
+            let mut own: Vec<DnKey> = [&one.new, &one.stays].into_iter().flatten().filter_map(key).collect();
+            own.extend(one.stays.as_ref().map(|_| one.key.clone()));
+            let is_other = |entry: &Entry| key(&entry.dn).is_none_or(|key| !own.contains(&key));
             if found.map_err(failed)?.iter().any(is_other) {
                 continue;
             }

@@ -10,6 +10,7 @@ use target_ldap::rules::names;
 
 use super::MOST_GROUPS;
 use crate::config::{Config, RoleName, RoleRule};
+use crate::filter::names_in;
 use crate::members::{self, MEMBER_UID, UID};
 
 /// The most names of an import's own groups that are remembered, of 16 octets each.
@@ -37,7 +38,7 @@ impl Places {
         Places { bases, users: config.users.base_dn.clone() }
     }
 
-    /// Returns the entries that `roles` names, with their settings.
+    /// Returns the entries that `roles`, `users.filter` and `groups.filter` name, with their settings.
     pub(crate) fn named(config: &Config) -> Vec<(String, String)> {
         let rules = config.roles.iter().enumerate();
         let of_rule = |(n, rule): (usize, &RoleRule)| match &rule.role {
@@ -47,7 +48,12 @@ impl Places {
                 groups.map(|(m, dn)| (dn.clone(), format!("roles[{n}].groups[{m}]"))).collect()
             }
         };
-        rules.flat_map(of_rule).collect()
+        let filters = std::iter::once(("users.filter", &config.users.filter));
+        let filters = filters.chain(config.groups.iter().map(|groups| ("groups.filter", &groups.filter)));
+        let of_filters = filters.flat_map(|(setting, filter)| {
+            names_in(filter.usual()).into_iter().map(move |dn| (dn, setting.to_owned()))
+        });
+        rules.flat_map(of_rule).chain(of_filters).collect()
     }
 
     /// Returns the places of which none is within another.

@@ -15,6 +15,8 @@ pub const LOCK: &str = ".lock";
 pub const JOURNAL: &str = ".journal";
 /// The suffix of undo files of killed runs. The second and later ones also have a number.
 const KILLED: &str = ".killed";
+/// The suffix of the history beside a plan of a held run.
+pub const HISTORY: &str = ".history";
 
 /// Returns the path of the undo file of the `n`th killed run, from 1.
 pub fn killed(path: &Path, n: u32) -> PathBuf {
@@ -41,7 +43,10 @@ fn made_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let of_killed = |path: PathBuf| {
         (1..).map(move |n| killed(&path, n)).take_while(|file| file.symlink_metadata().is_ok())
     };
-    [with_suffix(path, LOCK), with_suffix(path, JOURNAL)].into_iter().chain(of_killed(path.to_owned()))
+    [LOCK, JOURNAL, HISTORY]
+        .map(|suffix| with_suffix(path, suffix))
+        .into_iter()
+        .chain(of_killed(path.to_owned()))
 }
 
 /// Checks that each written file has a name of its own and is not also read or written under another setting.
@@ -117,7 +122,8 @@ pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
 /// Returns the files that a run's settings name, for [`distinct`]: files it writes, and the LDIF file that is its directory.
 pub fn of_settings(values: &Map<String, Value>) -> (Vec<(&str, Option<&Path>)>, Option<&Path>) {
     let text = |name: &str| values.get(name).and_then(Value::as_str);
-    let written = ["undo_file", "reject_file", "metrics_file"].map(|name| (name, text(name).map(Path::new)));
+    let written = ["undo_file", "reject_file", "metrics_file", "plan_file"]
+        .map(|name| (name, text(name).map(Path::new)));
     let directory = text("server_url").and_then(|url| url.strip_prefix("ldif:")).map(Path::new);
     (written.to_vec(), directory)
 }

@@ -94,6 +94,7 @@ pub async fn open(
             Ok(directory) => {
                 let directory = Directory::Ldap(directory);
                 secret::learn(&directory);
+                steps.extend(others(&config, access, &directory).await);
                 return (steps, Ok(directory));
             }
             Err(error) => {
@@ -114,6 +115,42 @@ pub async fn open(
         cause: None,
     });
     (steps, Err(error))
+}
+
+/// Looks at each further server of the list: it takes over when the others are down, and must be able to. A fault is a warning, for the one
+/// that was opened works.
+async fn others(config: &DirectoryConfig, access: Access, directory: &Directory) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let opened = directory.location();
+    let later = config.servers.iter().skip_while(|server| server.to_text() != opened).skip(1);
+    for server in later {
+        // A refusal there does not keep the program from using the credentials here.
+        let own =
+            DirectoryConfig { servers: vec![server.clone()], ..config.clone() }.auth(config.auth.clone());
+        let (more, found) = LdapDirectory::open_by_steps(&own, access, server).await;
+        steps.push(Step::new("server", Grade::Ok, server.to_text()));
+        steps.extend(more.into_iter().map(|step| match step.grade {
+            Grade::Failed => Step { grade: Grade::Warning, ..step },
+            _ => step,
+        }));
+        let problem = match found {
+            Ok(other) => {
+                let problem = directory.takes_over(&other);
+                other.close().await;
+                problem
+            }
+            Err(_) => Some("it cannot be used"),
+        };
+        if let Some(problem) = problem {
+            let text = format!(
+                "{}: {problem}: nothing works while the servers before it are down",
+                server.to_text()
+            );
+            let advice = "take it out of server_url, or ask its administrator to let it hold the same directory, and accept the same bind";
+            steps.push(Step::new("server", Grade::Warning, text).advise(advice));
+        }
+    }
+    steps
 }
 
 /// Runs all possible checks.
@@ -163,9 +200,9 @@ pub async fn examine_with(
     }
 }
 
-/// Returns a step as `--test` prints it: `{"name": …, "ok": …, "detail": …}`.
+/// Returns a step as `--test` prints it: `{"name": …, "ok": …, "detail": …, "result": …}`.
 pub fn check_json(step: &Step) -> Value {
-    json!({"name": step.name, "ok": step.grade != Grade::Failed, "detail": step.text})
+    json!({"name": step.name, "ok": step.grade != Grade::Failed, "detail": step.text, "result": step.grade.word()})
 }
 
 impl Report {

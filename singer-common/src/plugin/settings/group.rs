@@ -84,7 +84,7 @@ impl Group {
             Group::Mapping => "Mapping",
             Group::Deletions => "Deletions",
             Group::Rejects => "Validation and rejects",
-            Group::Limits => "Limits",
+            Group::Limits => "Limits and protection",
             Group::PlanAndUndo => "Plan and undo",
             Group::Ldif => "LDIF files",
             Group::Output => "Output",

@@ -37,20 +37,23 @@ impl IncrementalRead<'_> {
             }
         }
         self.read_listed(run, output).await?;
+        let attributes = self.attributes.clone();
         let outcome = entries.outcome();
         drop(entries);
         let mut completeness = Box::pin(verify(run, expected, outcome, output)).await?;
         completeness.records(records);
         // The version of an earlier read is already activated.
         let version = if self.is_incomplete { run.version } else { None };
-        if conclude(run, version, &completeness, output)? {
+        let is_complete = Box::pin(conclude(run, version, &completeness, output)).await?;
+        run.settle_renames(output, &attributes, is_complete).await?;
+        if is_complete {
             self.is_incomplete = false;
             self.index = run.emit_deletions(output)?;
         } else if run.has_no_deletions()? {
             // The entries of the pass were emitted, and there is nothing else to emit.
             self.index = run.save_index()?;
         }
-        Ok(())
+        run.emit_holders(output, &attributes).await
     }
 
     /// Reads and emits listed entries that no position shows: those that are visible or exist again with an older key value, and
@@ -70,7 +73,7 @@ impl IncrementalRead<'_> {
             if entry.has_values_in_options() {
                 output.or_stop(directory.complete_ranges(&mut entry)).await??;
             }
-            if !(self.is_delta && run.is_ignored(&entry)) {
+            if !(self.is_delta && run.is_ignored(&entry) && !run.has_other_dn(&entry)?) {
                 run.emit(output, &entry)?;
             }
         }

@@ -297,9 +297,8 @@ impl<'a> IncrementalRead<'a> {
         output: &mut Output<'_, W>,
         entry: &Entry,
     ) -> anyhow::Result<()> {
+        let (start, record) = run.write_record(output, entry)?;
         let buffer = output.writer.record_buffer();
-        let start = buffer.len();
-        let record = run.write(entry, buffer)?;
         let record = buffer.get(record).unwrap_or_default();
         if let Some(value) = self.cursor.unusable_value(entry) {
             self.unusable.add(&entry.dn, value);
@@ -309,11 +308,22 @@ impl<'a> IncrementalRead<'a> {
         if let Some(second) = &mut self.second {
             seen |= second.note(entry, record, None);
         }
-        let ignored = self.is_delta && run.is_ignored(entry);
-        if seen || ignored {
-            run.ignored_changes += u64::from(ignored && !seen);
+        if seen {
             buffer.truncate(start);
             return Ok(());
+        }
+        let key = run.index_key(entry);
+        let former = run.former_dns(key.as_ref(), entry)?;
+        if former.is_empty() && self.is_delta && run.is_ignored(entry) {
+            run.ignored_changes += 1;
+            buffer.truncate(start);
+            return Ok(());
+        }
+        if !former.is_empty() {
+            // Before the record.
+            let line = buffer.split_off(start);
+            run.leave_dns(output, key.as_ref(), &former)?;
+            output.writer.record_buffer().extend(line);
         }
         run.records += 1;
         output.record_written(&run.stream.stream, run.records)?;

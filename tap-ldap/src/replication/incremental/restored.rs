@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Entry, base_type};
 use ldap_directory::filter::escape_value;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
@@ -15,11 +14,10 @@ use sha2::{Digest as _, Sha256};
 use super::key_cursor::Newest;
 use crate::discovery::replication_keys::{self, Growth};
 use crate::replication::dirsync::highest_usn;
+use crate::replication::reads_from::context_csns;
 use crate::replication::stream_run::StreamRun;
 use crate::stream::key_order::{KeyOrder, OrderKey};
 
-/// OpenLDAP: the last change of each server of the directory (draft-ietf-ldup-model; slapd's syncprov).
-const CONTEXT_CSN: &str = "contextCSN";
 /// 389 DS: the counter of each database (Administration Guide, "USN").
 const LAST_USN: &str = "lastusn";
 /// 389 DS's own change log is also a database, but has none of the entries.
@@ -79,28 +77,6 @@ impl ServerPosition {
                 })
             })
     }
-}
-
-async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, DirectoryError> {
-    let context = run.context;
-    let schema = run.schema();
-    let base = run.base();
-    let Ok(key) = DnKey::parse(base, schema) else { return Ok(BTreeMap::new()) };
-    // The suffix entry has it, wherever the stream's base is below it.
-    let contexts = &context.directory.root_dse().naming_contexts;
-    let above = contexts.iter().filter(|dn| DnKey::parse(dn, schema).is_ok_and(|c| key.is_within(&c)));
-    let Some(naming_context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
-        return Ok(BTreeMap::new());
-    };
-    let entry = match context.directory.read(naming_context, &[CONTEXT_CSN]).await {
-        Ok(entry) => entry.unwrap_or_default(),
-        // The bound user may lack the right to read it.
-        Err(e) if e.code().is_some() => return Ok(BTreeMap::new()),
-        Err(e) => return Err(e),
-    };
-    let values = entry.values(CONTEXT_CSN).iter().filter_map(|v| std::str::from_utf8(v).ok());
-    // Time, count, server, modification.
-    Ok(values.filter_map(|csn| Some((csn.split('#').nth(2)?.to_owned(), csn.to_owned()))).collect())
 }
 
 /// Why a bookmark of 389 DS's own numbers cannot be used.

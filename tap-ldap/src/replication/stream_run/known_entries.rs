@@ -9,8 +9,10 @@ use super::{DELETIONS_AT_ONCE, StreamRun};
 use crate::key_index::{IndexError, IndexPosition, KeyIndex};
 use crate::output::Output;
 use crate::replication::bookmark::{INDEX_INCOMPLETE, OTHER_INDEX};
+use crate::replication::completeness::MAX_COUNT_BOOKMARKS;
 use crate::replication::known_ids::{KnownIds, MOST};
 use crate::replication::log_bookmark::UNSETTLED;
+use crate::replication::origin::Origins;
 use crate::replication::witness::Witness;
 
 impl StreamRun<'_> {
@@ -187,11 +189,6 @@ impl StreamRun<'_> {
         true
     }
 
-    /// Notes in the index that an entry exists (`track_deletions`).
-    pub(crate) fn seen(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
-        self.index_entry(entry, KeyIndex::seen)
-    }
-
     /// Notes an entry in a pass over the keys. If it was never emitted, or with another DN, [`Self::take_unread`] returns it.
     pub(crate) fn listed(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
         self.index_entry(entry, KeyIndex::listed)
@@ -215,7 +212,7 @@ impl StreamRun<'_> {
         let Some(index) = &self.index else { return Ok(false) };
         let mut index = index.get();
         index.commit()?;
-        Ok(index.deletions_after(None, 1, true)?.is_empty())
+        Ok(index.deletions_after(None, 1, false)?.is_empty() && index.unsettled_renames()?.is_empty())
     }
 
     /// Notes that an entry of the pass was deleted before it was read.
@@ -271,6 +268,26 @@ impl StreamRun<'_> {
         })
     }
 
+    /// Returns whether the absence of an entry may be taken for its deletion: by an index, a log, or ACTIVATE_VERSION.
+    pub(crate) fn concludes(&self) -> bool {
+        self.index.is_some() || self.is_log_based || self.rules.activates && !self.keeps_position
+    }
+
+    /// Puts into the index where the stream was read from. Without one, the bookmark has it.
+    pub(crate) fn keep_origins(&self) -> anyhow::Result<()> {
+        if let Some(index) = &self.index {
+            index.get().keep_origin(&serde_json::to_string(&self.origins)?)?;
+        }
+        Ok(())
+    }
+
+    /// Returns where the stream was read from, for a bookmark that has nothing else; `None` if it is not needed. `bookmarks`: the number of
+    /// bookmarks in the STATE.
+    pub(crate) fn origins_alone(&self, bookmarks: usize) -> Option<Origins> {
+        let is_needed = self.index.is_none() && self.origins != Origins::default();
+        (is_needed && bookmarks < MAX_COUNT_BOOKMARKS).then(|| self.origins.clone())
+    }
+
     /// Returns whether the index was of another key.
     pub(crate) fn has_other_key(&self) -> bool {
         self.index.as_ref().is_some_and(|index| index.get().other_key().is_some())
@@ -324,6 +341,7 @@ impl StreamRun<'_> {
             last = Some(end);
             for (key, dn) in gone {
                 let key: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
+                self.note_left(&dn);
                 self.write_deletion(output, &key, Some(&dn))?;
             }
         }

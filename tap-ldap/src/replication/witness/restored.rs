@@ -71,7 +71,7 @@ async fn search(
     ids: &[&String],
     names: &[&str],
 ) -> Result<Option<Vec<(String, Entry)>>, DirectoryError> {
-    let kind = ValueKind::of(run.schema(), id);
+    let kind = ValueKind::emitted(run.schema(), id);
     let octets = |text: &&String| kind.parse_json(&Value::String((*text).clone())).ok().flatten();
     let terms: Vec<String> =
         ids.iter().filter_map(octets).map(|octets| format!("({id}={})", escape_value(&octets))).collect();

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ldap_directory::dn::Dn;
 use ldap_directory::entry::EntryView;
 use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::syntax::{ValueKind, write_text};
 use serde_json::Value;
 
 /// Invalid values of an attribute that are logged; the others are only counted.
@@ -31,6 +31,30 @@ pub(super) struct Column {
 }
 
 impl Column {
+    /// Returns the column of a description. `is_first`: whether no property precedes it in any record.
+    pub(super) fn new(name: String, kind: ValueKind, array: bool, is_first: bool) -> Column {
+        let mut prefix = if is_first { Vec::new() } else { vec![b','] };
+        write_text(&name, &mut prefix);
+        prefix.push(b':');
+        Column {
+            name,
+            prefix,
+            kind,
+            array,
+            is_key: false,
+            is_hidden: false,
+            has_bad_key: false,
+            bad_values: 0,
+            surplus_entries: 0,
+        }
+    }
+
+    /// Returns the column of another description, written like this one.
+    pub(super) fn like(&self, name: &str) -> Column {
+        let is_hidden = self.is_hidden;
+        Column { is_hidden, ..Column::new(name.to_owned(), self.kind, self.array, false) }
+    }
+
     /// Writes all values, or null if there are none. A value that its syntax forbids is null. Returns whether the property says what the
     /// entry has: a list with a null does, because no entry has such a value, but a null in place of the only value would say that the
     /// entry has none.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ldap_directory::entry::EntryView;
 use ldap_directory::json::write_octets;
 use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::{ValueKind, write_text};
+use ldap_directory::schema::syntax::ValueKind;
 
 use super::column::{Column, together};
 
@@ -56,20 +56,9 @@ impl<'a> ObjectWriter<'a> {
         let at = *self.by_normal.entry(self.schema.normal_description(text)).or_insert(self.columns.len());
         if at == self.columns.len() {
             let name = self.schema.spell(text);
-            let mut prefix = vec![b','];
-            write_text(&name, &mut prefix);
-            prefix.push(b':');
-            self.columns.push(Column {
-                prefix,
-                kind: ValueKind::of(self.schema, &name),
-                array: !self.schema.is_single_valued(&name),
-                name,
-                is_key: false,
-                is_hidden: false,
-                has_bad_key: false,
-                bad_values: 0,
-                surplus_entries: 0,
-            });
+            let (kind, array) =
+                (ValueKind::emitted(self.schema, &name), !self.schema.is_single_valued(&name));
+            self.columns.push(Column::new(name, kind, array, false));
         }
         self.by_spelling.insert(description.to_owned(), at);
         Some(at)

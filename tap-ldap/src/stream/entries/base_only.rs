@@ -46,8 +46,7 @@ pub(super) async fn complete(
         return Ok(());
     }
     let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-    if let Some(mut read) = directory.read(&entry.dn, &names).await? {
-        directory.complete_ranges(&mut read).await?;
+    if let Some(mut read) = directory.read_whole(&entry.dn, &names).await? {
         entry.attributes.append(&mut read.attributes);
     }
     Ok(())

@@ -104,6 +104,25 @@ impl<T> Scheduler<T> {
         !woken.is_empty()
     }
 
+    /// Returns the deletions that wait, each with whether a later task wants the DN of its entry. None, if no task was too early: then
+    /// all of them will run.
+    pub fn stuck_deletions(&self) -> Vec<(TaskId, bool, &T)> {
+        if self.parked.is_empty() {
+            return Vec::new();
+        }
+        let is_stuck = |item: &ScheduledTask<T>| {
+            item.kind == TaskKind::Delete
+                && (item.parked || item.waits_for > 0)
+                && item.waits_for_name.is_none()
+        };
+        let all = self.items.iter().filter(|(_, item)| is_stuck(item));
+        let mut all: Vec<_> = all
+            .filter_map(|(id, item)| Some((*id, self.wanted_back.contains(id), item.payload.as_ref()?)))
+            .collect();
+        all.sort_unstable_by_key(|(id, ..)| *id);
+        all
+    }
+
     /// Returns the parked deletions strictly below an entry.
     pub fn parked_deletions_below(&self, key: &DnKey) -> Vec<TaskId> {
         if self.parked.is_empty() {

@@ -33,6 +33,7 @@ proptest! {
         let wanted = WantedEntry {
             dn: "cn=x".into(),
             attributes: vec![Wanted { description: name.into(), values: once(&want), policy, compare }],
+            references: Vec::new(),
             account: WantedAccount::default(),
         };
         let digest_cache = EntryDigestCache::new(vec![(name.to_owned(), compare)], None);
@@ -57,7 +58,12 @@ fn what_a_filter_finds_is_one_or_nobody() {
         assert!(digest_cache.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
     };
     let is = |dn: &str, number: &str| {
-        let wanted = WantedEntry { dn: dn.into(), attributes: vec![], account: WantedAccount::default() };
+        let wanted = WantedEntry {
+            dn: dn.into(),
+            attributes: vec![],
+            references: vec![],
+            account: WantedAccount::default(),
+        };
         let filter = format!("(&(objectClass=person)(employeeType={number}))");
         digest_cache.changes(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema).is_some()
     };
@@ -92,7 +98,12 @@ fn what_a_run_had_to_do_with_is_bounded_and_nothing_is_absent_then() {
         digest_cache.touch(&key(dn), None, schema);
     }
     assert!(digest_cache.entries().touched.is_empty());
-    let wanted = WantedEntry { dn: entry.dn.clone(), attributes: vec![], account: WantedAccount::default() };
+    let wanted = WantedEntry {
+        dn: entry.dn.clone(),
+        attributes: vec![],
+        references: vec![],
+        account: WantedAccount::default(),
+    };
     assert!(
         digest_cache.changes(&wanted, &key("cn=a,ou=u"), None, schema).is_some(),
         "what is there is known"

@@ -1,7 +1,6 @@
 //! The template of a DN (`dn_template`).
 
 use ldap_directory::dn;
-use ldap_directory::time::Zone;
 
 use super::{Lookup, RenderError, Syntax, Template, TemplateError, skeleton, syntax};
 
@@ -14,13 +13,19 @@ impl DnTemplate {
     /// many RDNs its DN has.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
+        template.check_no_list()?;
         skeleton::check_dn(&template)?;
         Ok(Self(template))
     }
 
-    /// Sets the zone of times that do not name one.
-    pub(crate) fn set_zone(&mut self, zone: Zone) {
-        self.0.set_zone(zone);
+    /// Returns the template of the text.
+    pub(crate) fn template(&self) -> &Template {
+        &self.0
+    }
+
+    /// Returns the template of the text, to prepare it.
+    pub(crate) fn template_mut(&mut self) -> &mut Template {
+        &mut self.0
     }
 
     /// Returns the names, from left to right, with repetitions.
@@ -35,7 +40,7 @@ impl DnTemplate {
 
     /// Returns the attributes of the first RDN.
     pub fn naming_attributes(&self) -> Vec<String> {
-        let dn = dn::Dn::parse(&self.0.fill("x")).ok();
+        let dn = dn::Dn::parse(&self.0.fill_dn("x")).ok();
         let rdn = dn.as_ref().and_then(dn::Dn::rdn);
         rdn.into_iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.clone()).collect()
     }
@@ -43,7 +48,8 @@ impl DnTemplate {
     /// Returns the end of the DN that all records have in common: all after the last RDN with a placeholder, without the first RDN.
     /// `None`: there is none.
     pub fn common_suffix(&self) -> Option<String> {
-        let (one, other) = (dn::Dn::parse(&self.0.fill("x")).ok()?, dn::Dn::parse(&self.0.fill("y")).ok()?);
+        let (one, other) =
+            (dn::Dn::parse(&self.0.fill_dn("x")).ok()?, dn::Dn::parse(&self.0.fill_dn("y")).ok()?);
         let pairs = one.rdns.iter().zip(&other.rdns).skip(1).rev();
         let mut rdns: Vec<dn::Rdn> = pairs.take_while(|(a, b)| a == b).map(|(rdn, _)| rdn.clone()).collect();
         rdns.reverse();

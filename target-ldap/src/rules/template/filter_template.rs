@@ -2,9 +2,11 @@
 
 use ldap_directory::filter;
 use ldap_directory::schema::Schema;
-use ldap_directory::time::Zone;
 
-use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton, syntax};
+use super::{
+    Lookup, Piece, Placeholder, PlaceholderValue, RenderError, Rendered, Template, TemplateError, is_blank,
+    skeleton, syntax,
+};
 
 /// A template of a search filter (`match`). Values are escaped by RFC 4515; the other text is used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +20,30 @@ impl FilterTemplate {
     /// Parses a template. It must be a filter (RFC 4515) with placeholders only in assertion values.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
+        template.check_no_list()?;
         skeleton::check_filter(&template)?;
         Ok(Self { template, places: Vec::new() })
     }
 
-    /// Sets the zone of times that do not name one.
-    pub(crate) fn set_zone(&mut self, zone: Zone) {
-        self.template.set_zone(zone);
+    /// Returns the template of the text.
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Returns the template of the text, to prepare it.
+    pub(crate) fn template_mut(&mut self) -> &mut Template {
+        &mut self.template
     }
 
     /// Returns the names, from left to right, with repetitions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.template.names()
+    }
+
+    /// Returns the filter with `{}` in place of values, and the names of the values: two templates that find other entries differ in it.
+    pub fn shape(&self) -> String {
+        let names: Vec<&str> = self.names().collect();
+        format!("{} of {}", self.template.fill("{}"), names.join(", "))
     }
 
     /// Returns the names, each with whether it has a `default`.
@@ -88,23 +102,71 @@ impl FilterTemplate {
         pairs.filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
     }
 
+    /// Renders the filter of one record, which need not find anything: a null or empty value gives [`Rendered::Nothing`], a
+    /// missing one [`Rendered::Unknown`].
+    ///
+    /// # Errors
+    /// There are several values for a placeholder.
+    pub fn render_or_nothing(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
+        Ok(match self.fill_values(lookup)? {
+            Ok(text) => Rendered::Text(text),
+            Err(Lack { is_absent: true, .. }) => Rendered::Unknown,
+            Err(_) => Rendered::Nothing,
+        })
+    }
+
     /// Renders the filter of one record.
     ///
     /// # Errors
     /// A value is missing, null, empty or blank, or there are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
-        let mut places = self.places.iter();
-        let needed = |out: &mut String, value: &str, placeholder: &Placeholder| {
-            let place = places.next().copied().unwrap_or_default();
-            out.push_str(&filter::escape_value(place.text(value, placeholder, &self.template)?.as_bytes()));
-            Ok(())
-        };
-        // Without the omitted part it would be another filter.
-        if let Some(missing) = self.template.first_omitted(lookup)? {
-            return Err(self.template.missing(missing));
-        }
-        self.template.render_needed(lookup, needed)
+        self.fill_values(lookup)?.map_err(|lack| self.template.missing(lack.placeholder))
     }
+
+    /// Renders the filter of one record, if all its placeholders have a value: without one it would be another filter.
+    fn fill_values(&self, lookup: Lookup<'_>) -> Result<Result<String, Lack<'_>>, RenderError> {
+        let mut values = Vec::with_capacity(self.template.pieces.len());
+        let mut lack: Option<Lack<'_>> = None;
+        for placeholder in self.template.placeholders() {
+            let is_absent = match self.template.value(placeholder, lookup, is_blank)? {
+                PlaceholderValue::Text(value) => {
+                    values.push(value);
+                    continue;
+                }
+                PlaceholderValue::Absent => true,
+                PlaceholderValue::Omitted { is_absent } => is_absent,
+                PlaceholderValue::Null => false,
+            };
+            if is_absent {
+                return Ok(Err(Lack { placeholder, is_absent }));
+            }
+            lack.get_or_insert(Lack { placeholder, is_absent });
+        }
+        if let Some(lack) = lack {
+            return Ok(Err(lack));
+        }
+        let (mut values, mut places) = (values.iter(), self.places.iter());
+        let mut out = String::new();
+        for piece in &self.template.pieces {
+            match piece {
+                Piece::Literal(text) => out.push_str(text),
+                Piece::Placeholder(placeholder) => {
+                    let place = places.next().copied().unwrap_or_default();
+                    let value = values.next().map(String::as_str).unwrap_or_default();
+                    let text = place.text(value, placeholder, &self.template)?;
+                    out.push_str(&filter::escape_value(text.as_bytes()));
+                }
+                Piece::Open | Piece::Close => {}
+            }
+        }
+        Ok(Ok(out))
+    }
+}
+
+/// A placeholder without a value, and whether the record lacks its property.
+struct Lack<'t> {
+    placeholder: &'t Placeholder,
+    is_absent: bool,
 }
 
 /// Returns the attributes and values of the equality assertions in a filter.

@@ -11,7 +11,39 @@ use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
 /// A value that would change a DN or a filter if it were not escaped.
 const HOSTILE: &str = " #a,b+c=d;\"e\\<f>*()\0 ";
 
-/// Checks that a DN has placeholders only in attribute values.
+/// The most optional parts of a DN: each may be there or not.
+const MOST_PARTS: u32 = 6;
+
+impl Template {
+    /// Fills every placeholder with the same text, for checks. Optional parts are there.
+    pub(super) fn fill(&self, with: &str) -> String {
+        self.fill_by(|_, out| out.push_str(with))
+    }
+
+    /// The same for a DN: what stands for whole RDNs becomes one.
+    pub(super) fn fill_dn(&self, with: &str) -> String {
+        self.fill_by(|placeholder, out| {
+            if placeholder.is_rdns() {
+                out.push_str("ou=");
+            }
+            out.push_str(with);
+        })
+    }
+
+    fn fill_by(&self, fill: impl Fn(&Placeholder, &mut String)) -> String {
+        let mut out = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => out.push_str(text),
+                Piece::Placeholder(placeholder) => fill(placeholder, &mut out),
+                Piece::Open | Piece::Close => {}
+            }
+        }
+        out
+    }
+}
+
+/// Checks that a DN has placeholders only in attribute values, or for whole RDNs, with and without its optional parts.
 pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
     if template.text.trim().is_empty() {
         return Err(
@@ -19,12 +51,85 @@ pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
         );
     }
     check_defaults(template)?;
+    check_whole_rdns(template)?;
+    let count = u32::try_from(template.pieces.iter().filter(|piece| **piece == Piece::Open).count());
+    let Some(count) = count.ok().filter(|count| *count <= MOST_PARTS) else {
+        return Err(template.error(1, format!("more than {MOST_PARTS} optional parts in a DN")));
+    };
+    let whole = variant(template, 0);
+    check_variant(&whole)?;
+    let naming = |template: &Template| -> Option<Vec<String>> {
+        let dn = Dn::parse(&template.fill_dn("x")).ok()?;
+        dn.rdn().map(|rdn| rdn.avas.iter().map(|ava| ava.attribute.to_ascii_lowercase()).collect())
+    };
+    for left_out in 1..1_u32 << count {
+        let variant = variant(template, left_out);
+        check_variant(&variant).map_err(|error| TemplateError {
+            message: format!("{}; without an optional part", error.message),
+            ..error
+        })?;
+        if naming(&variant) != naming(&whole) {
+            let message = "without an optional part, entries would be named by another attribute: the first RDN is not optional";
+            return Err(template.error(1, message));
+        }
+    }
+    Ok(())
+}
+
+/// Returns a template without markers of optional parts, and without those parts whose bit is set.
+fn variant(template: &Template, left_out: u32) -> Template {
+    let mut pieces = Vec::new();
+    let (mut part, mut is_left_out) = (0, false);
+    for piece in &template.pieces {
+        match piece {
+            Piece::Open => {
+                is_left_out = left_out >> part & 1 == 1;
+                part += 1;
+            }
+            Piece::Close => is_left_out = false,
+            Piece::Literal(_) | Piece::Placeholder(_) if is_left_out => {}
+            piece => pieces.push(piece.clone()),
+        }
+    }
+    Template { text: template.text.clone(), pieces }
+}
+
+/// Checks that a placeholder for whole RDNs stands between commas, and that the own DN of a record is not all.
+fn check_whole_rdns(template: &Template) -> Result<(), TemplateError> {
+    let pieces: Vec<&Piece> =
+        template.pieces.iter().filter(|piece| !matches!(piece, Piece::Open | Piece::Close)).collect();
+    for (n, piece) in pieces.iter().enumerate() {
+        let Piece::Placeholder(placeholder) = piece else { continue };
+        if !placeholder.is_rdns() {
+            continue;
+        }
+        if n == 0 && placeholder.filters.last() == Some(&Filter::Dn) {
+            let message = "`dn` is for what stands above an entry, as in `cn={cn},{parent|dn}`: to use a record's own `dn`, leave the template out";
+            return Err(template.error(placeholder.at, message));
+        }
+        let before = n.checked_sub(1).and_then(|n| pieces.get(n));
+        let is_begin = before.is_none_or(
+            |piece| matches!(piece, Piece::Literal(text) if text.trim_end().ends_with([',', ';'])),
+        );
+        let is_end = pieces.get(n + 1).is_none_or(
+            |piece| matches!(piece, Piece::Literal(text) if text.trim_start().starts_with([',', ';'])),
+        );
+        if !is_begin || !is_end {
+            let message = format!("`{{{}}}` makes whole RDNs: it stands between commas", placeholder.text);
+            return Err(template.error(placeholder.at, message));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a DN without optional parts.
+fn check_variant(template: &Template) -> Result<(), TemplateError> {
     walk(template, DnPosition::Type)?;
-    let innocent = Dn::parse(&template.fill("x")).map_err(|error| {
+    let innocent = Dn::parse(&template.fill_dn("x")).map_err(|error| {
         let note = "this is not a distinguished name (RFC 4514); with `x` for each placeholder";
         template.error(1, format!("{note}: {error}"))
     })?;
-    let hostile = Dn::parse(&template.fill(&dn::escape_value(HOSTILE.as_bytes()))).ok();
+    let hostile = Dn::parse(&template.fill_dn(&dn::escape_value(HOSTILE.as_bytes()))).ok();
     let shape = |dn: &Dn| -> Vec<Vec<String>> {
         dn.rdns.iter().map(|rdn| rdn.avas.iter().map(|ava| ava.attribute.clone()).collect()).collect()
     };
@@ -37,6 +142,9 @@ pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
 /// Checks that a filter has placeholders only in assertion values.
 pub(super) fn check_filter(template: &Template) -> Result<(), TemplateError> {
     check_defaults(template)?;
+    if template.has_parts() {
+        return Err(template.error(1, "an optional part in a filter: without it, it would be another filter"));
+    }
     walk(template, FilterPosition::Attribute)?;
     filter::Filter::parse(&template.fill("x")).map_err(|error| {
         let note = "this is not a search filter (RFC 4515); with `x` for each placeholder";
@@ -65,6 +173,8 @@ trait Position: Sized + Copy {
     fn after(self, c: char) -> Self;
     /// Returns the position after an escape, or a placeholder.
     fn after_value(self) -> Self;
+    /// Returns the position after a placeholder for whole RDNs; `None` if it is not allowed here.
+    fn after_rdns(self) -> Option<Self>;
     /// Returns why a placeholder is not allowed here.
     fn objection(self) -> Option<&'static str>;
     /// Whether a backslash escapes here, and if so, whether one character may follow instead of two digits.
@@ -75,16 +185,21 @@ trait Position: Sized + Copy {
 fn walk<P: Position>(template: &Template, mut place: P) -> Result<(), TemplateError> {
     for (index, piece) in template.pieces.iter().enumerate() {
         let text = match piece {
+            Piece::Placeholder(placeholder) if placeholder.is_rdns() && place.after_rdns().is_some() => {
+                place = place.after_rdns().unwrap_or(place);
+                continue;
+            }
             Piece::Placeholder(placeholder) => {
                 if let Some(objection) = place.objection() {
                     return Err(
-                        template.error(placeholder.at, format!("`{{{}}}` {objection}", placeholder.name))
+                        template.error(placeholder.at, format!("`{{{}}}` {objection}", placeholder.text))
                     );
                 }
                 place = place.after_value();
                 continue;
             }
             Piece::Literal(text) => text,
+            Piece::Open | Piece::Close => continue,
         };
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -101,7 +216,7 @@ fn walk<P: Position>(template: &Template, mut place: P) -> Result<(), TemplateEr
             if !complete {
                 let at = template.pieces.iter().skip(index).find_map(|piece| match piece {
                     Piece::Placeholder(placeholder) => Some(placeholder.at),
-                    Piece::Literal(_) => None,
+                    Piece::Literal(_) | Piece::Open | Piece::Close => None,
                 });
                 let message = "`\\` wants two hex digits, or in a DN a special character, and no placeholder; \
                                values are escaped without it";
@@ -144,13 +259,17 @@ impl Position for DnPosition {
         if self == Self::Start { Self::Value } else { self }
     }
 
+    fn after_rdns(self) -> Option<Self> {
+        (self == Self::Type).then_some(Self::Value)
+    }
+
     fn objection(self) -> Option<&'static str> {
         match self {
             Self::Start | Self::Value => None,
             Self::Type => Some(
                 "stands where an attribute type belongs: a placeholder goes into a value, as in `uid={uid}`; it \
-                 cannot be a part of a name with its own `=` and `,` (to keep a record's own `dn`, leave the \
-                 template out)",
+                 cannot be a part of a name with its own `=` and `,` (a path of organizational units is \
+                 `{path|ou_path:/}`, the DN above an entry `{parent|dn}`; to keep a record's own `dn`, leave the template out)",
             ),
             Self::Quoted => Some("stands in quotes: leave the quotes out, values are escaped without them"),
             Self::Hex => Some("stands in a value that begins with `#`: write `\\#` for the character"),
@@ -182,6 +301,10 @@ impl Position for FilterPosition {
 
     fn after_value(self) -> Self {
         self
+    }
+
+    fn after_rdns(self) -> Option<Self> {
+        None
     }
 
     fn objection(self) -> Option<&'static str> {

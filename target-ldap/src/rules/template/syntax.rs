@@ -9,7 +9,10 @@ use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 
-use super::{Lookup, Piece, Placeholder, RenderError, Rendered, Template, TemplateError, is_blank, skeleton};
+use super::{
+    Element, Lookup, Piece, Placeholder, RenderError, Rendered, RenderedValues, Template, TemplateError,
+    is_blank, skeleton,
+};
 
 /// The syntax of an attribute, as far as it matters to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl Syntax {
         if is_known || template.names().next().is_none() {
             return Syntax::of(schema, description);
         }
-        let looks_like_one = Dn::parse(&template.fill("x")).is_ok_and(|dn| {
+        let looks_like_one = Dn::parse(&template.fill_dn("x")).is_ok_and(|dn| {
             let mut types = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
             dn.depth() > 1 && types.all(|ava| Schema::standard().attribute_type(&ava.attribute).is_some())
         });
@@ -157,28 +160,45 @@ impl ValueTemplate {
         &self.template
     }
 
+    /// Renders the values of one record: one, or with a list (`{skills[].name}`) one for each of its elements.
+    ///
+    /// # Errors
+    /// Several values for one placeholder, or a value that is not a valid DN.
+    pub fn render_values(&self, lookup: Lookup<'_>) -> Result<RenderedValues, RenderError> {
+        self.template.render_each(lookup, |element| self.render_one(lookup, element))
+    }
+
     /// Renders the value of one record.
     ///
     /// # Errors
     /// Several values for one placeholder, or a value that is not a valid DN.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
+        self.render_one(lookup, None)
+    }
+
+    fn render_one(&self, lookup: Lookup<'_>, element: Element<'_>) -> Result<Rendered, RenderError> {
         match &self.form {
-            Form::Plain => self.template.render(lookup),
+            Form::Plain => self
+                .template
+                .render_with(lookup, element, str::is_empty, |out, value, _| out.push_str(&value)),
             Form::Whole(syntax) => {
-                let rendered =
-                    self.template.render_with(lookup, is_blank, |out, value, _| out.push_str(&value))?;
+                let rendered = self
+                    .template
+                    .render_with(lookup, element, is_blank, |out, value, _| out.push_str(&value))?;
                 match &rendered {
                     Rendered::Text(text) if syntax.parts(text).is_none() => Err(self.not_dn(*syntax)),
                     _ => Ok(rendered),
                 }
             }
             Form::Name { syntax, before, name, behind } => {
-                let head = match before.render(lookup)? {
+                let head = before
+                    .render_with(lookup, element, str::is_empty, |out, value, _| out.push_str(&value))?;
+                let head = match head {
                     Rendered::Text(text) => text,
                     Rendered::Nothing if before.pieces.is_empty() => String::new(),
                     other => return Ok(other),
                 };
-                let dn = name.render_with(lookup, is_blank, |out, value, placeholder| {
+                let dn = name.render_with(lookup, element, is_blank, |out, value, placeholder| {
                     put_escaped(out, &value, placeholder, *syntax);
                 })?;
                 let Rendered::Text(dn) = dn else { return Ok(dn) };
@@ -219,9 +239,10 @@ pub(super) fn render_dn(
 ) -> Result<String, RenderError> {
     let dn = template.render_needed(lookup, |out, value, placeholder| {
         put_escaped(out, value, placeholder, syntax);
-        Ok(())
     })?;
-    if let Some(omitted) = template.first_optional()
+    let optional =
+        template.first_optional().or_else(|| template.placeholders().find(|_| template.has_parts()));
+    if let Some(omitted) = optional
         && has_blank(&dn)
     {
         return Err(template.missing(omitted));
@@ -288,7 +309,7 @@ impl PlaceholderContext {
         match self {
             PlaceholderContext::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
             PlaceholderContext::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
-                placeholder: placeholder.name.clone(),
+                placeholder: placeholder.text.clone(),
                 template: template.text.clone(),
                 expected: Syntax::Dn.expected(),
             }),
@@ -313,6 +334,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Placeho
                 text.push_str(&marked(next));
                 next += 1;
             }
+            Piece::Open | Piece::Close => {}
         }
     }
     let mut places = vec![PlaceholderContext::Text; count];

@@ -8,6 +8,8 @@ use ldap_directory::schema::Schema;
 
 use super::*;
 
+mod language;
+
 /// A record: `v` is the value under test.
 fn record(values: &[(&str, &[&str])]) -> impl Fn(&str) -> Option<Vec<String>> {
     let values: Vec<(String, Vec<String>)> =
@@ -36,6 +38,10 @@ fn plain_text() {
     assert_eq!(text("{v}", "Ann"), "Ann");
     assert_eq!(text("{{{v}}} {{x}} }}{{", "Ann"), "{Ann} {x} }{");
     assert_eq!(text("no placeholder", "-"), "no placeholder");
+    assert_eq!(text("{v|left:2}{v|left:9}", "\u{e4}\u{f6}\u{fc}"), "\u{e4}\u{f6}\u{e4}\u{f6}\u{fc}");
+    for wrong in ["left", "left:", "left:0", "left:x", "left:-1"] {
+        assert!(Template::parse(&format!("{{v|{wrong}}}")).is_err(), "{wrong}");
+    }
     assert_eq!(text("{ v | lower | trim }@x.com", " Ann "), "ann@x.com");
     for missing in ["{none}", "a {none} b", "{empty}", "{v}{empty}", "{empty|upper}", "", "{empty|default:}"]
     {
@@ -99,6 +105,12 @@ fn not_a_date_is_an_error_that_keeps_the_value_to_itself() {
         assert!(!error.to_string().contains(bad), "{error}");
     }
     assert_eq!(plain("{v|date:%Y}", &[""]), Ok(None));
+    // "Never" is no day, and no error.
+    for never in ["0", "9223372036854775807"] {
+        assert_eq!(plain("{v|read_date:filetime|date:%Y}", &[never]), Ok(None));
+        assert_eq!(text("{v|read_date:filetime|default:9999-12-31}", never), "9999-12-31");
+    }
+    assert!(plain("{v|read_date:filetime}", &["x"]).is_err());
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(super) struct ClaimIndex {
     pub(super) texts: TextSpool,
     /// The position of the first text of this period.
     pub(super) period: TextPosition,
+    /// The streams whose period is over, with the position of the first text of their next one.
+    ended: HashMap<String, TextPosition>,
     /// Pairs of streams that write the same entries, and were logged.
     pub(super) logged: HashSet<(String, String)>,
 }
@@ -354,13 +356,30 @@ impl ClaimIndex {
         })
     }
 
+    /// Begins a period. `is_over`: whether that of a stream is over; others keep what they brought.
+    pub(super) fn begin_period(&mut self, is_over: impl Fn(&str) -> bool) {
+        self.period = self.texts.next();
+        let streams = self.texts.streams().iter().filter(|stream| is_over(stream));
+        self.ended.extend(streams.map(|stream| (stream.clone(), self.period)));
+    }
+
     pub(super) fn forget_earlier_periods(&mut self) {
-        let period = self.period;
-        self.entries.retain(|_, owned| owned.text >= period);
+        let (ended, texts) = (std::mem::take(&mut self.ended), &self.texts);
+        let mut first = TextPosition::MAX;
+        let mut is_kept = |owned: &ClaimRecord| {
+            let ended = texts.stream_of(owned.text).and_then(|stream| ended.get(stream));
+            let is_kept = ended.is_none_or(|next| owned.text >= *next);
+            if is_kept {
+                first = first.min(owned.text);
+            }
+            is_kept
+        };
+        self.entries.retain(|_, owned| is_kept(owned));
         self.others.retain(|_, all| {
-            all.retain(|owned| owned.text >= period);
+            all.retain(&mut is_kept);
             !all.is_empty()
         });
+        self.texts.forget_streams_before(first);
         // Otherwise their ancestors stay counted: in doubt an entry is kept.
         if self.entries.is_empty() && self.others.is_empty() {
             let logged = std::mem::take(&mut self.logged);

@@ -22,6 +22,9 @@ pub(super) struct TextSpool {
     written: u64,
     /// Whether the file cannot be written: further texts are lost.
     has_failed: bool,
+    /// The first positions of texts of another stream than those before, with the index of the stream.
+    runs: Vec<(TextPosition, usize)>,
+    streams: Vec<String>,
 }
 
 impl TextSpool {
@@ -37,6 +40,7 @@ impl TextSpool {
         if place == LOST {
             return LOST;
         }
+        self.note_stream(place, stream);
         for text in [stream, key] {
             let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
             self.pending.extend_from_slice(&length.to_le_bytes());
@@ -46,6 +50,36 @@ impl TextSpool {
             self.flush();
         }
         place
+    }
+
+    fn note_stream(&mut self, place: TextPosition, stream: &str) {
+        let last = self.runs.last().and_then(|(_, index)| self.streams.get(*index));
+        if last.is_some_and(|last| last == stream) {
+            return;
+        }
+        let index = self.streams.iter().position(|name| name == stream).unwrap_or_else(|| {
+            self.streams.push(stream.to_owned());
+            self.streams.len() - 1
+        });
+        self.runs.push((place, index));
+    }
+
+    /// Returns the streams of the texts.
+    pub(super) fn streams(&self) -> &[String] {
+        &self.streams
+    }
+
+    /// Returns the stream of a text, if it could be kept.
+    pub(super) fn stream_of(&self, place: TextPosition) -> Option<&str> {
+        let after = self.runs.partition_point(|(first, _)| *first <= place);
+        let (_, index) = self.runs.get(after.checked_sub(1)?)?;
+        self.streams.get(*index).filter(|_| place != LOST).map(String::as_str)
+    }
+
+    /// Forgets the streams of texts before a position.
+    pub(super) fn forget_streams_before(&mut self, place: TextPosition) {
+        let after = self.runs.partition_point(|(first, _)| *first <= place);
+        self.runs.drain(..after.saturating_sub(1));
     }
 
     fn flush(&mut self) {

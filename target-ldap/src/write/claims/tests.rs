@@ -147,7 +147,7 @@ fn what_an_earlier_period_brought_and_this_one_did_not_may_go() {
     claims.claim(&one, &key("a"));
     claims.claim(&two, &key("b"));
     claims.claim(&other, &key("b"));
-    claims.begin_period();
+    claims.begin_period(|_| true);
     // Until the decided versions are applied, everything is kept.
     assert!(is_denied(&claims, None, "a"));
     claims.claim(&two, &key("b"));
@@ -156,9 +156,29 @@ fn what_an_earlier_period_brought_and_this_one_did_not_may_go() {
     assert!(!is_denied(&claims, None, "a") && is_denied(&claims, None, "b") && is_denied(&claims, None, "c"));
     // The other stream wrote it before.
     assert!(!is_denied(&claims, Some(&two), "b"));
-    claims.begin_period();
+    claims.begin_period(|_| true);
     claims.forget_earlier_periods();
     assert!(!is_denied(&claims, None, "b") && !claims.protects(&key("b")));
     claims.claim(&one, &key("a"));
     assert!(is_denied(&claims, None, "a"));
+}
+
+#[test]
+fn a_stream_in_the_middle_of_its_version_keeps_what_it_brought() {
+    let claims = EntryClaims::default();
+    let (s, t) = (claimant("s", "id=1"), claimant("t", "id=1"));
+    for (claimant, name) in [(&s, "a"), (&t, "b"), (&s, "c")] {
+        claims.claim(claimant, &key(name));
+    }
+    claims.begin_period(|stream| stream == "s");
+    claims.claim(&s, &key("d"));
+    claims.forget_earlier_periods();
+    let protected = || ["a", "b", "c", "d"].map(|name| claims.protects(&key(name)));
+    assert_eq!(protected(), [false, true, false, true]);
+    // Two periods that are carried out together.
+    claims.begin_period(|stream| stream == "t");
+    claims.claim(&t, &key("a"));
+    claims.begin_period(|stream| stream == "s");
+    claims.forget_earlier_periods();
+    assert_eq!(protected(), [true, false, false, false]);
 }

@@ -40,8 +40,12 @@ pub struct PlanHeader {
     pub date: String,
     /// The command that carries it out. Without secrets.
     pub command: String,
+    /// The command that carries out the plan that it leaves if it is held back; empty: it leaves none.
+    pub apply_command: String,
     /// What else is needed to carry it out.
     pub command_note: &'static str,
+    /// Whether it is the plan that a held run has left, which the command carries out as it is.
+    pub is_held: bool,
     /// Whether a run ends at its first rejected record (`on_error: fail`).
     pub ends_at_reject: bool,
     /// The schema of the directory, which says which names are the same.

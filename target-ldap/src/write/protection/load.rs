@@ -9,13 +9,11 @@ use ldap_directory::{AuthMethod, Directory, KnownNames, Undefined, UnknownName, 
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
 
+use super::admins::administrative;
 use super::bound::{self, Bound};
 use super::matched::{FilterRule, MatchedEntries};
 use super::{NamedRule, Protection, RuleKind};
 use crate::config::protection::ProtectionSettings;
-
-/// What Active Directory marks: objects that it needs, and accounts and groups with administrative rights ([MS-ADA1], [MS-ADA2]).
-const DEFAULTS: &str = "(|(isCriticalSystemObject=TRUE)(adminCount=1))";
 
 impl Protection {
     /// Builds the protection of a directory from the settings, and logs warnings of DNs and filters that match no entry. `bases`: entries
@@ -29,6 +27,21 @@ impl Protection {
         settings: &ProtectionSettings,
         bases: &[(String, String)],
     ) -> anyhow::Result<Arc<Protection>> {
+        let (protection, warnings) = Self::find(directory, auth, settings, bases).await?;
+        warnings.iter().for_each(Warning::log);
+        Ok(Arc::new(protection))
+    }
+
+    /// As [`Self::load`], with the warnings in place of lines in the log.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn find(
+        directory: &Directory,
+        auth: &AuthMethod,
+        settings: &ProtectionSettings,
+        bases: &[(String, String)],
+    ) -> anyhow::Result<(Protection, Vec<Warning>)> {
         let mut rules = Vec::new();
         let mut warnings = Vec::new();
         match bound::find(directory, auth).await? {
@@ -66,20 +79,21 @@ impl Protection {
         if let Some(filter) = &settings.filter {
             let setting = settings.name("protect.filter");
             check_names(&setting, filter, directory, &mut warnings)?;
-            filters.push(FilterRule { setting, filter: filter.clone() });
+            let filter = Arc::new(filter.clone());
+            filters.push(FilterRule { setting, filter, asks_rights: true, is_administrative: false });
         }
         if settings.defaults && directory.root_dse().vendor == Vendor::ActiveDirectory {
-            let filter = Filter::parse(DEFAULTS)?;
-            filters.push(FilterRule { setting: settings.name("protect_defaults"), filter });
+            let filter = Arc::new(administrative(directory).await?);
+            let setting = settings.name("protect_defaults");
+            filters.push(FilterRule { setting, filter, asks_rights: false, is_administrative: true });
         }
         let searched = if write_base.is_empty() { contexts(directory) } else { write_base.clone() };
         let matched = (!filters.is_empty()).then(|| MatchedEntries::new(filters, searched));
         let write_base = settings.write_base.as_ref().map(|_| (write_base, at));
-        let protection = Protection { rules, write_base, matched };
+        let protection = Protection { rules, write_base, matched, ..Protection::default() };
         protection.warn_of_missing(directory, settings, &mut warnings).await;
         protection.warn_of_bases(bases, directory, &mut warnings);
-        warnings.iter().for_each(Warning::log);
-        Ok(Arc::new(protection))
+        Ok((protection, warnings))
     }
 
     /// Warns of DNs and filters that match no entry.

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use singer_common::operations::secret::is_secret_attribute;
 
 use crate::rules::names::ENTRY_IDS;
-use crate::write::inverse::are_apart;
+use crate::write::inverse::{OPERATIONAL, are_apart, may_be_added};
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Trace {
     /// Digests of single values that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub went: Vec<String>,
+    /// In plans, of a change of the spelling alone: the digest of the octets after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spelled: Option<String>,
 }
 
 impl Trace {
@@ -84,6 +87,14 @@ pub struct ChangeNote {
     /// Whether an entry that is added again keeps its ID (relax rules control).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relaxed: bool,
+    /// The lock of the account, which the server drops with a password: the attribute and the value. It is disabled before the change and
+    /// after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<(String, String)>,
+    /// Whether the server makes the change by itself, with the deletion of an entry that the values name: then the undo gives back what is
+    /// not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_server: bool,
     /// The LDIF that undoes the change, if it is not known whether the change was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
@@ -119,6 +130,12 @@ pub fn value_digest(name: &str, value: &[u8], schema: &Schema) -> String {
     digest_of([&*schema.equality(name).normalize(value, schema)])
 }
 
+/// Returns the digest of the octets of values, independent of their order. Empty: of none.
+pub fn octets_digest(values: &[Vec<u8>]) -> String {
+    let all: BTreeSet<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    digest_of(all)
+}
+
 /// Whether values are compared singly: lists of entries (members) have many writers, including servers, and each value is
 /// independent.
 pub fn is_list_of_entries(name: &str, schema: &Schema) -> bool {
@@ -144,6 +161,8 @@ impl ChangeNote {
             members: BTreeMap::new(),
             missing: false,
             relaxed: false,
+            lock: None,
+            by_server: false,
             back: None,
         }
     }
@@ -245,6 +264,34 @@ fn added(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
 /// Returns the values that a deletion removes, and that its undo must restore.
 pub fn of_entry(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
     added(entry, schema)
+}
+
+/// Returns all that a deletion destroys, without secrets: a plan depends on it. Values that go from lists of entries in the meantime do
+/// not count.
+pub fn seen_whole(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
+    let of = |attribute: &ldap_directory::entry::Attribute| {
+        let name = schema.normal_description(&attribute.description);
+        if !is_destroyed(&name, schema) || attribute.values.is_empty() {
+            return None;
+        }
+        let trace = if is_list_of_entries(&name, schema) {
+            let went: BTreeSet<String> =
+                attribute.values.iter().map(|value| value_digest(&name, value, schema)).collect();
+            Trace { went: went.into_iter().collect(), ..Trace::default() }
+        } else {
+            Trace { was: Some(digest(&name, &attribute.values, schema)), ..Trace::default() }
+        };
+        Some((name, trace))
+    };
+    entry.attributes.iter().filter_map(of).collect()
+}
+
+/// Whether an attribute counts for a deletion: somebody gave it, and it is not a secret.
+pub fn is_destroyed(name: &str, schema: &Schema) -> bool {
+    let is_lock = OPERATIONAL.iter().any(|lock| schema.same_description(lock, name));
+    !is_secret_attribute(name)
+        && (is_lock || !schema.is_operational(name) && may_be_added(name, schema))
+        && !name.eq_ignore_ascii_case("memberOf")
 }
 
 /// Returns the attributes that a rename does not change, to recognize an entry without an ID.

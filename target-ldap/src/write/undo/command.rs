@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ldap_directory::dn::{DnKey, split};
 use ldap_directory::{Access, Directory, DirectoryError};
 use singer_common::operations::color;
+use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, JOURNAL, Lock};
 use singer_common::plugin::cli::heading;
 use singer_common::plugin::directory_settings;
@@ -18,7 +19,8 @@ use super::entities::Entities;
 use super::journal::{self, Header, JournalReader, ReadError};
 use super::legacy;
 use super::names::Names;
-use super::revert::{Report, RevertOutcome, Reverter, rehearse};
+use super::owed::is_place;
+use super::revert::{PASSWORD, Report, RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::rules::secrets;
 use crate::write::destination::Destination;
@@ -81,7 +83,8 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         Err(e) => return Err(bad(file, &e.to_string(), EXPECTED).into()),
     };
     locks.extend(locks_of(config, args.dry_run)?);
-    let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory =
+        directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?.own_values();
     secrets::follow(&config.rules, directory.schema());
     let Some(mut reading) = reading else { return Ok(ExitCode::SUCCESS) };
     if !is_place_of(&reading.header.server, &directory, config) && !args.another_server {
@@ -171,6 +174,12 @@ async fn take_back(
             names.join(", ")
         );
     }
+    for dn in &report.without_password {
+        let facts = Facts { dn: Some(dn.clone()), attribute: Some(PASSWORD.to_owned()), ..Facts::default() };
+        facts.warn(&format!(
+            "`{dn}` has no password, for Active Directory shows none: set one, or nobody can log in with the account"
+        ));
+    }
     for (dn, reasons) in &report.withheld {
         let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
         tracing::warn!(dn = dn.as_str(), "`{dn}`: {}", reasons.join("; "));
@@ -224,18 +233,17 @@ fn warn_of_later_runs(path: &Path, header: &Header) {
     }
 }
 
-/// Whether the open directory is that of the run: the same server, an alternative in `server_url`, or the same file by another
-/// name.
-fn is_place_of(server: &str, directory: &Directory, config: &TargetConfig) -> bool {
-    let file = |url: &str| url.strip_prefix("ldif:").map(|path| file::real(Path::new(path)));
-    server == directory.location()
-        || config.directory.servers.iter().any(|s| s.to_text() == server)
-        || file(server).is_some_and(|there| file(directory.location()).is_some_and(|here| here == there))
+/// Whether the open directory is that of the run.
+pub(crate) fn is_place_of(server: &str, directory: &Directory, config: &TargetConfig) -> bool {
+    is_place(server, directory, &config.directory.servers)
 }
 
 /// Returns the first entry of a run that a server cannot have: it is below none of its naming contexts, and its topmost
 /// ancestor does not exist. On such a server nothing of the run would be found, which does not mean that it is undone.
-async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<String>, DirectoryError> {
+pub(crate) async fn foreign(
+    entities: &Entities,
+    directory: &Directory,
+) -> Result<Option<String>, DirectoryError> {
     let (contexts, schema) = (&directory.root_dse().naming_contexts, directory.schema());
     let mut above: Vec<DnKey> = contexts.iter().filter_map(|c| DnKey::parse(c, schema).ok()).collect();
     if matches!(directory, Directory::Ldif(_)) || above.is_empty() {
@@ -298,7 +306,8 @@ async fn unchecked(
     config: &TargetConfig,
     changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
-    let directory = directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory =
+        directory_settings::open(&config.directory, Access::Write(config.ldif_format)).await?.own_values();
     secrets::follow(&config.rules, directory.schema());
     let protection = protection(config, &directory).await?;
     let plan = args.dry_run.then(|| plan(args.plan_format, &directory));

@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::Entry;
+use ldap_directory::entry::{Attribute, Entry, base_type};
 use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
-use ldap_directory::schema::Schema;
+use ldap_directory::schema::{AttributeType, Schema};
 use ldap_directory::{DirectoryError, Vendor};
 
-use super::change_note::ChangeKind;
+use super::change_note::{ChangeKind, is_list_of_entries};
 use super::entities::key;
-use super::names::{MEMBER_UID, UID, dn_of, find, uids_of};
+use super::names::{dn_of, find};
 use super::revert::{Report, RevertOutcome, Reverter, is_refusal};
+use crate::write::all_data::{MEMBER_UID, UID, uids_of};
 
 /// The attributes with DNs of members.
 const MEMBERS: [&str; 2] = ["member", "uniqueMember"];
+/// Attributes that servers keep themselves, though their schema does not say so.
+const KEPT: [&str; 1] = ["memberOf"];
 /// Up to this number of names, groups are searched by them; for more, all groups are read.
 const FEW: usize = 25;
 
@@ -48,9 +51,7 @@ impl Reverter<'_> {
         if freed.dns.is_empty() {
             return Ok(());
         }
-        let schema = self.directory.schema();
-        let known = |name: &&str| schema.attribute_type(name).is_some();
-        let attributes: Vec<&str> = MEMBERS.into_iter().chain([MEMBER_UID]).filter(known).collect();
+        let attributes = self.with_names();
         let mut any: Vec<Filter> = Vec::new();
         if freed.dns.len() > FEW {
             any.extend(attributes.iter().map(|name| Filter::Present((*name).to_owned())));
@@ -70,15 +71,34 @@ impl Reverter<'_> {
         let groups = find(self.directory, &Filter::Or(any), &asked).await?;
         self.keep_used_uids(&groups, &mut freed).await?;
         for group in groups {
-            self.clear(&group, &attributes, &freed, report).await?;
+            self.clear(&group, &freed, report).await?;
         }
         Ok(())
+    }
+
+    /// Returns the attributes that may have names of entries: of members, or of a program that takes names out all that name several.
+    fn with_names(&self) -> Vec<&str> {
+        let schema = self.directory.schema();
+        let known = |name: &&str| schema.attribute_type(name).is_some();
+        let mut names: Vec<&str> = MEMBERS.into_iter().chain([MEMBER_UID]).filter(known).collect();
+        if self.reading.header.clears_names {
+            let types = schema.attribute_types().iter().filter(|known| !known.no_user_modification);
+            let others = types.map(AttributeType::name).filter(|name| {
+                is_list_of_entries(name, schema)
+                    && !schema.is_operational(name)
+                    && !KEPT.iter().any(|kept| schema.same_description(kept, name))
+                    && !MEMBERS.iter().any(|known| schema.same_description(known, name))
+            });
+            names.extend(others);
+        }
+        names
     }
 
     /// Forgets user names of groups that another entry has as well.
     async fn keep_used_uids(&self, groups: &[Entry], freed: &mut FreedNames) -> Result<(), DirectoryError> {
         let schema = self.directory.schema();
-        let named = groups.iter().flat_map(|group| schema.values_of(group, MEMBER_UID));
+        let is_uid = |a: &&Attribute| schema.same_description(base_type(&a.description), MEMBER_UID);
+        let named = groups.iter().flat_map(|group| &group.attributes).filter(is_uid).flat_map(|a| &a.values);
         let named: BTreeSet<Vec<u8>> = named.filter(|uid| freed.uids.contains_key(*uid)).cloned().collect();
         for uid in named {
             if !find(self.directory, &Filter::equality(UID, uid.clone()), &["1.1"]).await?.is_empty() {
@@ -107,29 +127,36 @@ impl Reverter<'_> {
             let first = self.entities.steps_of.get(step.entity).and_then(|steps| steps.first());
             let first = first.and_then(|first| self.entities.steps.get(*first));
             let new = first.filter(|first| first.kind != ChangeKind::Add).map(|first| first.dn.clone());
-            let (own, uids) = (key(dn, schema), uids_of(dn, schema));
+            let (own, uids) = (key(dn, schema), uids_of(dn, schema).collect::<Vec<_>>());
             freed.uids.extend(uids.iter().map(|uid| (uid.clone(), own.clone())));
             freed.dns.insert(own, Freed { entity: step.entity, dn: dn.clone(), uids, new });
         }
         Ok(freed)
     }
 
-    /// Clears the names in one group.
+    /// Clears the names in one group, under each description.
     async fn clear(
         &self,
         group: &Entry,
-        attributes: &[&str],
         freed: &FreedNames,
         report: &mut Report,
     ) -> Result<(), DirectoryError> {
         let schema = self.directory.schema();
         let mut steps = Vec::new();
-        let mut concerned = BTreeSet::new();
-        let mut last = None;
-        for name in attributes.iter().copied() {
-            let there = schema.values_of(group, name);
+        // By type: the entries whose names go, and whether a value remains.
+        let mut types: BTreeMap<&str, (BTreeSet<usize>, bool)> = BTreeMap::new();
+        for attribute in &group.attributes {
+            let (description, there) = (attribute.description.as_str(), &attribute.values);
+            let kind = schema.canonical_name(base_type(description));
+            let is_uid = schema.same_description(kind, MEMBER_UID);
+            if !is_uid && !is_list_of_entries(kind, schema) {
+                continue;
+            }
+            let name = if is_uid { MEMBER_UID } else { kind };
             let owner = |value: &Vec<u8>| freed.owner(name, value, schema);
+            let (entities, remains) = types.entry(kind).or_default();
             let gone: Vec<Vec<u8>> = there.iter().filter(|value| owner(value).is_some()).cloned().collect();
+            *remains |= gone.len() < there.len();
             if gone.is_empty() {
                 continue;
             }
@@ -141,15 +168,19 @@ impl Reverter<'_> {
                     new.push(value);
                 }
             }
-            concerned.extend(owners.iter().map(|one| one.entity));
-            if new.is_empty() && gone.len() == there.len() && is_required(group, name, schema) {
-                last = Some(owners.iter().map(|one| one.entity).collect::<BTreeSet<usize>>());
-            }
-            steps.push(Modification::new(ModificationKind::Delete, name, gone));
+            *remains |= !new.is_empty();
+            entities.extend(owners.iter().map(|one| one.entity));
+            steps.push(Modification::new(ModificationKind::Delete, description, gone));
             if !new.is_empty() {
-                steps.push(Modification::new(ModificationKind::Add, name, new));
+                steps.push(Modification::new(ModificationKind::Add, description, new));
             }
         }
+        let concerned: BTreeSet<usize> = types.values().flat_map(|(entities, _)| entities).copied().collect();
+        let is_last = |(kind, (entities, remains)): (&&str, &(BTreeSet<usize>, bool))| {
+            !entities.is_empty() && !remains && is_required(group, kind, schema)
+        };
+        let last =
+            types.iter().find(|one| is_last((one.0, one.1))).map(|(_, (entities, _))| entities.clone());
         if steps.is_empty() {
             return Ok(());
         }
@@ -174,7 +205,7 @@ impl Reverter<'_> {
             return Ok(());
         }
         let change = Change::Modify { dn: group.dn.clone(), changes: steps };
-        match self.directory.take_back(&change, &[]).await {
+        match self.directory.apply_unasked(&change, &[]).await {
             Ok(()) => {}
             // The server has done it.
             Err(e) if e.code() == Some(result_code::NO_SUCH_ATTRIBUTE) || e.is_no_such_object() => {}
@@ -208,11 +239,7 @@ impl Freed {
     /// Returns the name that the entry has instead.
     fn instead(&self, name: &str, schema: &Schema) -> Option<Vec<u8>> {
         let new = self.new.as_ref()?;
-        if name == MEMBER_UID {
-            uids_of(new, schema).into_iter().next()
-        } else {
-            Some(new.clone().into_bytes())
-        }
+        if name == MEMBER_UID { uids_of(new, schema).next() } else { Some(new.clone().into_bytes()) }
     }
 }
 

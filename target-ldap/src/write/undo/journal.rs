@@ -6,6 +6,9 @@
 //! them in reverse order, without void ones. A change that may or may not have been made has its LDIF in its note, so that
 //! `ldapmodify` ignores it.
 //!
+//! After `# locked NUMBER`, the lock of a disabled account that a change may have taken away is owed no more; `# finished` says that the
+//! run's undo file was made, and that its journal is there for such a lock alone ([`super::owed`]).
+//!
 //! `# made NUMBER NAME DIGEST` has the ID that the server assigned to an added entry. After the last line, `target-ldap undo`
 //! adds `# again OLD NEW` for each entry that it added again with another ID: the files of earlier runs know the old one.
 
@@ -26,20 +29,21 @@ use crate::rules::names::ENTRY_IDS;
 
 mod frame;
 
-use frame::{changes, parse_frame};
+pub(super) use frame::{FINISHED, Later, locked};
+pub(crate) use frame::{changes, parse_frame};
 
 /// The version of both formats. Files of a later one are refused.
 const VERSION: u32 = 1;
 const JOURNAL: &str = "# target-ldap undo journal ";
 const UNDO: &str = "# target-ldap undo file ";
-const CHANGE: &str = "# change ";
+pub(crate) const CHANGE: &str = "# change ";
 const MADE: &str = "# made ";
 const VOID: &str = "# void ";
 const COMMITTED: &str = "# committed";
 /// After the end of an undo file: the ID of an entry that the run deleted, and its new ID after it was added again.
 const AGAIN: &str = "# again ";
 /// The last line of an undo file, with the number of its changes.
-const END: &str = "# end ";
+pub(crate) const END: &str = "# end ";
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +101,7 @@ impl Header {
 }
 
 /// Returns JSON in ASCII only, so that a terminal shows it without control characters or lookalikes.
-fn ascii(value: &impl Serialize) -> String {
+pub(crate) fn ascii(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     let mut out = String::with_capacity(text.len());
     let mut units = [0; 2];
@@ -270,6 +274,8 @@ pub struct JournalReader {
     pub places: BTreeMap<u64, FrameEntry>,
     /// Whether all its changes were committed, with [`Header::atomic`].
     pub committed: bool,
+    /// What was noted after its run.
+    pub(super) later: Later,
 }
 
 impl JournalReader {
@@ -280,7 +286,8 @@ impl JournalReader {
         places: BTreeMap<u64, FrameEntry>,
         committed: bool,
     ) -> JournalReader {
-        JournalReader { file: BufReader::new(file), header, is_journal: true, places, committed }
+        let (file, later) = (BufReader::new(file), Later::default());
+        JournalReader { file, header, is_journal: true, places, committed, later }
     }
 
     /// Whether a file is an undo file in this format.
@@ -314,8 +321,8 @@ impl JournalReader {
             return Err(ReadError::Version(version.version));
         }
         let header: Header = serde_json::from_str(json).map_err(|_| ReadError::Foreign)?;
-        let mut reading =
-            JournalReader { file, header, is_journal, places: BTreeMap::new(), committed: false };
+        let (places, later) = (BTreeMap::new(), Later::default());
+        let mut reading = JournalReader { file, header, is_journal, places, committed: false, later };
         reading.scan(line.len() as u64)?;
         Ok(reading)
     }
@@ -387,6 +394,8 @@ impl JournalReader {
                 counted = Some(number);
             } else if text == COMMITTED {
                 self.committed = true;
+            } else {
+                self.later.read(text);
             }
         }
         let held = self.places.len();
@@ -427,6 +436,16 @@ impl JournalReader {
     }
 
     fn raw(&mut self, number: u64) -> Result<(ChangeNote, Vec<u8>), ReadError> {
+        let (note, ldif) = self.frame(number)?;
+        let mut note: ChangeNote = serde_json::from_str(&note).map_err(|_| ReadError::Changed(0))?;
+        if let Some(id) = self.places.get(&number).and_then(|place| place.id).and_then(EntryId::pair) {
+            note.id = Some(id);
+        }
+        Ok((note, ldif))
+    }
+
+    /// Returns the text of a note, and the change records after it.
+    pub(crate) fn frame(&mut self, number: u64) -> Result<(String, Vec<u8>), ReadError> {
         let place = *self.places.get(&number).ok_or(ReadError::Changed(0))?;
         self.file.seek(SeekFrom::Start(place.start))?;
         let mut line = Vec::new();
@@ -438,11 +457,7 @@ impl JournalReader {
             .strip_prefix(CHANGE)
             .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
             .ok_or(ReadError::Changed(0))?;
-        let mut note: ChangeNote = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
-        if let Some(id) = place.id.and_then(EntryId::pair) {
-            note.id = Some(id);
-        }
-        Ok((note, ldif))
+        Ok((parsed.note.to_owned(), ldif))
     }
 
     /// Writes an undo file: the last change first.

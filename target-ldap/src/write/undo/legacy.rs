@@ -55,7 +55,7 @@ pub(super) async fn carry_out(
 ) -> Result<Vec<(String, String)>, DirectoryError> {
     let mut refused = Vec::new();
     for change in changes {
-        match directory.take_back(change, &[]).await {
+        match directory.apply_unasked(change, &[]).await {
             Ok(()) => {}
             Err(e @ (DirectoryError::Operation { .. } | DirectoryError::Forbidden { .. })) => {
                 refused.push((change.dn().to_owned(), e.to_string()));

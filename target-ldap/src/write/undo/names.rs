@@ -6,21 +6,20 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{DnKey, first_rdn};
+use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
 use ldap_directory::time::generalized::GeneralizedTime;
-use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
+use ldap_directory::{Directory, DirectoryError};
 
 use super::change_note::{ChangeKind, id, is_list_of_entries, value_digest};
 use super::entities::{Entities, key};
 use super::journal::{JournalReader, ReadError};
 use crate::rules::names::{ENTRY_IDS, to_ask};
+use crate::write::all_data::{MEMBER_UID, UID, Values, for_each, uids_of};
 
-/// The attribute with user names of members (RFC 2307).
-pub(super) const MEMBER_UID: &str = "memberUid";
-pub(super) const UID: &str = "uid";
+const NOT_TAKEN_BACK: &str = "the change of the entry that it belongs to is not taken back";
 
 /// The names that the entries of an undo file had.
 #[derive(Debug, Default)]
@@ -71,37 +70,14 @@ pub(super) fn dn_of(value: &[u8], schema: &Schema) -> Option<DnKey> {
     DnKey::parse(std::str::from_utf8(value).ok()?, schema).ok()
 }
 
-/// Returns the user names in the first RDN of a DN.
-pub(super) fn uids_of(dn: &str, schema: &Schema) -> Vec<Vec<u8>> {
-    let avas = first_rdn(dn).ok().flatten().into_iter().flat_map(|rdn| rdn.avas);
-    avas.filter(|ava| schema.same_description(&ava.attribute, UID)).map(|ava| ava.value).collect()
-}
-
-/// Returns the bases of a directory that may hold groups.
-pub(super) fn bases(directory: &Directory) -> Vec<String> {
-    let root_dse = directory.root_dse();
-    let contexts = root_dse.naming_contexts.iter().filter(|dn| !dn.to_ascii_lowercase().starts_with("cn="));
-    let all: Vec<String> = contexts.cloned().collect();
-    if all.is_empty() { root_dse.default_base().map(str::to_owned).into_iter().collect() } else { all }
-}
-
-/// Returns all entries below the bases that a filter matches.
+/// Returns all entries of a directory's data that a filter matches, with the values that the server returns.
 pub(super) async fn find(
     directory: &Directory,
     filter: &Filter,
     names: &[&str],
 ) -> Result<Vec<Entry>, DirectoryError> {
     let mut found = Vec::new();
-    for base in bases(directory) {
-        let request = SearchRequest::new(&*base, Scope::Subtree, filter.clone(), names).repeating();
-        let mut search = match directory.search(request).await {
-            Err(e) if e.is_no_such_object() => continue,
-            search => search?,
-        };
-        while let Some(entry) = search.next_entry().await? {
-            found.push(entry);
-        }
-    }
+    for_each(directory, filter, names, Values::Returned, |entry| found.push(entry)).await?;
     Ok(found)
 }
 
@@ -158,17 +134,37 @@ impl Names {
     fn owners(&self, name: &str, value: &[u8], schema: &Schema) -> BTreeSet<usize> {
         match holds(name, schema) {
             Holds::Uids => self.uids.get(&value.to_ascii_lowercase()).cloned().unwrap_or_default(),
-            Holds::Dns => {
-                let mut at = dn_of(value, schema);
-                let mut owners = BTreeSet::new();
-                while let Some(key) = at.filter(|key| !key.is_root()) {
-                    owners.extend(self.dns.get(&key).into_iter().flatten().copied());
-                    at = key.parent();
-                }
-                owners
-            }
+            Holds::Dns => self.owners_of_dn(value, schema),
             Holds::Others => BTreeSet::new(),
         }
+    }
+
+    fn owners_of_dn(&self, value: &[u8], schema: &Schema) -> BTreeSet<usize> {
+        let mut at = dn_of(value, schema);
+        let mut owners = BTreeSet::new();
+        while let Some(key) = at.filter(|key| !key.is_root()) {
+            owners.extend(self.dns.get(&key).into_iter().flatten().copied());
+            at = key.parent();
+        }
+        owners
+    }
+
+    /// Whether the file has an entry of this very DN that was added, deleted or renamed.
+    pub(super) fn has(&self, value: &[u8], schema: &Schema) -> bool {
+        dn_of(value, schema).is_some_and(|key| self.dns.contains_key(&key))
+    }
+
+    /// Returns why a name that the server took out is not given back, in whatever attribute; `None`: it is. `refused`: entries that are not
+    /// taken back, beside the known.
+    pub(super) fn objection_to_gift(
+        &self,
+        (name, value): (&str, &[u8]),
+        refused: impl Fn(&usize) -> bool,
+        schema: &Schema,
+    ) -> Option<String> {
+        let owners = self.owners_of_dn(value, schema);
+        let is_left = owners.iter().any(|owner| self.withheld.contains(owner) || refused(owner));
+        is_left.then(|| told(name, value, NOT_TAKEN_BACK))
     }
 
     /// Returns the entries of the file that the values of changes name.
@@ -196,7 +192,7 @@ impl Names {
         let schema = directory.schema();
         let owners = self.owners(name, value, schema);
         if owners.iter().any(|owner| self.withheld.contains(owner) || refused.contains(owner)) {
-            return Ok(Some("the change of the entry that it belongs to is not taken back"));
+            return Ok(Some(NOT_TAKEN_BACK));
         }
         if !owners.is_empty() || !is_added {
             return Ok(None);
@@ -330,10 +326,7 @@ impl Names {
             let is_left = !values.is_empty() || step.values.is_empty();
             return Ok(is_left.then(|| Modification { values, ..step.clone() }));
         }
-        let mut entry = directory.read(dn, &[name]).await?;
-        if let Some(entry) = &mut entry {
-            directory.complete_ranges(entry).await?;
-        }
+        let entry = directory.read_whole(dn, &[name]).await?;
         let there = entry.map(|entry| schema.values_of(&entry, name).to_vec()).unwrap_or_default();
         let rule = schema.equality(name);
         let normal = |value: &Vec<u8>| rule.normalize(value, schema).into_owned();

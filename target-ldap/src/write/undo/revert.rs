@@ -17,12 +17,16 @@ use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Vendor};
 
+mod given_back;
 mod making;
 
+pub(in crate::write) use given_back::PASSWORD;
+pub(in crate::write) use making::conditions;
 use making::is_older;
 
 use super::change_note::{ChangeKind, ChangeNote};
-use super::entities::{Entities, Expected, key, moved};
+use super::entities::{Entities, Step, key, moved};
+use super::expected::Expected;
 use super::journal::JournalReader;
 use super::names::Names;
 use crate::write::destination::Destination;
@@ -55,6 +59,8 @@ pub struct Report {
     pub unseen: BTreeSet<String>,
     /// Groups with names that were neither given nor taken, and why.
     pub withheld: BTreeMap<String, BTreeSet<String>>,
+    /// Accounts that were added again, and have no password.
+    pub without_password: BTreeSet<String>,
     /// Groups that have names of entries that are gone.
     pub named: BTreeMap<String, String>,
     /// Entries that cannot be undone, for a group would be left without a member.
@@ -91,7 +97,7 @@ pub struct Reverter<'a> {
 }
 
 /// Whether one change was refused, and the next may be accepted.
-pub(super) fn is_refusal(error: &DirectoryError) -> bool {
+pub(in crate::write) fn is_refusal(error: &DirectoryError) -> bool {
     matches!(error, DirectoryError::Operation { .. } | DirectoryError::Forbidden { .. })
 }
 
@@ -149,7 +155,13 @@ impl Reverter<'_> {
                     objections.entry(step.entity).or_insert(difference);
                 }
             }
-            if in_effect && self.follows_later(place, &note, &back) {
+            // What the server took out is given back with the entry that it names, and after a change of the same group that waits.
+            let waits = if note.by_server {
+                followers.iter().any(|(waiting, ..): &(Step, _, _)| waiting.entity == step.entity)
+            } else {
+                self.follows_later(place, &note, &back)
+            };
+            if in_effect && waits {
                 set(&mut at, step.entity, At::InEffect);
                 followers.push((step, note, back));
                 continue;
@@ -263,16 +275,6 @@ impl Reverter<'_> {
         Ok(expected)
     }
 
-    async fn read(&self, dn: &str, expected: &Expected) -> Result<Option<Entry>, DirectoryError> {
-        let names = expected.to_ask();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut entry = self.directory.read(dn, &names).await?;
-        if let Some(entry) = &mut entry {
-            self.directory.complete_ranges(entry).await?;
-        }
-        Ok(entry)
-    }
-
     /// Returns how an entry differs from the expected state.
     async fn difference(
         &self,
@@ -281,9 +283,17 @@ impl Reverter<'_> {
         note: &ChangeNote,
         is_made: bool,
     ) -> Result<Option<String>, DirectoryError> {
-        let entry = self.read(dn, expected).await?;
+        let entry = expected.read(self.directory, dn).await?;
         if let Some(difference) = expected.difference(entry.as_ref(), self.vendor(), self.schema()) {
-            return Ok(Some(difference));
+            return Ok(Some(difference.text));
+        }
+        // Values that the server may have taken out are not compared above, and show whether this change was made.
+        if !is_made && note.of == ChangeKind::Modify {
+            let alone = Expected::new(std::slice::from_ref(note), 1, None, self.schema()).without_id();
+            let entry = alone.read(self.directory, dn).await?;
+            if let Some(difference) = alone.difference(entry.as_ref(), self.vendor(), self.schema()) {
+                return Ok(Some(difference.text));
+            }
         }
         // A similar entry may have existed before, so that the change was refused.
         if !is_made
@@ -303,7 +313,7 @@ impl Reverter<'_> {
         expected: &Expected,
     ) -> Result<bool, DirectoryError> {
         let fits = async |dn: &str| {
-            let entry = self.read(dn, expected).await?;
+            let entry = expected.read(self.directory, dn).await?;
             Ok::<_, DirectoryError>(
                 expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none(),
             )
@@ -364,7 +374,7 @@ impl Reverter<'_> {
                 if !expected.exists {
                     continue;
                 }
-                let entry = self.read(&dn, &expected).await?;
+                let entry = expected.read(self.directory, &dn).await?;
                 if expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none() {
                     return Ok(true);
                 }
@@ -379,6 +389,9 @@ impl Reverter<'_> {
         back: &[Change],
         report: &mut Report,
     ) -> Result<RevertOutcome, (bool, DirectoryError)> {
+        if note.by_server {
+            return self.give_back(back, report).await.map_err(|e| (false, e));
+        }
         let mut is_made = back.is_empty();
         for (n, change) in back.iter().enumerate() {
             let Some(change) = self.allowed(change, report).await.map_err(|e| (n > 0, e))? else { continue };
@@ -390,6 +403,11 @@ impl Reverter<'_> {
         }
         if note.of == ChangeKind::Delete {
             self.note_again(note).await;
+            self.note_password(back, report);
+        }
+        // The account was disabled before the password was set, whatever has become of its lock since.
+        if let Some(lock) = note.lock.as_ref().filter(|_| note.of == ChangeKind::Modify) {
+            self.directory.lock_by_note(&note.dn, lock).await.map_err(|e| (true, e))?;
         }
         if !note.lost.is_empty() {
             report.lost.entry(note.dn_after().to_owned()).or_default().extend(note.lost.iter().cloned());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ldap_directory::Directory;
 use singer_common::operations::file::{JOURNAL, with_suffix};
 
+use super::change_note::ChangeKind;
 use super::entities::Entities;
 use super::journal::{ChangeStatus, JournalReader};
 use super::revert::{RevertOutcome, Reverter};
@@ -50,13 +51,24 @@ impl Undo {
             names: None,
         };
         let report = { reverter }.run().await?;
+        let mut left: Vec<(String, String)> = report.refused.into_values().collect();
         for (number, outcome) in &report.outcomes {
             let is_made = reading.places.get(number).is_some_and(|place| place.status == ChangeStatus::Made);
+            // They are in the order of their numbers.
+            let step = entities.steps.binary_search_by_key(number, |step| step.number);
+            let step = step.ok().and_then(|at| entities.steps.get(at));
+            if let Some(step) = step.filter(|step| step.kind == ChangeKind::Add && is_made)
+                && *outcome == RevertOutcome::NotInEffect
+            {
+                // The server has said that it added the entry. What is not shown now may be there.
+                let reason = "the directory added it, and does not show it now";
+                left.push((step.dn.clone(), reason.to_owned()));
+                continue;
+            }
             if *outcome == RevertOutcome::TakenBack || *outcome == RevertOutcome::NotInEffect && is_made {
                 self.void(Announced { number: *number, end: 0 });
             }
         }
-        let mut left: Vec<(String, String)> = report.refused.into_values().collect();
         for (dn, names) in report.lost {
             let names: Vec<String> = names.into_iter().collect();
             left.push((dn, format!("the old value of {} could not be read", names.join(", "))));

@@ -10,6 +10,7 @@ use ldap_directory::{Access, Directory};
 use proptest::prelude::*;
 use singer_common::operations::file::{JOURNAL, with_suffix};
 
+use super::change_note::ChangeNote;
 use super::entities::Entities;
 use super::journal::JournalReader;
 use super::revert::{Report, RevertOutcome, Reverter, rehearse};
@@ -100,7 +101,7 @@ impl Trial {
         let destination =
             Destination::new(self.directory.clone(), Protection::none()).with_undo(Some(undo.clone()));
         for change in changes {
-            let _ = destination.take_back(change, &[]).await;
+            let _ = destination.apply_unasked(change, &[]).await;
         }
         undo
     }
@@ -202,7 +203,7 @@ proptest! {
             let was_made = mark.starts_with("# made");
             std::fs::write(&journal, format!("{lines}\n")).unwrap();
             prop_assert!(was_made || tree(&trial.directory).await == before);
-            recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+            recovery::recover(&trial.names(), &path, &trial.directory, &[]).await.unwrap();
             prop_assert!(!journal.exists());
             let file = with_suffix(&path, ".killed");
             if file.exists() {
@@ -286,7 +287,7 @@ fn what_killed_runs_left_is_kept_and_private_and_nothing_is_made_of_nothing() {
             let undo = trial.make(undo, if n == 1 { &[] } else { &changes }).await;
             undo.committed().unwrap();
             drop(undo);
-            recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+            recovery::recover(&trial.names(), &path, &trial.directory, &[]).await.unwrap();
         }
         assert_eq!(files(), ["undo.ldif.killed", "undo.ldif.killed.2"], "none of an empty journal");
         for name in files() {
@@ -315,7 +316,7 @@ fn in_a_journal_a_change_that_was_refused_is_void() {
         let undo = trial.make(undo, &[replace("ou=b,dc=x", "description", "new"), there]).await;
         undo.committed().unwrap();
         drop(undo);
-        recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+        recovery::recover(&trial.names(), &path, &trial.directory, &[]).await.unwrap();
         let text = std::fs::read_to_string(with_suffix(&path, ".killed")).unwrap();
         assert_eq!(text.matches("\nchangetype: ").count(), 1);
         assert!(!text.contains("changetype: delete") && !text.contains("cn=one"), "{text}");
@@ -347,4 +348,28 @@ fn a_parent_that_the_journal_has_behind_its_children_goes_after_them() {
         assert!(report.refused.is_empty(), "{report:?}");
         assert_eq!(tree(&trial.directory).await, trial.first);
     });
+}
+
+#[test]
+fn only_accounts_that_are_not_known_to_be_disabled_again_are_looked_at() {
+    let trial = block_on(Trial::new());
+    let undo = Undo::create(&trial.names().path(), &trial.directory, false).unwrap();
+    let announce = |dn: &str| {
+        let lock = Some(("nsAccountLock".to_owned(), "true".to_owned()));
+        undo.announce(&ChangeNote { lock, ..ChangeNote::plain(dn) }, &[]).unwrap()
+    };
+    let left = || undo.unlocked().keys().copied().collect::<Vec<u64>>();
+    // The first has another name by the time of the third.
+    let first = announce("uid=a,dc=x");
+    announce("uid=b,dc=x");
+    announce("uid=a,dc=x");
+    undo.announce(&ChangeNote::plain("uid=c,dc=x"), &[]).unwrap();
+    assert_eq!(left(), [0, 1, 2]);
+    undo.is_locked_again("uid=a,dc=x");
+    assert_eq!(left(), [0, 1]);
+    undo.is_locked_again("uid=b,dc=x");
+    undo.is_locked_again("uid=b,dc=x");
+    assert_eq!(left(), [0]);
+    undo.void(first);
+    assert!(left().is_empty());
 }

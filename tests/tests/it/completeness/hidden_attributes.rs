@@ -132,3 +132,52 @@ fn slapd_a_mirror_keeps_what_is_hidden() {
     Run::target(&target).stdin(&output.stdout).run().succeeds();
     assert_eq!(mirror.dump(), before);
 }
+
+/// The members of a group that the account may not read are missing, and no version says that they are gone.
+#[test]
+fn slapd_hidden_members_end_no_membership() {
+    let groups = format!(
+        "dn: cn=open,{STAFF}\nobjectClass: groupOfNames\ncn: open\nmember: uid=person0,{STAFF}\nmember;lang-en: uid=person1,{STAFF}\n\n\
+         dn: cn=closed,{STAFF}\nobjectClass: groupOfNames\ncn: closed\nmember: uid=person2,{STAFF}\n\n"
+    );
+    for (right, what) in [
+        ("none", "attrs=member"),
+        ("=s", "attrs=member"),
+        ("none", "dn.base=\"cn=closed,ou=staff,dc=example,dc=test\" attrs=member"),
+        ("=s", "dn.base=\"cn=closed,ou=staff,dc=example,dc=test\" attrs=member"),
+    ] {
+        let slapd = Slapd::start(SlapdOptions {
+            access: format!("access to {what} by dn.exact=\"{READER}\" {right} by * break\n"),
+            ..SlapdOptions::with_users().seed(unit(STAFF) + &people(25, STAFF) + &groups)
+        });
+        let more =
+            json!({"schemas": [{"name": "all"}], "membership_streams": true, "operational_attributes": null});
+        let whole = json_log(&with(&tap_config(&slapd), &more)).run().succeeds();
+        let stream = whole
+            .of_type("SCHEMA")
+            .iter()
+            .map(|m| m["stream"].as_str().unwrap().to_owned())
+            .find(|s| s != "all")
+            .unwrap();
+        let members = |output: &Output| -> Vec<String> {
+            let mut all: Vec<String> = output
+                .records(Some(&stream))
+                .iter()
+                .map(|r| r["member"].as_str().unwrap().split(',').next().unwrap().to_owned())
+                .filter(|m| m.starts_with("uid=person"))
+                .collect();
+            all.sort();
+            all
+        };
+        let activates =
+            |output: &Output| output.of_type("ACTIVATE_VERSION").iter().any(|m| m["stream"] == stream);
+        assert_eq!(members(&whole), ["uid=person0", "uid=person1", "uid=person2"], "also under an option");
+        assert!(activates(&whole));
+        let catalog = discover(&with(&tap_config(&slapd), &more));
+        let output =
+            json_log(&with(&reader_config(&slapd), &more)).file("--catalog", &catalog).run().succeeds();
+        assert!(!members(&output).contains(&"uid=person2".to_owned()));
+        assert!(!activates(&output), "{right} {what}");
+        output.stderr.reports(&json!({"stream": stream, "setting": "bind_dn"}));
+    }
+}

@@ -12,6 +12,7 @@ mod hidden_attributes;
 mod hidden_classes;
 mod hidden_parents;
 mod ldif_files;
+mod origins;
 mod refused_enumeration;
 mod reporting;
 

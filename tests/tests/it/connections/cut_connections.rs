@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{PEOPLE, activates_once_and_last, held, one_stream};
 use crate::support::rng::{Rng, seed};
-use crate::support::{discover, no_panic, people, states, tap_config, target_config, with};
+use crate::support::{discover, no_panic, people, resumed, states, tap_config, target_config, with};
 
 const COUNT: usize = 400;
 
@@ -183,11 +183,7 @@ fn goes_on(method: &str, key: &str, settings: &Value, rounds: usize, count: usiz
     let catalog = discover(&base);
     let run = |uri: &str, state: Option<&Value>| {
         let config = with(&base, &json!({"server_url": uri, "retry_attempts": 5}));
-        let run = Run::tap(&config).file("--catalog", &catalog);
-        match state {
-            Some(state) => run.file("--state", state).run(),
-            None => run.run(),
-        }
+        resumed(&config, Some(&catalog), state).run()
     };
     let first = run(&slapd.ldap_uri(), None).succeeds();
     let state = first.of_type("STATE").last().unwrap()["value"].clone();

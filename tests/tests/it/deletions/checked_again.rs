@@ -12,7 +12,7 @@ use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{done, no_panic, target_config, unit, with};
+use crate::support::{done, no_panic, state, target_config, unit, with};
 
 const BASE: &str = "dc=example,dc=test";
 const USERS: &str = "ou=users,dc=example,dc=test";
@@ -77,10 +77,6 @@ fn deletion(id: &str) -> Value {
 
 fn version() -> Value {
     json!({"type": "ACTIVATE_VERSION", "stream": "users", "version": 7})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 /// One task at a time, in the order of the input.

@@ -2,6 +2,7 @@
 
 mod activate_version;
 mod checked_again;
+mod grace;
 mod on_delete;
 mod ownership;
 mod sdc_deleted_at;

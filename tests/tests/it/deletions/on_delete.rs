@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use ldap_tests::bind::bind_code;
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::run::{Output, Run};
 use ldap_tests::samba::{SUFFIX, Samba};
@@ -10,7 +11,7 @@ use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
-use crate::support::{assert_untouched, done, no_panic, target_config, unit, with};
+use crate::support::{assert_untouched, done, no_panic, state, target_config, unit, with};
 
 const BASE: &str = "dc=example,dc=test";
 const GONE: &str = "ou=gone,ou=archive,dc=example,dc=test";
@@ -23,10 +24,6 @@ fn schema() -> Value {
 
 fn deletion(dn: &str) -> Value {
     json!({"type": "RECORD", "stream": "s", "record": {"dn": dn, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn config(server: &Server, on_delete: &Value) -> Value {
@@ -331,11 +328,11 @@ fn faults_in_on_delete_are_2_and_named() {
         (json!("remove"), "remove"),
         (json!(5), "got 5"),
         (json!(true), "move_to"),
-        (json!({}), "{}"),
+        (json!({}), "nothing is said"),
         (json!({"move_to": ""}), "empty"),
         (json!({"move_to": "gone"}), "move_to: DN"),
         (json!({"move_to": 5}), "move_to"),
-        (json!({"move_to": GONE, "set": {"description": "x"}}), "several"),
+        (json!({"move_to": GONE, "set": {}}), "set"),
         (json!({"set": {}}), "set"),
         (json!({"set": {"no name": "x"}}), "on_delete.set.no name"),
         (json!({"set": {"testFlag": "maybe"}}), "on_delete.set.testFlag"),
@@ -350,4 +347,30 @@ fn faults_in_on_delete_are_2_and_named() {
         .messages(&[schema()])
         .run()
         .succeeds();
+}
+
+/// docs/guides/hr-to-openldap.md: the lock that never ends as the mark of a leaver, which `accounts` removes.
+#[test]
+fn set_locks_for_ever_and_accounts_unlocks() {
+    let ada = format!("uid=ada,ou=p,{BASE}");
+    let policy = format!(
+        "dn: cn=policy,{BASE}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\npwdAttribute: userPassword\n\
+         pwdLockout: TRUE\n\n"
+    );
+    let password = person(&ada).replace("\n\n", "\nuserPassword: ada-first-pw1\n\n");
+    let slapd = Slapd::start(SlapdOptions {
+        database_conf: format!("overlay ppolicy\nppolicy_default cn=policy,{BASE}"),
+        ..SlapdOptions::default().seed(policy + &unit(&format!("ou=p,{BASE}")) + &password)
+    });
+    let rule = json!({"on_delete": {"set": {"pwdAccountLockedTime": "000001010000Z"}}, "accounts": {"enabled": "employed"}});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"s": rule}}));
+    assert_eq!(bind_code(&slapd, &ada, "ada-first-pw1"), 0);
+    done(run(&config, &[&ada])).counts(&[("modified", 1)]);
+    assert_eq!(bind_code(&slapd, &ada, "ada-first-pw1"), 49);
+    done(run(&config, &[&ada])).counts(&[("modified", 0)]);
+    let back = json!({"type": "RECORD", "stream": "s", "record": {"dn": ada, "employed": true}});
+    let mut schema = schema();
+    schema["schema"]["properties"]["employed"] = json!({"type": ["boolean", "null"]});
+    done(Run::target(&config).messages(&[schema, back, state()]).run()).counts(&[("modified", 1)]);
+    assert_eq!(bind_code(&slapd, &ada, "ada-first-pw1"), 0);
 }

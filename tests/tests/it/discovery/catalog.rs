@@ -221,6 +221,7 @@ fn the_seeds_streams_work_as_they_stand() {
         "sn",
         "mail",
         "departmentNumber",
+        "pwdAccountLockedTime", // comes with `userPassword`
     ]);
     for record in output.records(Some("users")) {
         let names: BTreeSet<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();

@@ -2,6 +2,7 @@
 
 mod attribute_selection;
 mod catalog;
+mod excluded_subtrees;
 pub(crate) mod html_report;
 mod streams;
 mod syntaxes;

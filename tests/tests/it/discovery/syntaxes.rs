@@ -80,6 +80,8 @@ const VENDORS: &[(&str, &str)] = &[
 /// Attributes whose meaning their syntax does not tell. Of 389 DS: a UUID as Directory String. Of Active Directory: times as
 /// LargeInteger, GUIDs and SIDs as octets.
 const BY_NAME: &[(&str, &str)] = &[
+    // `000001010000Z` locks for ever, and is no time.
+    ("pwdAccountLockedTime", "string"),
     ("entryUUID", "uuid"),
     ("accountExpires", "date-time"),
     ("badPasswordTime", "date-time"),

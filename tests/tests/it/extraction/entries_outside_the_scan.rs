@@ -10,7 +10,7 @@ use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{tap_config, with};
+use crate::support::{resumed, tap_config, with};
 
 fn person(rdn: &str, above: &str) -> String {
     format!(
@@ -94,9 +94,7 @@ struct Reader {
 impl Reader {
     /// The DNs of the records of the next run, and those of the deletions.
     fn next(&mut self) -> (Vec<String>, Vec<String>) {
-        let run = Run::tap(&self.config);
-        let run = if let Some(state) = &self.state { run.file("--state", state) } else { run };
-        let output = run.run().succeeds();
+        let output = resumed(&self.config, None, self.state.as_ref()).run().succeeds();
         self.state = output.of_type("STATE").last().map(|m| m["value"].clone()).or(self.state.take());
         let dns = |deleted: bool| {
             let records = output.records(None).into_iter();
@@ -147,8 +145,9 @@ fn an_entry_of_a_file_that_comes_late_or_comes_back_or_is_renamed_is_read_whatev
         write(&[("a", 1), ("b", 2)]);
         assert_eq!(reader.next(), (texts(&["uid=b"]), vec![]), "{key}: back");
         write(&[("a", 1), ("c", 2)]);
-        let gone = if key == "dn" { texts(&["uid=b"]) } else { vec![] };
-        assert_eq!(reader.next(), (texts(&["uid=c"]), gone), "{key}: renamed");
+        // A file may have an id twice: an entry counts as renamed only once all are read, and is emitted behind the deletion.
+        let records = if key == "dn" { texts(&["uid=c"]) } else { texts(&["uid=c", "uid=c"]) };
+        assert_eq!(reader.next(), (records, texts(&["uid=b"])), "{key}: renamed");
         assert_eq!(reader.next(), (vec![], vec![]), "{key}: quiet");
     }
 }

@@ -8,16 +8,12 @@ use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
-use crate::support::{assert_records_fit, tap_config, unit, with};
+use crate::support::{assert_records_fit, resumed, tap_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 
 fn run(config: &Value, state: Option<&Value>) -> Output {
-    let run = Run::tap(config);
-    match state {
-        Some(state) => run.file("--state", state).run(),
-        None => run.run(),
-    }
+    resumed(config, None, state).run()
 }
 
 fn state(output: &Output) -> Value {

@@ -5,6 +5,7 @@ mod full_table;
 mod max_shrink;
 mod memory;
 mod non_utf8_dns;
+mod only_dn;
 mod page_limits;
 mod paged_results;
 mod partitions;

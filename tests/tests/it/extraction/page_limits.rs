@@ -143,3 +143,22 @@ fn a_server_that_sends_more_than_a_sample_asks_for_is_read_over_one_connection()
         assert_eq!(names.len(), 401);
     }
 }
+
+/// Each page would be taken for the last one, and what follows for deleted.
+#[test]
+fn a_page_whose_end_does_not_say_whether_there_are_more_is_an_error() {
+    // The first page, one between, and one whose entries are fewer than a page.
+    for (count, silent_from) in [(35, 0), (35, 15), (35, 30), (9, 0)] {
+        let server = Fake::start(Paging::new(count, |_| None).silent_from(silent_from));
+        let config = with(&config(&server, 4), &json!({"page_size": 10}));
+        let output = Run::tap(&config).run().exits(1);
+        assert!(
+            output.of_type("ACTIVATE_VERSION").is_empty() && output.of_type("STATE").is_empty(),
+            "{silent_from}"
+        );
+    }
+    // A server may leave it out if the first page has everything.
+    let server = Fake::start(Paging::new(8, |_| None).silent_from(0));
+    let output = Run::tap(&with(&config(&server, 4), &json!({"page_size": 10}))).run().succeeds();
+    assert_each_once(&output, 9);
+}

@@ -1,57 +1,15 @@
 //! An input that stays open: records and STATE are not held back until its end.
 
-use std::io::{BufRead as _, BufReader};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
-
 use ldap_tests::ldif::normalize_dn;
-use ldap_tests::run::{Run, Running};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{lines, people, target_config, unit, with};
+use crate::support::open_run::OpenRun;
+use crate::support::{people, target_config, unit, with};
 
 const SUFFIX: &str = "dc=example,dc=test";
 const OLD: &str = "ou=c,dc=example,dc=test";
 const NEW: &str = "ou=c9,dc=example,dc=test";
-
-/// A target with its stdin open, and the lines of its stdout.
-struct Live {
-    running: Running,
-    stdout: Receiver<String>,
-}
-
-impl Live {
-    fn start(config: &Value) -> Live {
-        let mut running = Run::target(config).spawn();
-        let stdout = BufReader::new(running.take_stdout());
-        let (send, receive) = channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        Live { running, stdout: receive }
-    }
-
-    /// Waits for a STATE while the input stays open.
-    #[track_caller]
-    fn prints(&mut self, state: &Value) {
-        let until = Instant::now() + Duration::from_secs(60);
-        loop {
-            match self.stdout.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) if serde_json::from_str::<Value>(&line).unwrap() == state["value"] => return,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("no {state}: {:?}", self.running.end())
-                }
-            }
-        }
-    }
-
-    fn ends(mut self, code: i32) {
-        self.running.close_stdin_with(b"");
-        let (ended, stderr, _) = self.running.wait(Duration::from_secs(30));
-        assert_eq!(ended, code, "{stderr}");
-    }
-}
 
 fn schema() -> Value {
     let texts = json!({"type": ["array", "null"], "items": {"type": "string"}});
@@ -108,13 +66,13 @@ fn is_renamed(slapd: &Slapd) {
 fn the_deletion_of_a_container_is_made_once_its_last_child_is_gone() {
     for above in [false, true] {
         let (slapd, messages) = rename(above);
-        let mut live = Live::start(&target_config(&slapd));
-        live.running.write_stdin(lines(&messages).as_bytes());
-        live.prints(&state(1));
+        let mut live = OpenRun::start(&target_config(&slapd));
+        live.write(&messages);
+        live.prints(&state(1)["value"]);
         is_renamed(&slapd);
         // What comes next finds nothing in its way.
-        live.running.write_stdin(lines(&[record(&person(7, NEW), "inetOrgPerson"), state(2)]).as_bytes());
-        live.prints(&state(2));
+        live.write(&[record(&person(7, NEW), "inetOrgPerson"), state(2)]);
+        live.prints(&state(2)["value"]);
         live.ends(0);
     }
 }
@@ -144,14 +102,14 @@ fn a_version_deletes_once_the_input_is_quiet() {
         messages
     };
     let left = || slapd.dump().keys().filter(|dn| dn.starts_with("uid=person")).count();
-    let mut live = Live::start(&config);
-    live.running.write_stdin(lines(&[schema]).as_bytes());
-    live.running.write_stdin(lines(&round(1, &[0, 1])).as_bytes());
-    live.prints(&state(1));
+    let mut live = OpenRun::start(&config);
+    live.write(&[schema]);
+    live.write(&round(1, &[0, 1]));
+    live.prints(&state(1)["value"]);
     assert_eq!(left(), 2);
     // And again, later: each version is decided by itself.
-    live.running.write_stdin(lines(&round(2, &[1])).as_bytes());
-    live.prints(&state(2));
+    live.write(&round(2, &[1]));
+    live.prints(&state(2)["value"]);
     assert_eq!(left(), 1);
     // A pause in the middle of a version: what came before it stays.
     let with_state = |n: u32, people: &[u32]| {
@@ -159,11 +117,53 @@ fn a_version_deletes_once_the_input_is_quiet() {
         *messages.last_mut().unwrap() = state(n);
         messages
     };
-    live.running.write_stdin(lines(&with_state(3, &[1, 7])).as_bytes());
-    live.prints(&state(3));
-    live.running.write_stdin(lines(&with_state(4, &[8])).as_bytes());
-    live.prints(&state(4));
+    live.write(&with_state(3, &[1, 7]));
+    live.prints(&state(3)["value"]);
+    live.write(&with_state(4, &[8]));
+    live.prints(&state(4)["value"]);
     assert_eq!(left(), 3);
+    live.ends(0);
+}
+
+/// The version of another stream is carried out meanwhile.
+#[test]
+fn a_stream_in_the_middle_of_its_version_keeps_what_it_brought() {
+    const OTHER: &str = "ou=d,dc=example,dc=test";
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(2, OLD) + &unit(OTHER)));
+    let rule = |base: &str| {
+        json!({"dn_template": format!("uid={{uid}},{base}"), "object_classes": ["inetOrgPerson"],
+            "attribute_mapping": {"cn": "cn", "sn": "sn"}, "scope_base": base})
+    };
+    let config = with(
+        &target_config(&slapd),
+        &json!({"process_activate_version": true, "activate_when_quiet_seconds": 1,
+            "mapping_rules": {"users": rule(OLD), "others": rule(OTHER)}}),
+    );
+    let text = json!({"type": ["string", "null"]});
+    let schema = |stream: &str| {
+        json!({"type": "SCHEMA", "stream": stream, "key_properties": ["uid"],
+            "schema": {"type": "object", "properties": {"uid": text, "cn": text, "sn": text}}})
+    };
+    let record = |stream: &str, version: u32, uid: &str| json!({"type": "RECORD", "stream": stream, "version": version, "record": {"uid": uid, "cn": "c", "sn": "s"}});
+    let activate = |stream: &str, version: u32| json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": version});
+    let left = |base: &str| slapd.dump_below(base, &["uid"]).len() - 1;
+    let mut live = OpenRun::start(&config);
+    live.write(&[
+        schema("users"),
+        schema("others"),
+        record("users", 1, "person0"),
+        record("others", 1, "first"),
+    ]);
+    live.write(&[activate("users", 1), state(1)]);
+    live.prints(&state(1)["value"]);
+    assert_eq!((left(OLD), left(OTHER)), (1, 1));
+    live.write(&[record("others", 1, "second"), activate("others", 1), state(2)]);
+    live.prints(&state(2)["value"]);
+    assert_eq!((left(OLD), left(OTHER)), (1, 2));
+    // Its next version has one of them, and is a period of its own.
+    live.write(&[record("others", 2, "second"), activate("others", 2), state(3)]);
+    live.prints(&state(3)["value"]);
+    assert_eq!((left(OLD), left(OTHER)), (1, 1));
     live.ends(0);
 }
 
@@ -181,14 +181,12 @@ fn a_deletion_by_match_is_made_once_the_input_is_quiet() {
     let record = |more: &Value| json!({"type": "RECORD", "stream": "users", "record": with(&json!({"uid": "person1"}), more)});
     let gone = record(&json!({"_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
     let is_there = || slapd.dump().contains_key(&format!("uid=person1,{OLD}"));
-    let mut live = Live::start(&config);
-    live.running.write_stdin(
-        lines(&[schema, gone.clone(), state(1), record(&json!({"cn": "c", "sn": "s"})), state(2)]).as_bytes(),
-    );
-    live.prints(&state(2));
+    let mut live = OpenRun::start(&config);
+    live.write(&[schema, gone.clone(), state(1), record(&json!({"cn": "c", "sn": "s"})), state(2)]);
+    live.prints(&state(2)["value"]);
     assert!(is_there());
-    live.running.write_stdin(lines(&[gone, state(3)]).as_bytes());
-    live.prints(&state(3));
+    live.write(&[gone, state(3)]);
+    live.prints(&state(3)["value"]);
     assert!(!is_there());
     live.ends(0);
 }

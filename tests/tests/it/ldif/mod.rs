@@ -3,3 +3,4 @@
 mod deep_names;
 mod ldif_directory;
 mod partial_dumps;
+mod stated_content;

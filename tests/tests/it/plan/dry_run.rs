@@ -99,15 +99,7 @@ fn the_plan_given_to_ldapmodify_is_the_run() {
 #[test]
 fn a_plan_has_three_forms() {
     let slapd = start();
-    let form = |format: &str| {
-        target(&config(&slapd))
-            .arg("--dry-run")
-            .arg("--plan-format")
-            .arg(format)
-            .run()
-            .succeeds()
-            .stdout_text()
-    };
+    let form = |format: &str| target(&config(&slapd)).plan(format).run().succeeds().stdout_text();
     let diff = form("diff");
     assert!(diff.contains("- uid=gone,ou=old") && diff.contains("+ uid=new,ou=team"), "{diff}");
     assert!(!diff.contains('\u{1b}'), "no colours where nobody sees them");

@@ -172,7 +172,7 @@ fn nothing_in_a_plan_runs_steers_or_hides() {
         second.push(json!({"type": "RECORD", "stream": stream, "record": {"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}}));
     }
     second.extend(new.iter().map(record));
-    let plan = Run::target(&config).arg("--dry-run").arg("--plan-format").arg("html");
+    let plan = Run::target(&config).plan("html");
     let html = plan.messages(&second).run().succeeds().stdout_text();
     assert!(!html.contains('\0'));
 

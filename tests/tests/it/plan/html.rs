@@ -91,7 +91,7 @@ fn the_page_shows_what_was_and_what_will_be_and_fits_every_screen() {
     slapd.ldapadd(people(10, PEOPLE));
     let before = slapd.dump();
     let run = |format: &str| {
-        let run = Run::target(&target_config(&slapd)).arg("--dry-run").arg("--plan-format").arg(format);
+        let run = Run::target(&target_config(&slapd)).plan(format);
         run.messages(&input()).run().succeeds()
     };
     let page = run("html");
@@ -200,7 +200,7 @@ impl Company {
 
     fn plan(&self, changes: &Value, messages: &[Value], code: i32, format: &str) -> Output {
         let config = with(&self.config(), changes);
-        let run = Run::target(&config).arg("--dry-run").arg("--plan-format").arg(format);
+        let run = Run::target(&config).plan(format);
         run.messages(messages).run().exits(code)
     }
 }

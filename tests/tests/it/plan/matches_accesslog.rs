@@ -20,9 +20,9 @@ const MOVERS: usize = 60;
 const RECORDS: usize = 600;
 
 /// What one change does: its type, and each value it adds (`+`), deletes (`-`) or replaces others by (`=`).
-type Done = (String, BTreeSet<String>);
+pub(crate) type Done = (String, BTreeSet<String>);
 /// What is done to each entry, in order. Changes of entries that have nothing to do with each other have none.
-type ByEntry = BTreeMap<String, Vec<Done>>;
+pub(crate) type ByEntry = BTreeMap<String, Vec<Done>>;
 
 /// What a server keeps itself, and logs with what it was asked for.
 const OWN: &[&str] = &[
@@ -53,7 +53,7 @@ fn rename(new_rdn: &str, delete_old: &str, superior: &str) -> BTreeSet<String> {
     BTreeSet::from([format!("{new_rdn} {delete_old} {}", normalize_dn(superior))])
 }
 
-fn planned(changes: &[Value]) -> ByEntry {
+pub(crate) fn planned(changes: &[Value]) -> ByEntry {
     let mut all = ByEntry::new();
     for change in changes {
         let text = |key: &str| change[key].as_str().unwrap_or_default();
@@ -86,7 +86,7 @@ fn planned(changes: &[Value]) -> ByEntry {
     all
 }
 
-fn logged(slapd: &Slapd) -> ByEntry {
+pub(crate) fn logged(slapd: &Slapd) -> ByEntry {
     let mut all = ByEntry::new();
     // Their names begin with the time.
     for (dn, entry) in slapd.dump_below("cn=accesslog", &["*"]) {
@@ -120,12 +120,12 @@ fn logged(slapd: &Slapd) -> ByEntry {
     all
 }
 
-fn person(n: usize) -> String {
+pub(crate) fn person(n: usize) -> String {
     format!("uid=p{n},{PEOPLE}")
 }
 
 /// Additions, some below parents that are to be made, modifications of every form, deletions, and people who leave.
-fn messages(rng: &mut Rng) -> Vec<Value> {
+pub(crate) fn messages(rng: &mut Rng) -> Vec<Value> {
     let texts = json!({"type": ["null", "array"], "items": {"type": "string"}});
     let text = json!({"type": ["null", "string"]});
     let schema = |stream: &str| {
@@ -183,10 +183,8 @@ fn messages(rng: &mut Rng) -> Vec<Value> {
     all
 }
 
-#[test]
-fn the_plan_is_what_the_servers_log_says_was_done() {
-    let seed = seed(91);
-    println!("MODEL_SEED={seed} has this again");
+/// A server with a log of its changes and the people that the messages are about, and the configuration for them.
+pub(crate) fn start() -> (Slapd, Value) {
     let mut people = String::new();
     for n in 0..RECORDS {
         let id = person(n);
@@ -213,9 +211,17 @@ fn the_plan_is_what_the_servers_log_says_was_done() {
         &json!({"mapping_rules": {"all": {}, "leavers": {"on_delete": {"move_to": GONE}},
             "movers": {"match": "(&(objectClass=person)(employeeNumber={employeeNumber}))"}}}),
     );
+    (slapd, config)
+}
+
+#[test]
+fn the_plan_is_what_the_servers_log_says_was_done() {
+    let seed = seed(91);
+    println!("MODEL_SEED={seed} has this again");
+    let (slapd, config) = start();
     let run = || Run::target(&config).stdin(lines(&messages(&mut Rng::new(seed))));
     assert!(logged(&slapd).is_empty());
-    let plan = run().arg("--dry-run").arg("--plan-format").arg("json").run().succeeds();
+    let plan = run().plan("json").run().succeeds();
     assert!(logged(&slapd).is_empty(), "a plan writes nothing");
     run().run().succeeds();
     let (planned, logged) = (planned(&plan.lines()), logged(&slapd));

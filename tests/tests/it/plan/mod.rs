@@ -3,6 +3,6 @@
 mod dry_run;
 mod hostile_html;
 mod html;
-mod matches_accesslog;
+pub(crate) mod matches_accesslog;
 mod property;
 mod schema_checks;

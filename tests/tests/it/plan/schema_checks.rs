@@ -119,7 +119,7 @@ fn agree(server: &Server, config: &Value, people: &str, skip: &[&str], least: us
     let config = with(config, &json!({"on_error": "skip", "reject_file": rejects}));
     let run = || Run::target(&config).messages(&messages(people, skip));
     let before = server.dump();
-    let plan = run().arg("--dry-run").arg("--plan-format").arg("json").run().exits(4);
+    let plan = run().plan("json").run().exits(4);
     assert_eq!(server.dump(), before, "nothing is written");
     let planned = refused(&plan, people, true, &rejects);
     let written = refused(&run().run().exits(4), people, false, &rejects);

@@ -16,13 +16,14 @@ mod kill_tap;
 mod mismatched_state;
 mod no_changes;
 mod random_changes;
-mod random_company;
+pub(crate) mod random_company;
 mod renamed_parents;
 mod repeated_runs;
 mod restored_backup;
-mod server_kind;
+pub(crate) mod server_kind;
 mod server_resets;
 mod track_deletions;
+mod track_renames;
 mod unsupported_methods;
 mod warehouse_table;
 

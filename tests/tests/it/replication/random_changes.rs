@@ -224,3 +224,45 @@ fn log_based_by_container_on_openldap_has_an_entry_in_one_table() {
     model.mirror = model.mirror.with_catalog(catalog);
     model.play(OPERATIONS);
 }
+
+/// A subtree is left out; entries and units move into it and out of it, and the units above it are renamed.
+fn play_excluding(kind: Kind, method: Method, own_seed: u64) {
+    let mut model = Model::start(kind, method, Habits::UnitsMove, own_seed);
+    exclude_europe(&mut model);
+    model.play(OPERATIONS / 2);
+}
+
+fn exclude_europe(model: &mut Model) {
+    let excluded = format!("ou=Europe, ou=staff,{}", model.directory.suffix());
+    model.mirror.reconfigure(&json!({"exclude_base_dns": [excluded]}));
+    model.mirror.want(is_outside_europe);
+}
+
+fn is_outside_europe(dn: &str, _: &Attributes) -> bool {
+    !format!(",{}", dn.to_lowercase()).contains(",ou=europe,ou=staff,dc=")
+}
+
+#[test]
+fn full_table_without_a_subtree_on_openldap() {
+    play_excluding(Kind::OpenLdap, Method::Full, 51);
+}
+
+#[test]
+fn log_based_without_a_subtree_on_openldap() {
+    play_excluding(Kind::OpenLdap, Method::Log, 52);
+}
+
+#[test]
+fn by_entry_csn_with_deletions_without_a_subtree_on_openldap() {
+    play_excluding(Kind::OpenLdap, Method::Tracked("entryCSN"), 53);
+}
+
+#[test]
+fn log_based_without_a_subtree_on_ds389() {
+    play_excluding(Kind::Ds389, Method::Log, 54);
+}
+
+#[test]
+fn log_based_without_a_subtree_on_active_directory() {
+    play_excluding(Kind::ActiveDirectory, Method::Log, 55);
+}

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::server_kind::{Directory, Kind};
 use super::warehouse_table::{Table, key_of};
-use crate::support::{assert_records_fit, no_panic, tap_config, with};
+use crate::support::{assert_records_fit, no_panic, resumed, tap_config, with};
 
 /// The one stream of the configurations here.
 pub(crate) const STREAM: &str = "all";
@@ -136,14 +136,7 @@ impl Mirror {
 
     /// The run that comes next.
     pub(crate) fn next_run(&self) -> Run {
-        let mut run = Run::tap(&self.config);
-        if let Some(catalog) = &self.catalog {
-            run = run.file("--catalog", catalog);
-        }
-        if let Some(state) = &self.state {
-            run = run.file("--state", state);
-        }
-        run
+        resumed(&self.config, self.catalog.as_ref(), self.state.as_ref())
     }
 
     /// Runs the tap to its end and takes in what it prints.

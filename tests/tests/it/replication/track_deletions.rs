@@ -18,7 +18,7 @@ use super::go_on;
 use super::repeated_runs::resyncs;
 use super::warehouse_table::Table;
 use crate::support::rng::{Rng, seed};
-use crate::support::{no_panic, people, tap_config, unit, with};
+use crate::support::{no_panic, people, resumed, tap_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 /// So many that a first read is divided, and STATE is printed in the middle of it.
@@ -53,11 +53,7 @@ impl Reader {
     }
 
     fn next_run(&self) -> Run {
-        let run = Run::tap(&self.config);
-        match &self.state {
-            Some(state) => run.file("--state", state),
-            None => run,
-        }
+        resumed(&self.config, None, self.state.as_ref())
     }
 
     /// Takes in what a run printed, whole lines only. `upto_state`: what came after the last STATE was lost.

@@ -9,13 +9,17 @@ use ldap_tests::server::scratch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{unit, with};
+use crate::support::{state, unit, with};
 
 mod deletion_markers;
+mod doubtful_mappings;
+mod hr_systems;
+mod hr_templates;
 mod match_filters;
 mod schema_messages;
 mod templates;
 mod unknown_names;
+mod workday;
 
 const BASE: &str = "ou=people,dc=example,dc=test";
 
@@ -86,10 +90,6 @@ fn schema(properties: &Value) -> Value {
 
 fn record(record: &Value) -> Value {
     json!({"type": "RECORD", "stream": "p", "record": record})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 /// The warnings that name something in their text.

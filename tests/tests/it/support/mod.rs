@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ldap_tests::ldif::{Tree, normalize_dn};
-use ldap_tests::run::{Output, Run};
+use ldap_tests::run::{Output, Program, Run, read_text};
 use ldap_tests::server::Server;
 use ldap_tests::slapd::Slapd;
 use serde_json::{Value, json};
 
 pub(crate) mod golden;
+pub(crate) mod open_run;
 pub(crate) mod rng;
 
 /// The tap's configuration for all of a server, as its administrator.
@@ -53,6 +55,13 @@ pub(crate) fn with(config: &Value, changes: &Value) -> Value {
         }
     }
     config
+}
+
+/// The tap's next run, with a catalog and from a STATE, if there are any.
+pub(crate) fn resumed(config: &Value, catalog: Option<&Value>, state: Option<&Value>) -> Run {
+    let files = [("--catalog", catalog), ("--state", state)];
+    let given = files.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    given.fold(Run::tap(config), |run, (flag, value)| run.file(flag, value))
 }
 
 /// LDIF of `count` people below `parent`, uid=person0 and on.
@@ -215,6 +224,66 @@ pub(crate) fn done(output: Output) -> Output {
     let output = output.succeeds();
     assert_eq!(states(&output).last(), Some(&json!({"n": 1})));
     output
+}
+
+/// The STATE `{"n": 1}`.
+pub(crate) fn state() -> Value {
+    json!({"type": "STATE", "value": {"n": 1}})
+}
+
+/// Runs the target with SCHEMA messages, records, and the STATE `{"n": 1}`.
+#[track_caller]
+pub(crate) fn run(schemas: Vec<Value>, config: &Value, records: &[Value]) -> Output {
+    let mut messages = schemas;
+    messages.extend_from_slice(records);
+    messages.push(state());
+    let output = Run::target(config).messages(&messages).run();
+    no_panic(&output);
+    output
+}
+
+/// A command of the target with a file: `apply`, `undo`.
+pub(crate) fn of_file(command: &str, config: &Value, file: &Path, flags: &[&str]) -> Output {
+    let run = Run::bare(Program::Target).arg(command).arg(file.to_str().unwrap()).file("--config", config);
+    flags.iter().fold(run, |run, flag| run.arg(*flag)).run()
+}
+
+/// `target-ldap apply`.
+pub(crate) fn apply(config: &Value, plan: &Path, flags: &[&str]) -> Output {
+    of_file("apply", config, plan, flags)
+}
+
+/// The values of an attribute of an entry, DNs in normal form.
+#[track_caller]
+pub(crate) fn values(server: &Server, dn: &str, attribute: &str) -> BTreeSet<String> {
+    let tree = server.dump_below(dn, &[attribute]);
+    let entry = tree.get(&normalize_dn(dn)).unwrap_or_else(|| panic!("no {dn} in {:?}", tree.keys()));
+    let texts = entry.get(&attribute.to_lowercase()).into_iter().flatten();
+    texts.map(|value| normal(&String::from_utf8_lossy(value))).collect()
+}
+
+/// What [`values`] returns for these.
+pub(crate) fn set(texts: &[String]) -> BTreeSet<String> {
+    texts.iter().map(|text| normal(text)).collect()
+}
+
+/// A DN in normal form; other values as they are.
+fn normal(text: &str) -> String {
+    if text.contains('=') { normalize_dn(text) } else { text.to_owned() }
+}
+
+/// The finished searches of a run, of which there must be some, by its `metrics_file`. The file is taken away: the next run is counted by itself.
+#[track_caller]
+pub(crate) fn searches(metrics: &Path) -> u64 {
+    let text = read_text(metrics);
+    let of_search =
+        text.lines().filter(|l| l.starts_with("flext_ldap_operations_total") && l.contains("\"search\""));
+    let count = of_search
+        .map(|line| line.rsplit(' ').next().unwrap().split('.').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert!(count > 0, "no search in\n{text}");
+    std::fs::remove_file(metrics).unwrap();
+    count
 }
 
 /// Records of a tap by stream, in the order of the streams.

@@ -136,3 +136,34 @@ fn a_file_has_one_writer_and_a_state_dir_one_tap() {
     first.wait(Duration::from_secs(30));
     Run::tap(&tap).run().succeeds();
 }
+
+/// Each file that a run writes has one run at a time, and the second names the first's process.
+#[test]
+fn the_second_run_names_the_process_of_the_first_whatever_file_they_share() {
+    let slapd = slapd();
+    let dir = scratch();
+    let at = |name: &str| dir.path().join(name);
+    let own = target_config(&slapd);
+    let file = json!({"server_url": format!("ldif:{}", at("d.ldif").display()), "bind_dn": null, "bind_password": null});
+    for (setting, config) in [
+        ("undo_file", with(&own, &json!({"undo_file": at("undo.ldif")}))),
+        ("reject_file", with(&own, &json!({"on_error": "skip", "reject_file": at("r.jsonl")}))),
+        ("plan_file", with(&own, &json!({"plan_file": at("plan.ldif"), "first_run": "apply"}))),
+        ("server_url", with(&own, &file)),
+    ] {
+        let mut first = Run::target(&config).spawn();
+        let pid = first.child().id().to_string();
+        let held = || files(dir.path()).iter().any(|name| name.contains("lock"));
+        for _ in 0..400 {
+            if held() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(held(), "{setting}: {:?}", files(dir.path()));
+        let second = Run::target(&config).stdin(lines(&messages())).run();
+        second.exits(2).reports_setting(setting).says(&pid);
+        first.close_stdin_with(b"");
+        assert_eq!(first.wait(Duration::from_secs(60)).0, 0, "{setting}");
+    }
+}

@@ -13,6 +13,7 @@ use crate::support::{lines, unit, with};
 mod active_directory;
 mod changed_since;
 mod file_locks;
+mod given_back;
 mod killed_run;
 mod undo_command;
 mod undo_file;

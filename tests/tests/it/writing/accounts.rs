@@ -308,3 +308,47 @@ fn an_enabled_account_of_active_directory_needs_a_password() {
     let output = run(&config, record("bare", &json!({"active": true}))).counts(&[("unchanged", 1)]);
     output.stderr.does_not_report(&warns("bare"));
 }
+
+/// An account is enabled from its first day to its last one, whatever the record says about the rest of time.
+#[test]
+fn an_account_is_enabled_between_two_days() {
+    let samba = Samba::start("");
+    let enabled =
+        json!({"enabled": {"from": "{job.from}", "until": "until", "days_before": 3, "if": "active"}});
+    let config = samba_config(&samba, &enabled, "create_only");
+    let any = json!({});
+    let schema = json!({"type": "SCHEMA", "stream": "users", "key_properties": ["id"], "schema": {"type": "object", "properties": {
+        "id": any, "pw": any, "job": any, "until": any, "active": any}}});
+    let load = |today: &str, more: &Value| {
+        let config = with(&config, &json!({"today": today}));
+        let mut record = json!({"id": "p", "pw": "Passw0rd-1", "active": true});
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let record = json!({"type": "RECORD", "stream": "users", "record": record});
+        Run::target(&config).messages(&[schema.clone(), record]).run()
+    };
+    let is_on = || value(&samba, &format!("CN=p,CN=Users,{SUFFIX}"), "userAccountControl").unwrap() == "512";
+    let period = json!({"job": {"from": "2026-03-10"}, "until": "2026-06-30T12:00:00Z"});
+    for (today, on) in [
+        ("2026-03-06", false),
+        ("2026-03-07", true),
+        ("2026-03-10", true),
+        ("2026-06-30", true),
+        ("2026-07-01", false),
+    ] {
+        load(today, &period).succeeds();
+        assert_eq!(is_on(), on, "{today}");
+    }
+    let open = json!({"job": {"from": "2026-03-10"}, "until": null});
+    load("2030-01-01", &open).succeeds();
+    assert!(is_on(), "without a last day");
+    load("2030-01-01", &json!({"job": {"from": "2026-03-10"}, "until": null, "active": false})).succeeds();
+    assert!(!is_on(), "the condition does not hold");
+    load("2030-01-01", &json!({"job": {"from": "2026-03-10"}})).succeeds();
+    assert!(!is_on(), "a record that does not say the last day changes nothing");
+    for wrong in
+        [json!({"job": {"from": null}, "until": null}), json!({"job": {"from": "soon"}, "until": null})]
+    {
+        load("2030-01-01", &wrong).exits(1);
+    }
+    assert!(!is_on());
+}

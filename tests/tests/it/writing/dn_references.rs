@@ -8,7 +8,7 @@ use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
-use crate::support::{assert_untouched, done, no_panic, target_config, unit, with};
+use crate::support::{assert_untouched, done, set, target_config, unit, values, with};
 
 const BASE: &str = "dc=example,dc=test";
 
@@ -27,12 +27,7 @@ fn config(server: &Server, more: &Value) -> Value {
 }
 
 fn run(config: &Value, records: &[Value]) -> Output {
-    let mut messages = schemas();
-    messages.extend_from_slice(records);
-    messages.push(json!({"type": "STATE", "value": {"n": 1}}));
-    let output = Run::target(config).messages(&messages).run();
-    no_panic(&output);
-    output
+    super::run(schemas(), config, records)
 }
 
 fn person_dn(name: &str) -> String {
@@ -57,19 +52,6 @@ fn slapd() -> Slapd {
     Slapd::start(
         SlapdOptions::default().seed([unit(&format!("ou=p,{BASE}")), unit(&format!("ou=g,{BASE}"))].concat()),
     )
-}
-
-fn values(server: &Server, dn: &str, attribute: &str) -> BTreeSet<String> {
-    let tree = server.dump();
-    let entry = tree
-        .get(&ldap_tests::ldif::normalize_dn(dn))
-        .unwrap_or_else(|| panic!("no {dn} in {:?}", tree.keys()));
-    let texts = entry.get(attribute).into_iter().flatten();
-    texts.map(|v| String::from_utf8_lossy(v).into_owned()).collect()
-}
-
-fn set(texts: &[String]) -> BTreeSet<String> {
-    texts.iter().cloned().collect()
 }
 
 /// Where in the plan an entry is added, and where this value is written.

@@ -9,7 +9,7 @@ use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{lines, no_panic, target_config, unit, with};
+use crate::support::{lines, no_panic, state, target_config, unit, with};
 
 pub(super) const BASE: &str = "dc=example,dc=test";
 
@@ -61,10 +61,6 @@ pub(super) fn gone(stream: &str, id: &str) -> Value {
 
 pub(super) fn activate(stream: &str) -> Value {
     json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": 5})
-}
-
-pub(super) fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn run(config: &Value, messages: &[Value]) -> Output {

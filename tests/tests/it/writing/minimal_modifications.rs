@@ -45,8 +45,7 @@ fn steps(output: &Output) -> Vec<(String, String, BTreeSet<String>)> {
 }
 
 fn plan(config: &Value, record: &Value) -> Output {
-    let run =
-        Run::target(config).messages(&messages(record)).arg("--dry-run").arg("--plan-format").arg("json");
+    let run = Run::target(config).messages(&messages(record)).plan("json");
     run.run().succeeds()
 }
 

@@ -7,7 +7,7 @@ use ldap_tests::run::Run;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{assert_untouched, no_panic, states, target_config, unit, with};
+use crate::support::{assert_untouched, no_panic, state, states, target_config, unit, with};
 
 const USERS: &str = "ou=users,dc=example,dc=test";
 
@@ -35,10 +35,6 @@ fn record(id: &str, more: &Value) -> Value {
     let mut record = json!({"id": id, "name": "Name"});
     record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"type": "RECORD", "stream": "users", "record": record})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn slapd() -> Slapd {

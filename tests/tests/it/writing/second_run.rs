@@ -12,7 +12,7 @@ use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
 use crate::support::rng::Rng;
-use crate::support::{assert_untouched, done, target_config, unit, with};
+use crate::support::{assert_untouched, done, state, target_config, unit, with};
 
 /// A directory with people and groups.
 struct Place<'s> {
@@ -121,16 +121,6 @@ impl Place<'_> {
         done(Run::target(&config).messages(&messages).run()).counts(&[("unchanged", count)]);
         assert_untouched(self.server, &before);
     }
-}
-
-fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
-    for k in (1..items.len()).rev() {
-        items.swap(k, rng.below(k + 1));
-    }
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn texts(all: &[&str]) -> Vec<String> {
@@ -276,14 +266,14 @@ fn random_exchanges_settle_in_one_run() {
             (0..5).map(|k| (format!("s{seed}g{k}"), some(&mut rng))).collect();
         place.add(&people, &groups);
         let mut given = names.clone();
-        shuffle(&mut given, &mut rng);
+        rng.shuffle(&mut given);
         let mut records: Vec<Value> =
             people.iter().zip(&given).map(|((id, _), name)| place.person(id, name)).collect();
         records.extend(groups.iter().map(|(name, before)| {
             let members = if rng.below(2) == 0 { before.clone() } else { some(&mut rng) };
             place.group(name, &members)
         }));
-        shuffle(&mut records, &mut rng);
+        rng.shuffle(&mut records);
         place.settles(&records, &json!({}));
     }
 }

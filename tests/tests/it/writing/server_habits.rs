@@ -7,7 +7,7 @@ use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{assert_untouched, done, target_config, unit, with};
+use crate::support::{assert_untouched, done, state, target_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 
@@ -15,10 +15,6 @@ fn schema() -> Value {
     let texts = json!({"type": ["null", "array", "string", "integer"]});
     json!({"type": "SCHEMA", "stream": "s", "key_properties": ["id"], "schema": {"type": "object", "properties": {
         "id": texts, "fax": texts, "title": texts, "a": texts, "b": texts}}})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn record(record: &Value) -> Value {

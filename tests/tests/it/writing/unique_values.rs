@@ -11,8 +11,8 @@ use ldap_tests::server::{Server, scratch};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use super::exchanged_values::{BASE, activate, gone, of_number, state};
-use crate::support::{lines, no_panic, target_config, with};
+use super::exchanged_values::{BASE, activate, gone, of_number};
+use crate::support::{lines, no_panic, state, target_config, with};
 
 /// Each person: the number, `mail`, `telephoneNumber`.
 type Person<'a> = (&'a str, &'a str, &'a str);

@@ -9,6 +9,7 @@ use singer_common::operations::page::{Frame, bar, breakable, count, thousands, v
 
 use super::row::{ALSO, MOST_LINES, OUTCOMES, Piece, Row, SECTIONS, Section};
 use super::{Page, Part};
+use crate::config::limits::LimitKind;
 use crate::write::counts::{Counts, RecordOutcome};
 use crate::write::guard::LimitUse;
 
@@ -85,7 +86,9 @@ impl Page {
     pub(super) fn set_outcomes(&mut self) {
         let mut outcomes: Vec<(usize, RecordOutcome)> =
             self.tasks.values().filter_map(|(at, outcome)| Some((*at, (*outcome)?))).collect();
-        let without = self.rows.iter().enumerate().filter(|(_, row)| row.record.is_none());
+        // The outcomes of a held plan are those of its changes.
+        let is_held = self.header.is_held;
+        let without = self.rows.iter().enumerate().filter(|(_, row)| is_held || row.record.is_none());
         let derived: Vec<(usize, RecordOutcome)> = without.map(|(at, row)| (at, row.derived())).collect();
         for (at, outcome) in &derived {
             let stream = self.rows.get(*at).map(|row| row.stream.to_string()).unwrap_or_default();
@@ -112,8 +115,18 @@ impl Page {
                             h2 #command { "To carry it out" }
                             pre.command { code { (visible(&self.header.command)) } }
                             @if !self.header.command_note.is_empty() { p.note { (self.header.command_note) } }
-                            @if self.limits.iter().any(LimitUse::is_exceeded) { p.note { "With these limits it would be held back, too." } }
-                            p.note { "The run compares its input with the directory again: what has changed since is taken into account." }
+                            @if self.header.is_held {
+                                p.note { "It makes these changes and no others. An entry that has changed since the plan was made is left as it is, and named. Limits do not apply to it." }
+                            } @else {
+                                @if self.limits.iter().any(LimitUse::is_exceeded) {
+                                    p.note { "With these limits it would be held back, too." }
+                                    @if !self.header.apply_command.is_empty() {
+                                        p.note { "Held back, it leaves its plan. This carries out that plan:" }
+                                        pre.command { code { (visible(&self.header.apply_command)) } }
+                                    }
+                                }
+                                p.note { "The run compares its input with the directory again: what has changed since is taken into account." }
+                            }
                         }
                     }
                 }
@@ -136,10 +149,16 @@ impl Page {
             @for limit in &over {
                 div.verdict.alarm {
                     p {
-                        strong { "A run would be held back" } ": it would "
-                        @if limit.verb() == "delete" { "remove " (thousands(limit.used)) " entries" } @else { "make " (thousands(limit.used)) " changes" }
+                        strong { @if self.header.is_held { "The run was held back" } @else { "A run would be held back" } } ": it would "
+                        @match limit.kind {
+                            LimitKind::Delete => { "remove " (thousands(limit.used)) " entries" },
+                            LimitKind::Change => { "make " (thousands(limit.used)) " changes" },
+                            kind => { (kind.name()) " " (thousands(limit.used)) " entries" },
+                        }
                         ", and "
-                        code { (limit.setting) } " allows " (limit.allowed_text()) ". Nothing would be written."
+                        code { (visible(&limit.setting)) } " allows " (visible(limit.allowed_text()))
+                        @if let Some(stream) = &limit.stream { " in the stream " code { (visible(stream)) } }
+                        @if self.header.is_held { ". Nothing was written." } @else { ". Nothing would be written." }
                     }
                 }
             }
@@ -373,10 +392,12 @@ fn limits(limits: &[LimitUse]) -> Markup {
             h2 #limits { "Limits" }
             ul.limits {
                 @for limit in limits {
-                    li.over[limit.is_exceeded()] data-limit=(limit.setting) {
-                        code { (limit.setting) } ": " (thousands(limit.used))
+                    li.over[limit.is_exceeded()] data-limit=(visible(&limit.setting)) {
+                        code { (visible(&limit.setting)) }
+                        @if let Some(stream) = &limit.stream { " (" bdi { (visible(stream)) } ", " (limit.verb()) ")" }
+                        ": " (thousands(limit.used))
                         @match &limit.allowed {
-                            Some((most, text)) => { " of " (text) (bar(limit.used, *most)) },
+                            Some((most, text)) => { " of " (visible(text)) (bar(limit.used, *most)) },
                             None => span.quiet { ", no limit is set" },
                         }
                     }

@@ -14,6 +14,7 @@ use super::super::entities::{Step, key};
 use super::super::journal;
 use super::{Report, RevertOutcome, Reverter, is_refusal};
 use crate::plan::assertion;
+use crate::write::destination::Destination;
 
 impl Reverter<'_> {
     /// Notes the new ID of a deleted entry that was added again. The files of earlier runs know the old one.
@@ -110,7 +111,7 @@ impl Reverter<'_> {
                 continue;
             };
             let expected = self.expected(steps, 0)?;
-            let entry = self.read(&first.dn, &expected).await?;
+            let entry = expected.read(self.directory, &first.dn).await?;
             if entry.is_some_and(|entry| expected.is_another(&entry, self.directory.schema())) {
                 strangers.insert(entity);
             }
@@ -119,25 +120,34 @@ impl Reverter<'_> {
     }
 
     pub(super) async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
-        let mut controls = Vec::new();
-        match change {
-            // No other client may change it between this check and the change.
-            Change::Modify { dn, changes } if self.directory.takes_assertions() => {
-                let names =
-                    crate::rules::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                if let Some(mut read) = self.directory.read(dn, &names).await? {
-                    self.directory.complete_ranges(&mut read).await?;
-                    controls.extend(assertion::unchanged(changes, &read, self.schema()));
-                }
-            }
-            Change::Add(_) if relaxed && self.directory.takes_relaxed_rules() => {
-                controls.push(WriteControl::RelaxRules);
-            }
-            _ => {}
-        }
-        self.directory.take_back(change, &controls).await
+        let controls = conditions(self.directory, change, relaxed).await?;
+        self.directory.apply_unasked(change, &controls).await
     }
+}
+
+/// Returns the controls of a change whose entry was just compared with what is known of it.
+pub(in crate::write) async fn conditions(
+    directory: &Destination,
+    change: &Change,
+    relaxed: bool,
+) -> Result<Vec<WriteControl>, DirectoryError> {
+    let mut controls = Vec::new();
+    match change {
+        // No other client may change it between this check and the change.
+        Change::Modify { dn, changes } if directory.takes_assertions() => {
+            let names =
+                crate::rules::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if let Some(read) = directory.read_whole(dn, &names).await? {
+                controls.extend(assertion::unchanged(changes, &read, directory.schema()));
+            }
+        }
+        Change::Add(_) if relaxed && directory.takes_relaxed_rules() => {
+            controls.push(WriteControl::RelaxRules);
+        }
+        _ => {}
+    }
+    Ok(controls)
 }
 
 /// Whether an entry existed well before a run began, as far as its server says.

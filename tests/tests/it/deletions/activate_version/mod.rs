@@ -6,7 +6,7 @@ use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{no_panic, target_config, unit, with};
+use crate::support::{no_panic, state, target_config, unit, with};
 
 mod incomplete_input;
 mod missing_records;
@@ -52,10 +52,6 @@ fn record(id: &str) -> Value {
 
 fn activate() -> Value {
     json!({"type": "ACTIVATE_VERSION", "stream": "users", "version": 7})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn whole(ids: &[&str]) -> Vec<Value> {

@@ -257,7 +257,7 @@ fn the_target_shows_no_secret() {
         // Old values that can be read are what an undo file is for.
         scenarios.push(Scenario::new(mode, 4, run).may_be("undo.ldif", STORED));
         for plan in ["ldif", "diff", "json"] {
-            let run = move || target(mode, &json!({})).arg("--dry-run").arg("--plan-format").arg(plan);
+            let run = move || target(mode, &json!({})).plan(plan);
             let scenario =
                 Scenario::new(&format!("{mode}, plan as {plan}"), 4, move |n| run().messages(&messages(n)));
             scenarios.push(scenario.may_be("undo.ldif", STORED));

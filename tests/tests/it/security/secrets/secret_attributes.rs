@@ -68,9 +68,7 @@ fn plans_rejects_and_logs_hide_the_same_attributes() {
     for format in ["diff", "json", "ldif", "html"] {
         std::fs::write(&file, base()).unwrap();
         let output = Run::target(&config)
-            .arg("--dry-run")
-            .arg("--plan-format")
-            .arg(format)
+            .plan(format)
             .arg("--log-level")
             .arg("trace")
             .messages(&messages("cn=x,dc=example,dc=test"))
@@ -174,13 +172,7 @@ fn a_secret_that_is_the_key_of_its_stream_is_masked_wherever_a_record_is_named()
         |id: Value| json!({"type": "RECORD", "stream": "p", "record": {"ssn": "SSN-12345", "id": id}});
     let messages = [schema, record(json!("ann")), record(Value::Null)];
     for plan in ["ldif", "diff", "json", "html"] {
-        let output = Run::target(&config)
-            .messages(&messages)
-            .arg("--dry-run")
-            .arg("--plan-format")
-            .arg(plan)
-            .run()
-            .exits(4);
+        let output = Run::target(&config).messages(&messages).plan(plan).run().exits(4);
         let shown = format!("{}{}", output.stdout_text(), output.stderr);
         assert!(shown.contains("ssn=***") && !shown.contains("SSN-12345"), "{plan}: {shown}");
     }

@@ -7,7 +7,7 @@ use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{done, no_panic, target_config, unit, with};
+use crate::support::{done, no_panic, state, target_config, unit, with};
 
 mod conflicts;
 mod renames;
@@ -42,10 +42,6 @@ fn person(id: &str, uid: &str, ou: &str) -> Value {
 
 fn gone(id: &str) -> Value {
     json!({"type": "RECORD", "stream": "p", "record": {"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
 }
 
 fn messages(records: &[Value]) -> Vec<Value> {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{assert_untouched, lines, target_config, unit, with};
 
 mod active_directory;
+mod hidden;
 
 const SUFFIX: &str = "dc=example,dc=test";
 const IN: &str = "ou=in,dc=example,dc=test";

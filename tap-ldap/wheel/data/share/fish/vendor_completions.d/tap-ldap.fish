@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_tap_ldap_global_optspecs
-    string join \n config= about format= test= log-level= log-format= progress= discover report= catalog= state= h/help V/version
+    string join \n config= about format= test= log-level= log-format= progress= discover report= catalog= state= only-dn= h/help V/version
 end
 
 function __fish_tap_ldap_needs_command
@@ -41,6 +41,7 @@ never\t'Nothing'"
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l report -d 'Also write an HTML page about the directory (with --discover)' -r -F
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l catalog -d 'Catalog with the selected streams. Default: discover, then sync the streams selected by default' -r
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l state -d 'STATE of an earlier run, to continue from' -r
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l only-dn -d 'Read the entry with this DN alone, in each stream that has it: no STATE, no deletions' -r
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l about -d 'Print name, capabilities and settings of this executable, then stop'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l discover -d 'Print the catalog: the streams, and the schemas of their records'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'

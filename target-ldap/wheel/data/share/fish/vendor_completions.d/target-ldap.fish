@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_target_ldap_global_optspecs
-    string join \n config= about format= test= log-level= log-format= progress= input= retry-rejects dry-run plan-format= h/help V/version
+    string join \n config= about format= test= log-level= log-format= progress= input= retry-rejects only= dry-run plan-format= h/help V/version
 end
 
 function __fish_target_ldap_needs_command
@@ -39,6 +39,7 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'Wh
 always\t'Bars if stderr is a terminal; else lines at intervals'
 never\t'Nothing'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l only -d 'Handle the record with this key alone, to try a rule: the value of its key property, or `a=1,b=2`. The others are passed over; no version is carried out, and no STATE is printed' -r
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
 diff\t'Colored lines for people'
 json\t'One JSON object per line'
@@ -52,6 +53,7 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'A
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Check what this configuration may do in the directory, and list requests to its administrator; writes nothing'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page in roff; `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "apply" -d 'Carry out the plan of a run that was held back, entry by entry: entries that changed since are left as they are and reported (exit code 4)'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json, target.json or service.json]' -r -F
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l input -d 'Propose a mapping rule for each stream of a file of Singer messages, from its SCHEMA' -r -F
@@ -82,6 +84,18 @@ complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-form
 json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
 singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
+diff\t'Colored lines for people'
+json\t'One JSON object per line'
+html\t'One HTML page for people: each change with the values before and after it'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l dry-run -d 'Write nothing: print the changes that would be made now'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -l outdated -d 'Carry the plan out although a later run with the same streams was carried out'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
 diff\t'Colored lines for people'
 json\t'One JSON object per line'
