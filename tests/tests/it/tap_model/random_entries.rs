@@ -54,7 +54,7 @@ const TEMPLATES: &[Template] = &[
     Template { name: "jpegPhoto", aliases: &[], most: 1, value: octets },
     Template { name: "userCertificate;binary", aliases: &[], most: 1, value: octets },
     Template { name: "acmeBadge", aliases: &["acmebadge"], most: 2, value: text },
-    Template { name: "acmeToken", aliases: &[], most: 2, value: octets },
+    Template { name: "acmeBlob", aliases: &[], most: 2, value: octets },
 ];
 
 fn text(rng: &mut Rng, n: usize) -> Vec<u8> {

@@ -40,7 +40,7 @@ pub(super) fn container_of<'e>(entry: &Entry, below: &[&'e Entry]) -> Option<&'e
 pub(super) fn values(entry: &Entry, only: &[String]) -> Values {
     let mut values = Values::new();
     for attribute in &entry.attributes {
-        let is_binary = ["jpegPhoto", "userCertificate;binary", "acmeToken"].contains(&attribute.name);
+        let is_binary = ["jpegPhoto", "userCertificate;binary", "acmeBlob"].contains(&attribute.name);
         let texts = attribute.values.iter().map(|value| {
             if is_binary { STANDARD.encode(value) } else { String::from_utf8(value.clone()).unwrap() }
         });
