@@ -321,7 +321,7 @@ async fn sync(
         },
     };
     selection::check(&catalog, origin, maps.as_mut())?;
-    if let Some(rewriter) = Rewriter::new(maps, batches) {
+    if let Some(rewriter) = Rewriter::new(maps.clone(), batches) {
         writer.rewrite_with(Box::new(rewriter));
     }
     // From here on, a signal is handled between records.
@@ -334,6 +334,7 @@ async fn sync(
         Err(e) => return Err(missing_base::explained(&config, &directory, e).await),
     };
     directory.close().await;
+    maps.iter().for_each(Maps::log_left_out);
     Ok(match outcome {
         Outcome::Complete => ExitCode::SUCCESS,
         Outcome::Stopped(signal) => ExitCode::from(signal.exit_code()),

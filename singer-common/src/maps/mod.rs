@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use chrono::NaiveDate;
 use ldap_directory::time::Zone;
@@ -18,7 +18,7 @@ use crate::operations::error::{Class, Classified};
 use crate::operations::facts::Facts;
 use crate::operations::secret::is_secret_attribute;
 use crate::operations::settings_error::SettingsError;
-use crate::singer::deletion::{is_marked, is_marker};
+use crate::singer::deletion::is_marker;
 pub use crate::singer::writer::Outgoing;
 use crate::singer::writer::RewriteError;
 
@@ -26,6 +26,7 @@ mod definition;
 mod evaluate;
 mod expression;
 mod extras;
+mod filter;
 mod flatten;
 mod lexer;
 mod number;
@@ -44,6 +45,8 @@ mod value;
 use definition::{Definition, Definitions, Formula, StreamDefinition};
 use evaluate::{Failure, Scope, evaluate};
 use extras::Moment;
+use filter::Tallies;
+pub use filter::Tally;
 use flatten::Flattening;
 use types::Types;
 pub use unused::Unused;
@@ -112,6 +115,8 @@ pub struct Maps {
     known: BTreeMap<String, BTreeSet<String>>,
     /// The filters about which a warning was logged.
     said: Arc<Mutex<BTreeSet<String>>>,
+    /// How many records passed.
+    tallies: Tallies,
 }
 
 /// The output of a stream under one name.
@@ -150,6 +155,7 @@ impl Maps {
             streams: HashMap::new(),
             known: BTreeMap::new(),
             said: Arc::default(),
+            tallies: Tallies::default(),
         }))
     }
 
@@ -170,7 +176,6 @@ impl Maps {
         schema: &Value,
         key_properties: &[String],
     ) -> Result<Vec<Outgoing>, SettingsError> {
-        self.know(stream, schema);
         self.know(stream, schema);
         let mut outputs: Vec<OutputStream> = Vec::new();
         for (name, definition) in self.definitions.of(stream) {
@@ -358,38 +363,6 @@ impl Maps {
         Ok(())
     }
 
-    /// Whether a record passes a filter on properties that it does not have. Those of the SCHEMA count as null: a value that cannot be
-    /// read is left out of its record, and the record would be gone without a word, which is a deletion where versions are activated.
-    fn passes_without(
-        &self,
-        filter: &Formula,
-        scope: &Scope<'_, '_>,
-        output: &OutputStream,
-        stream: &str,
-    ) -> bool {
-        let Some(properties) = scope.record.as_object() else { return false };
-        let known = self.known.get(stream).into_iter().flatten();
-        let missing = known.filter(|name| !properties.contains_key(*name));
-        let mut whole = properties.clone();
-        whole.extend(missing.map(|name| (name.clone(), Value::Null)));
-        let whole = Value::Object(whole);
-        if let Ok(value) = evaluate(&filter.node, &Scope { record: &whole, ..*scope }) {
-            return value::truth(&value);
-        }
-        let name = name_of(scope.record, output);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.insert(filter.setting.clone()) {
-            tracing::warn!(
-                setting = filter.setting,
-                stream,
-                record = name,
-                "setting `{}`: a property of the filter is not in the record {name} of stream `{stream}`, so the record is left out, as are further ones like it",
-                filter.setting
-            );
-        }
-        false
-    }
-
     fn map(
         &self,
         output: &OutputStream,
@@ -416,20 +389,12 @@ impl Maps {
             at,
             reason,
         };
-        if let Some(filter) = &map.filter {
-            // A marker that is not a time is emitted, too: the target reports it.
-            let is_deletion =
-                is_marked(properties.iter().map(|(name, value)| (name.as_str(), value))) != Ok(false);
-            let passes = match evaluate(&filter.node, &scope) {
-                Ok(value) => value::truth(&value),
-                // A deletion has only its key, so its filter cannot be evaluated: it is emitted.
-                Err(Failure::Absent) if is_deletion => true,
-                Err(Failure::Absent) => self.passes_without(filter, &scope, output, stream),
-                Err(Failure::Wrong { at, reason }) => return Err(failed(filter, at, reason)),
-            };
-            if !passes {
-                return Ok(None);
-            }
+        if let Some(filter) = &map.filter
+            && !self
+                .passes(filter, &scope, output, stream)
+                .map_err(|(at, reason)| failed(filter, at, reason))?
+        {
+            return Ok(None);
         }
         let mut result = properties.clone();
         if !map.keeps_others {

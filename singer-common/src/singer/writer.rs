@@ -12,7 +12,7 @@ mod background;
 mod rewrite;
 
 use background::{Background, WriteStatus};
-pub use rewrite::{Rewrite, RewriteError};
+pub use rewrite::{Emptied, Rewrite, RewriteError};
 
 /// A stream as emitted.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,8 +207,18 @@ impl<W: Write> SingerWriter<W> {
         })
     }
 
-    /// Emits an ACTIVATE_VERSION message.
-    pub fn activate_version(&mut self, stream: &str, version: i64) -> Result<(), WriteError> {
+    /// Returns the output streams of a stream of which a filter left out every record since the last call.
+    pub fn emptied(&mut self, stream: &str) -> Vec<Emptied> {
+        self.rewrite.as_mut().map(|rewrite| rewrite.emptied(stream)).unwrap_or_default()
+    }
+
+    /// Emits an ACTIVATE_VERSION message under each name of a stream, but for these (see [`Self::emptied`]).
+    pub fn activate_version(
+        &mut self,
+        stream: &str,
+        version: i64,
+        but: &[Emptied],
+    ) -> Result<(), WriteError> {
         #[derive(Serialize)]
         struct ActivateVersion<'a> {
             r#type: &'static str,
@@ -223,6 +233,9 @@ impl<W: Write> SingerWriter<W> {
         }
         self.settle()?;
         for stream in self.names_of(stream) {
+            if but.iter().any(|emptied| emptied.name == stream) {
+                continue;
+            }
             self.json(&ActivateVersion { r#type: "ACTIVATE_VERSION", stream: &stream, version })?;
         }
         self.flush()
@@ -335,7 +348,7 @@ mod tests {
         writer.schema("s", &json!({"type": "object"}), &["dn".into()], &[]).unwrap();
         writer.record_buffer().extend_from_slice(b"{}\n");
         writer.record_done().unwrap();
-        writer.activate_version("s", 7).unwrap();
+        writer.activate_version("s", 7, &[]).unwrap();
         writer.state(&json!({"bookmarks": {}})).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(

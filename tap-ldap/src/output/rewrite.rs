@@ -6,8 +6,8 @@ use ldap_directory::json::write_text;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use singer_common::maps::{Maps, Outgoing};
-use singer_common::singer::writer::{Rewrite, RewriteError};
+use singer_common::maps::{Maps, Outgoing, Tally};
+use singer_common::singer::writer::{Emptied, Rewrite, RewriteError};
 
 use crate::output::batches::Batches;
 
@@ -102,6 +102,15 @@ impl Rewrite for Rewriter {
             Some(maps) => maps.names(stream).map(str::to_owned).collect(),
             None => vec![stream.to_owned()],
         }
+    }
+
+    fn emptied(&mut self, stream: &str) -> Vec<Emptied> {
+        let Some(maps) = &self.maps else { return Vec::new() };
+        let emptied = maps.names(stream).filter_map(|name| {
+            let Tally { setting, passed, left_out } = maps.take_tally(name)?;
+            (passed == 0 && left_out > 0).then(|| Emptied { name: name.to_owned(), setting, left_out })
+        });
+        emptied.collect()
     }
 
     fn settle(&mut self, out: &mut Vec<u8>) -> Result<(), RewriteError> {

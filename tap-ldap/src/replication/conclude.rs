@@ -5,6 +5,7 @@ use std::io::Write;
 use ldap_directory::dn::DnKey;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::summary::{self, Count};
+use singer_common::singer::writer::Emptied;
 
 use crate::discovery::membership::ATTRIBUTES;
 use crate::discovery::source::Source;
@@ -93,7 +94,15 @@ pub(crate) async fn conclude<W: Write>(
     }
     run.rules.last = completeness.records;
     if let Some(version) = version.filter(|_| run.rules.activates) {
-        output.writer.activate_version(stream, version)?;
+        let emptied = if run.rules.allow_empty { Vec::new() } else { output.writer.emptied(stream) };
+        for Emptied { name, setting, left_out } in &emptied {
+            summary::add(Count::Incomplete, 1);
+            let facts = Facts { stream: Some(name.clone()), ..Facts::of_setting(setting) };
+            facts.warn(&format!(
+                "{name}: the filter `{setting}` left out all of {left_out} records: no ACTIVATE_VERSION is sent, and nothing is deleted downstream (allow_empty_streams: true sends it)"
+            ));
+        }
+        output.writer.activate_version(stream, version, &emptied)?;
     }
     Ok(true)
 }

@@ -121,6 +121,7 @@ impl LineMapper {
         if self.retry_rejects || self.streams.is_empty() {
             return;
         }
+        self.maps.iter().for_each(Maps::log_left_out);
         for unused in self.maps.iter().flat_map(Maps::unused) {
             unused.warn();
         }

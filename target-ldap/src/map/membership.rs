@@ -11,6 +11,7 @@ use singer_common::singer::record::Record;
 use super::column::{asserted, expectation, rewritten, rewritten_value};
 use super::mapping::Mapping;
 use super::mapping_new::no_dn_template;
+use super::record::Nested;
 use super::task::{DeleteAction, Extent, MembershipPolicy, MembershipRow, NamedEntry, Task, WritePolicy};
 use crate::rules::error::MappingError;
 use crate::rules::membership::{
@@ -119,11 +120,12 @@ impl MembershipMapping {
         record: &Record,
         deleted: bool,
         schema: &Schema,
+        nested: &Nested,
     ) -> Result<Task, MappingError> {
         let parts = mapping.path_texts(record, deleted)?;
         let lookup = |name: &str| match parts.get(name) {
             Some(texts) => texts.clone(),
-            None => mapping.texts(record, name),
+            None => mapping.texts(record, name).inspect(|_| nested.note(record, name)),
         };
         let attribute = match &self.fixed_attribute {
             Some(name) => name.clone(),

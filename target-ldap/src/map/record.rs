@@ -1,5 +1,6 @@
 //! From one record to its task.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use ldap_directory::dn::{Dn, escape_value, first_rdn};
@@ -18,6 +19,27 @@ use super::wanted::{Wanted, WantedEntry, WantedReference};
 use crate::rules::error::MappingError;
 use crate::rules::policy::{Compare, Policy};
 use crate::rules::template::Lookup;
+
+/// The first value that a template names and that is no value: an object, or a list within a list. Taken for nothing, it would
+/// remove what is there, or give an account no end.
+#[derive(Debug, Default)]
+pub(super) struct Nested(RefCell<Option<MappingError>>);
+
+impl Nested {
+    /// Notes the value of a name, if it is nested.
+    pub(super) fn note(&self, record: &Record, name: &str) {
+        let is_nested = |value: &Value| value.is_object() || value.is_array();
+        let reason = match record.get(name) {
+            Some(Value::Object(_)) => "it is an object: name one of its members, as in `.value`",
+            Some(Value::Array(elements)) if elements.iter().any(is_nested) => {
+                "it is a list of objects or lists: name a member of one, as in `[0].value`, or of all, as in `[].value`"
+            }
+            _ => return,
+        };
+        let error = || MappingError::Path { path: name.to_owned(), reason: reason.to_owned() };
+        self.0.borrow_mut().get_or_insert_with(error);
+    }
+}
 
 impl Mapping {
     /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::singer::deletion`]).
@@ -39,10 +61,12 @@ impl Mapping {
         if deleted && *self.action == DeleteAction::Nothing {
             return Ok(Task::Nothing);
         }
-        match &self.membership {
-            Some(membership) => membership.map(self, record, deleted, schema),
-            None => self.map_entry(record, deleted, schema, chosen),
-        }
+        let nested = Nested::default();
+        let task = match &self.membership {
+            Some(membership) => membership.map(self, record, deleted, schema, &nested),
+            None => self.map_entry(record, deleted, schema, chosen, &nested),
+        };
+        nested.0.into_inner().map_or(task, Err)
     }
 
     /// Maps one record to the task of its entry.
@@ -52,12 +76,13 @@ impl Mapping {
         deleted: bool,
         schema: &Schema,
         chosen: &Chosen,
+        nested: &Nested,
     ) -> Result<Task, MappingError> {
         let mapped = self.mapped_texts(record);
         let parts = self.path_texts(record, deleted)?;
         let of_record = |name: &str| match parts.get(name) {
             Some(texts) => texts.clone(),
-            None => self.of_record(record, &mapped, name, schema),
+            None => self.of_record(record, &mapped, name, schema).inspect(|_| nested.note(record, name)),
         };
         let picked = if deleted { BTreeMap::new() } else { self.picked(&of_record, chosen, schema) };
         let lookup = |name: &str| of_choice(&picked, name, schema).or_else(|| of_record(name));

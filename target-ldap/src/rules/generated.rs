@@ -189,6 +189,15 @@ fn next_of(path: &str, attribute: String, value: Value) -> Result<GeneratedRule,
             "the first and the last number, for example {\"min\": 10000, \"max\": 59999}",
         ));
     }
+    // RFC 2307: who has the number 0 is root, or in root's group.
+    if min == 0 && ["uidNumber", "gidNumber"].iter().any(|name| attribute.eq_ignore_ascii_case(name)) {
+        let problem = "min is 0: the first new account would have the rights of root";
+        return Err(SettingsError::value(
+            &at,
+            problem,
+            "a min above the numbers of the system's own accounts, such as 10000",
+        ));
+    }
     let base = checked_dn(format!("{at}.base"), base)?;
     let counter = checked_dn(format!("{at}.counter"), counter)?.map(Arc::from);
     let (rule, source) = (path.to_owned(), GeneratedSource::Numbers { min, max, counter });
@@ -220,6 +229,8 @@ mod tests {
             (json!({"uid;lang-en": ["{a}"]}), json!({}), "unique.uid;lang-en"),
             (json!({}), json!({"uidNumber": {"min": 2, "max": 1}}), "next.uidNumber"),
             (json!({}), json!({"uidNumber": {"min": 1}}), "next.uidNumber"),
+            (json!({}), json!({"uidNumber": {"min": 0, "max": 9}}), "next.uidNumber"),
+            (json!({}), json!({"gidnumber": {"min": 0, "max": 9}}), "next.gidnumber"),
             (json!({}), json!({"uidNumber": {"min": 1, "max": 2, "counter": "x"}}), "next.uidNumber.counter"),
         ] {
             let error = parsed(unique, next).unwrap_err().to_string();

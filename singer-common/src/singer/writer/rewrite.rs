@@ -26,8 +26,22 @@ pub trait Rewrite: Debug {
     /// Returns the names under which a stream is emitted.
     fn names(&self, stream: &str) -> Vec<String>;
 
+    /// Returns the output streams of a stream of which a filter left out every record since the last call, and takes the counts.
+    fn emptied(&mut self, stream: &str) -> Vec<Emptied>;
+
     /// Appends deferred messages that must precede a STATE, an ACTIVATE_VERSION or another SCHEMA.
     fn settle(&mut self, out: &mut Vec<u8>) -> Result<(), RewriteError>;
+}
+
+/// An output stream whose filter left out every record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emptied {
+    /// The name under which the stream is emitted.
+    pub name: String,
+    /// The path of the filter's setting.
+    pub setting: String,
+    /// How many records were left out.
+    pub left_out: u64,
 }
 
 /// A message could not be rewritten.

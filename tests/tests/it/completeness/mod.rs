@@ -15,6 +15,7 @@ mod ldif_files;
 mod origins;
 mod refused_enumeration;
 mod reporting;
+mod stream_map_filters;
 
 /// The streams of each entry, by its DN.
 fn streams(output: &Output) -> BTreeMap<String, Vec<String>> {

@@ -16,6 +16,7 @@ mod doubtful_mappings;
 mod hr_systems;
 mod hr_templates;
 mod match_filters;
+mod nested_values;
 mod schema_messages;
 mod templates;
 mod unknown_names;
