@@ -36,6 +36,7 @@ mod line_mapper;
 mod loader;
 mod lookups;
 mod memberships;
+mod moves;
 mod only;
 mod outcomes;
 mod prefetch;

@@ -53,9 +53,10 @@ pub use applier::Applier;
 pub use exchange::Exchange;
 pub use generate::{Choice, Generating};
 pub use locate::MatchedNames;
+pub(crate) use locate::identity;
 pub use outcome::{
-    Attempt, AttemptContext, FoundReferences, PendingReference, PreviousValues, ReferenceContext, Unfound,
-    WriteOutcome, several,
+    Attempt, AttemptContext, FoundReferences, InAnotherScope, PendingReference, PreviousValues,
+    ReferenceContext, Unfound, WriteOutcome, several,
 };
 pub use readable::Unreadable;
 pub use references::DeferredReference;

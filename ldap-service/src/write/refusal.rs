@@ -212,6 +212,7 @@ pub(crate) fn effect(outcome: TaskOutcome, dn: &str, is_new: bool) -> Result<Eff
             error(WriteErrorKind::Invalid, "an entry that a value names does not exist".to_owned())
         }
         TaskOutcome::NotLocked(_)
+        | TaskOutcome::InAnotherScope(_)
         | TaskOutcome::SteppedAside(_)
         | TaskOutcome::GaveUp { .. }
         | TaskOutcome::NotGivenUp

@@ -143,6 +143,7 @@ pub(super) async fn upsert(
         operations,
         match_attributes,
         base,
+        other_scopes: Vec::new(),
         exact_rdn: true,
         ..(*write_policy).clone()
     });

@@ -303,8 +303,12 @@ impl<W: Write> Load<'_, W> {
         // Not an ancestor of another scope either: that would be deleted with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
         // Not an entry that a record waits for.
+        let awaited = self.awaited_in_other_scopes();
         let is_gone = |key: &DnKey| {
-            !is_others(key) && !self.applier.claims().protects(key) && !self.scheduler.is_wanted(key)
+            !is_others(key)
+                && !self.applier.claims().protects(key)
+                && !self.scheduler.is_wanted(key)
+                && !awaited.contains(key)
         };
         // An entry that `match` found may be in the scope, and its record's DN not.
         let has_records = self.activations.has_reached(&activation.stream)

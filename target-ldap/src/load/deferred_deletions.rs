@@ -44,6 +44,13 @@ impl DeferredDeletions {
         self.works.insert(work.number, work);
     }
 
+    /// Whether a deletion of this identity waits.
+    pub(super) fn has_identity(&self, identity: &str) -> bool {
+        self.by_identity
+            .get(identity)
+            .is_some_and(|numbers| numbers.iter().any(|n| self.works.contains_key(n)))
+    }
+
     /// Removes the deletions of the entry that a later record is about.
     fn take_identity(&mut self, identity: &str) -> Vec<Work> {
         let numbers = self.by_identity.remove(identity).unwrap_or_default();
@@ -97,6 +104,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Submits all deferred deletions.
     pub(super) fn release_deletions(&mut self) {
+        self.hold_doubtful_moves();
         for work in self.waiting.deletions.take_all() {
             self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Delete, work);
         }

@@ -186,6 +186,10 @@ impl<W: Write> Load<'_, W> {
                 self.found_elsewhere(work, dn);
                 return ControlFlow::Break(());
             }
+            WriteOutcome::InAnotherScope(found) => {
+                self.found_in_another_scope(work, found);
+                return ControlFlow::Break(());
+            }
             WriteOutcome::NameTaken(by) => {
                 self.name_taken(work, by);
                 return ControlFlow::Break(());

@@ -22,7 +22,8 @@ use crate::write::claims::{Claimant, KeyKind};
 use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::LdapResult;
 use crate::write::{
-    Attempt, AttemptContext, DeferredReference, Generating, PreviousValues, RenameMade, Unfound, Unreadable,
+    Attempt, AttemptContext, DeferredReference, Generating, InAnotherScope, PreviousValues, RenameMade,
+    Unfound, Unreadable, identity,
 };
 
 /// What is kept of a record in case it is rejected.
@@ -70,6 +71,10 @@ pub(super) struct Work {
     /// Whether it is a deletion by ACTIVATE_VERSION, without a record.
     pub(super) by_version: bool,
     pub(super) is_last_try: bool,
+    /// An entry in the scope of another rule that its filter fits.
+    pub(super) in_another_scope: Option<InAnotherScope>,
+    /// Whether this run would delete that entry.
+    pub(super) is_doubtful_move: bool,
     /// Whether no entry is to come any more that its references wait for.
     pub(super) is_settled: bool,
     /// Whether it waits as a whole for entries that filters are to find.
@@ -171,6 +176,8 @@ impl Work {
             key_kind: KeyKind::Key,
             by_version: false,
             is_last_try: false,
+            in_another_scope: None,
+            is_doubtful_move: false,
             is_settled: false,
             waits_for_references: false,
             found: None,
@@ -205,8 +212,7 @@ impl Work {
             | Task::Find { write_policy, .. } => found(write_policy),
             Task::Membership(_) | Task::Nothing => String::new(),
         };
-        // A DN has no NUL.
-        let identity = self.task.filter().map(|filter| format!("{base}\0{filter}"));
+        let identity = self.task.filter().map(|filter| identity(&base, filter));
         DnLock { keys: key.into_iter().collect(), identity }
     }
 

@@ -125,6 +125,7 @@ impl Mapping {
             exact_rdn: false,
             empty_group: rule.empty_group.clone(),
             base: rule.scope_base.clone(),
+            other_scopes: other_scopes(&rule, config, schema),
             match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
             object_classes: rule.object_classes.clone(),
             known_options: known_options(&rule, &naming, &columns),
@@ -345,6 +346,31 @@ fn delete_action(
             DeleteAction::SetAside(SetAside { set, move_to: aside.move_to.clone(), grace: grace.cloned() })
         }
     })
+}
+
+/// Returns the scopes of other rules whose `match` compares the same attributes, but for those within the rule's own.
+fn other_scopes(rule: &Rule, config: &TargetConfig, schema: &Schema) -> Vec<String> {
+    let compared = |rule: &Rule| -> Option<BTreeSet<String>> {
+        let names = rule.matching.as_ref()?.attributes();
+        Some(names.iter().map(|name| schema.normal_description(name).to_owned()).collect())
+    };
+    let key = |dn: &String| DnKey::parse(dn, schema).ok();
+    let (Some(own), Some(base)) = (compared(rule), rule.scope_base.as_ref().and_then(key)) else {
+        return Vec::new();
+    };
+    let mut scopes: Vec<(DnKey, String)> = Vec::new();
+    for other in config.rules.values().filter(|other| other.membership.is_none()) {
+        if compared(other).is_none_or(|names| names.is_empty() || names != own) {
+            continue;
+        }
+        let Some((scope, dn)) = other.scope_base.as_ref().and_then(|dn| Some((key(dn)?, dn))) else {
+            continue;
+        };
+        if !scope.is_within(&base) && !scopes.iter().any(|(known, _)| *known == scope) {
+            scopes.push((scope, dn.clone()));
+        }
+    }
+    scopes.into_iter().map(|(_, dn)| dn).collect()
 }
 
 /// Returns where the stream's entries are: the rule's scope without nested scopes.

@@ -82,6 +82,8 @@ pub struct WritePolicy {
     pub empty_group: EmptyGroup,
     /// The base of searches by `match`; `None`: the naming context.
     pub base: Option<String>,
+    /// The scopes of other rules whose `match` compares the same attributes, as far as they are not in this one's.
+    pub other_scopes: Vec<String>,
     /// The attributes that `match` compares with the record. An entry without any of them may be taken over.
     pub match_attributes: Vec<String>,
     /// The object classes of the rule. Empty: they are the records'.

@@ -6,6 +6,7 @@ use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
 
 use super::generate::base_of;
+use super::outcome::InAnotherScope;
 use super::readable::Unreadable;
 use super::{Applier, AttemptContext};
 use crate::map::WritePolicy;
@@ -63,6 +64,11 @@ pub(super) enum Located {
     Several(MatchedNames),
     /// It may exist, and the bound user may not find it.
     Hidden(Unreadable),
+}
+
+/// Returns what identifies an entry that a filter is to find below a base, whatever its DN is. A DN has no NUL.
+pub(crate) fn identity(base: &str, filter: &str) -> String {
+    format!("{base}\0{filter}")
 }
 
 impl Applier {
@@ -150,6 +156,23 @@ impl Applier {
                 None => Located::Named(entry),
             },
         })
+    }
+
+    /// Returns the entry in the scope of another rule that a record's filter fits, if there is exactly one and none in its own scope.
+    pub(super) async fn in_another_scope(
+        &self,
+        filter: &str,
+        write_policy: &WritePolicy,
+    ) -> Result<Option<InAnotherScope>, DirectoryError> {
+        let names = ["1.1".to_owned()];
+        for base in &write_policy.other_scopes {
+            let (mut found, _) = self.matching(base, Scope::Subtree, filter, &names, 1).await?;
+            if let (Some(entry), true) = (found.pop(), found.is_empty()) {
+                let (filter, identity) = (filter.to_owned(), identity(base, filter));
+                return Ok(Some(InAnotherScope { dn: entry.dn, filter, identity }));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the search base: the rule's scope, else the naming context of the wanted DN.

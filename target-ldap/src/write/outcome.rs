@@ -45,6 +45,8 @@ pub enum WriteOutcome {
     /// Not done yet: another entry has the DN. The value that `match` would compare of that one: `employeeNumber=7`; empty if
     /// unknown.
     NameTaken(String),
+    /// Not done yet: the rule's scope has no entry for the record, and that of another rule has.
+    InAnotherScope(InAnotherScope),
     /// The entry gave up its DN to another one, and has this DN for the time being.
     SteppedAside(String),
     /// The entry gave up values that others wait for.
@@ -74,6 +76,28 @@ pub enum WriteOutcome {
     LimitReached(Box<LimitReached>),
     /// The entries that a filter matches, which was all that was asked.
     Found(MatchedNames),
+}
+
+/// An entry in the scope of another rule that the filter of a record fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InAnotherScope {
+    /// Its DN.
+    pub dn: String,
+    /// The filter.
+    pub filter: String,
+    /// What a deletion by the same filter in that scope has as its identity.
+    pub identity: String,
+}
+
+impl std::fmt::Display for InAnotherScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "no entry in the scope of its rule fits {}, but `{}` in that of another rule does, and this run would delete it: if this is one person who has moved, both rules need a scope_base that has both places, with a scope_filter each; if these are two people, match has to compare more",
+            ldap_directory::text::printable(&self.filter),
+            ldap_directory::text::printable(&self.dn),
+        )
+    }
 }
 
 impl WriteOutcome {
@@ -190,6 +214,7 @@ impl Attempt {
             | WriteOutcome::NeedsReferences(_)
             | WriteOutcome::NotLocked(_)
             | WriteOutcome::NameTaken(_)
+            | WriteOutcome::InAnotherScope(_)
             | WriteOutcome::SteppedAside(_)
             | WriteOutcome::GaveUp { .. }
             | WriteOutcome::NotGivenUp
@@ -221,6 +246,8 @@ pub struct AttemptContext {
     pub is_new: bool,
     /// Whether no further entry will be added that it could wait for.
     pub is_last_try: bool,
+    /// Whether the record has no entry in the scopes of other rules.
+    pub passes_scopes: bool,
     /// Whether no entry will come any more that a filter could find.
     pub is_settled: bool,
     /// The hash of the references that were found before, if nothing else is to be compared.

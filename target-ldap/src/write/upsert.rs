@@ -268,6 +268,13 @@ impl<'a> Upsert<'a> {
             Located::NotLocked(dn) => return stop(WriteOutcome::NotLocked(dn)),
             Located::Taken(by) => return stop(WriteOutcome::NameTaken(by)),
             Located::Nowhere if !operations.create => return stop(WriteOutcome::LeftAlone),
+            Located::Nowhere
+                if !self.context.passes_scopes
+                    && let Some(filter) = self.filter
+                    && let Some(found) = self.applier.in_another_scope(filter, self.write_policy).await? =>
+            {
+                return stop(WriteOutcome::InAnotherScope(found));
+            }
             Located::Nowhere => None,
             Located::Named(entry)
                 if self.write_policy.exact_rdn

@@ -3,6 +3,7 @@
 mod activate_version;
 mod checked_again;
 mod grace;
+mod moves_between_rules;
 mod on_delete;
 mod ownership;
 mod sdc_deleted_at;
