@@ -17,6 +17,10 @@ use crate::lookup::{self, find};
 use crate::schema::Schema;
 use crate::search_request::SearchRequest;
 
+mod undecided;
+
+pub use undecided::{Judgement, judge, undecided_below};
+
 /// The entries in one filter.
 const AT_ONCE: usize = 50;
 /// The most entries of which it is checked one by one why a filter did not match them.

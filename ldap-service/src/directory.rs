@@ -157,6 +157,8 @@ pub struct DirectoryHandle {
     opening: Option<JoinHandle<()>>,
     /// What was found out about the rights of the service's user.
     pub(crate) rights: Remembered,
+    /// The same about many entries. It takes longer, and no login waits for it.
+    pub(crate) rights_of_many: Remembered,
 }
 
 impl Drop for DirectoryHandle {
@@ -202,12 +204,22 @@ impl DirectoryHandle {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
-        Self { state, opening: Some(opening), rights: Remembered::default() }
+        Self {
+            state,
+            opening: Some(opening),
+            rights: Remembered::default(),
+            rights_of_many: Remembered::default(),
+        }
     }
 
     /// Returns the same directory, as long as this one is there.
     pub(crate) fn shared(&self) -> Self {
-        Self { state: self.state.clone(), opening: None, rights: Remembered::default() }
+        Self {
+            state: self.state.clone(),
+            opening: None,
+            rights: Remembered::default(),
+            rights_of_many: Remembered::default(),
+        }
     }
 
     /// Returns the directory. It reconnects by itself.

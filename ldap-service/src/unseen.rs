@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use ldap_directory::filter::Filter;
 use ldap_directory::{Directory, DirectoryError};
 
-pub(crate) use ldap_directory::unseen::{Hidden, hidden, hidden_of_many, unsearchable};
+pub(crate) use ldap_directory::unseen::{
+    Hidden, Judgement, hidden, hidden_of_many, judge, undecided_below, unsearchable, unsearchable_among,
+};
 
 use crate::error::ApiError;
 
@@ -18,6 +20,10 @@ pub(crate) use answers::Unread;
 const SAMPLE: u32 = 20;
 /// How long a result counts.
 const AGE: Duration = Duration::from_secs(10);
+/// How long it counts that many entries were looked through, and none hides anything.
+const AGE_OF_MANY: Duration = Duration::from_secs(300);
+/// The entries that are looked through.
+pub(crate) const MANY: u32 = 10_000;
 /// The most results that are kept.
 const MOST: usize = 1_000;
 
@@ -64,9 +70,30 @@ impl Remembered {
         key: String,
         find_out: impl Future<Output = Result<Option<Hidden>, DirectoryError>>,
     ) -> Result<Option<Hidden>, DirectoryError> {
+        self.get_within(AGE, key, find_out).await
+    }
+
+    /// The same about many entries: that nothing is hidden counts for longer.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn get_of_many(
+        &self,
+        key: String,
+        find_out: impl Future<Output = Result<Option<Hidden>, DirectoryError>>,
+    ) -> Result<Option<Hidden>, DirectoryError> {
+        self.get_within(AGE_OF_MANY, key, find_out).await
+    }
+
+    async fn get_within(
+        &self,
+        age: Duration,
+        key: String,
+        find_out: impl Future<Output = Result<Option<Hidden>, DirectoryError>>,
+    ) -> Result<Option<Hidden>, DirectoryError> {
         let mut known = self.0.lock().await;
         if let Some((when, hidden)) = known.get(&key)
-            && when.elapsed() < AGE
+            && when.elapsed() < if hidden.is_some() { AGE } else { age }
         {
             return Ok(hidden.clone());
         }

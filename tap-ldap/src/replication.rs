@@ -11,6 +11,7 @@
 //! - `container_renames`, `moved_out`: entries that change, or leave the stream, with an entry above them.
 //! - `origin`: who read, from which server, and of which part a file is: what another one does not show is not gone; `reads_from` finds it out.
 //! - `hidden_attributes`: attributes that the bound user may not read, or that are not in a file, of which nothing is said.
+//! - `undecided`: entries of which the bound user may not search what the filter of the stream compares: they are not gone.
 //! - `computed`: values that the server computes, whose changes no run by changes sees.
 //! - `only`: one entry alone (`--only-dn`).
 //! - `recovery`: transient errors in the middle of a stream.
@@ -38,5 +39,6 @@ pub(crate) mod origin;
 pub(crate) mod reads_from;
 mod recovery;
 pub(crate) mod stream_run;
+mod undecided;
 pub mod verify;
 mod witness;

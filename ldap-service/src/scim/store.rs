@@ -272,10 +272,11 @@ impl<'s> Store<'s> {
         attributes: &[String],
         most: Option<u32>,
     ) -> Result<Vec<Entry>, ApiError> {
-        let filter = Filter::And(vec![kind.filter.clone(), ids]);
+        let filter = Filter::And(vec![kind.filter.clone(), ids.clone()]);
         let found = self.search(kind, filter, attributes, most).await?;
         if found.is_empty() {
             self.check_ids(kind).await?;
+            self.check_one_decided(kind, ids).await?;
         }
         Ok(found)
     }

@@ -24,6 +24,15 @@ pub(crate) enum IncompleteReason {
     File,
     /// The filter asks for something that the directory does not know, such as a misspelled attribute.
     Filter,
+    /// The bound user may not search what the filter compares: the server returns such entries neither for it nor for its negation.
+    HiddenFilter {
+        /// The attribute.
+        attribute: String,
+        /// One of the entries.
+        dn: String,
+        /// The filter.
+        filter: String,
+    },
     /// The server refuses to list all DNs: entries below invisible parents would be missing.
     Unverified,
     /// Entries with invisible classes are in no stream: this stream may have had them.
@@ -85,6 +94,9 @@ impl IncompleteReason {
             }
             IncompleteReason::File => "the file is not whole".to_owned(),
             IncompleteReason::Filter => "its filter asks for something that the directory does not know, so entries may be missing (allow_empty_streams: true takes it as it is)".to_owned(),
+            IncompleteReason::HiddenFilter { attribute, dn, filter } => format!(
+                "the bound user may not search `{attribute}`, for example of `{dn}`, so whether the stream's filter, {filter}, matches such entries is not known (let the user search it, or leave the entries out with exclude_base_dns)"
+            ),
             IncompleteReason::Unverified => "the server refuses to list all names".to_owned(),
             IncompleteReason::HiddenClasses => {
                 "the bound user may not see the objectClass of some entries, which may be of this stream".to_owned()
@@ -276,6 +288,7 @@ impl Completeness {
                 IncompleteReason::Missing { .. }
                     | IncompleteReason::Unverified
                     | IncompleteReason::HiddenClasses
+                    | IncompleteReason::HiddenFilter { .. }
             )
         })
     }

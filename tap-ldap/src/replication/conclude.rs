@@ -53,6 +53,16 @@ pub(crate) async fn conclude<W: Write>(
             }
             continue;
         }
+        if let IncompleteReason::HiddenFilter { attribute, dn, .. } = reason {
+            let facts = Facts {
+                stream: Some(stream.to_owned()),
+                attribute: Some(attribute.clone()),
+                dn: Some(dn.clone()),
+                ..Facts::of_setting("bind_dn")
+            };
+            facts.warn(&format!("{stream}: {}: {conclusion}", reason.message()));
+            continue;
+        }
         // One warning for the whole run was already logged for these.
         if matches!(
             reason,

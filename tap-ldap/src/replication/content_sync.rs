@@ -1,5 +1,6 @@
 //! `LOG_BASED` by content synchronization (RFC 4533): OpenLDAP, 389 Directory Server, and other servers that support it.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
 use crate::replication::stream_run::{StreamRun, new_version};
+use crate::replication::undecided::{self, Judged};
 use crate::replication::{full, moved_out, witness};
 
 mod refresh;
@@ -177,13 +179,9 @@ impl<'a> ContentSyncStream<'a> {
             }
             SyncItem::Entry { state: SyncState::Deleted, uuid, entry } => {
                 let dn = Some(entry.dn.as_str()).filter(|dn| !dn.is_empty());
-                self.deleted(uuid, dn, output)?;
+                self.have_left(&[uuid], dn, output).await?;
             }
-            SyncItem::Set { deleted: true, uuids } => {
-                for uuid in uuids {
-                    self.deleted(uuid, None, output)?;
-                }
-            }
+            SyncItem::Set { deleted: true, uuids } => self.have_left(&uuids, None, output).await?,
             SyncItem::Cookie(cookie) => {
                 if !self.run.has_caught_up() {
                     self.next_cookie = Some(cookie);
@@ -261,8 +259,17 @@ impl<'a> ContentSyncStream<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let Some(entry) = self.read_whole(uuid, entry).await? else { return Ok(()) };
-        let of_stream = self.run.contains(&entry)?
-            && self.own_filter.as_ref().is_none_or(|f| f.matches(&entry, self.run.schema()) == Some(true));
+        let mut of_stream = self.run.contains(&entry)?;
+        if of_stream
+            && let Some(filter) = self.own_filter.clone()
+            && filter.matches(&entry, self.run.schema()) != Some(true)
+        {
+            // The server knows what the entry does not show, and rules that are not known here.
+            match undecided::judge(&mut self.run, output, &entry.dn, &filter).await? {
+                Judged::Held => return Ok(()),
+                Judged::Of(is_of_stream) => of_stream = is_of_stream,
+            }
+        }
         if !of_stream {
             // It may have been in the stream before.
             if !self.is_container(&entry)? {
@@ -292,15 +299,25 @@ impl<'a> ContentSyncStream<'a> {
             && context.containers.contains(&dn::key(&entry.dn, self.run.schema())?))
     }
 
-    fn deleted<W: Write>(
+    /// Emits deletions of entries that the log reports as gone. A server reports those, too, that its filter no longer matches because the
+    /// bound user may not search their attributes any more; these stay.
+    async fn have_left<W: Write>(
         &mut self,
-        uuid: Uuid,
+        uuids: &[Uuid],
         dn: Option<&str>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
-        let key = self.key(uuid);
-        self.left.extend(key.as_str().map(str::to_owned));
-        self.run.emit_deletion(output, &[key], dn)?;
+        // 389 DS was asked for all entries.
+        let held = if self.is_389() {
+            HashSet::new()
+        } else {
+            Box::pin(undecided::held(&mut self.run, output, (&self.base, self.scope), uuids)).await?
+        };
+        for uuid in uuids.iter().filter(|uuid| !held.contains(uuid)) {
+            let key = self.key(*uuid);
+            self.left.extend(key.as_str().map(str::to_owned));
+            self.run.emit_deletion(output, &[key], dn)?;
+        }
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use crate::replication::log_bookmark::LogBookmark;
 use crate::replication::recovery::recover;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::stream_run::new_version;
-use crate::replication::{full, moved_out, witness};
+use crate::replication::{full, moved_out, undecided, witness};
 use crate::stream::entries::is_base_only;
 use ldap_directory::MATCH_ALL;
 
@@ -341,6 +341,9 @@ impl<'a> DirSyncStream<'a> {
             }
             // A container never belongs to the stream of another container.
             None if self.is_other_container(&found.dn)? => Ok(()),
+            None if Box::pin(undecided::is_held(&mut self.run, output, &guid_dn(&found.guid))).await? => {
+                Ok(())
+            }
             // Not in the stream, or not any more; then the entries below it left with it. Changes are reported for the whole
             // naming context: nothing is searched below objects that were never in the stream.
             None => {
@@ -368,12 +371,9 @@ impl<'a> DirSyncStream<'a> {
             Source::Class { filter } => filter.as_str(),
             Source::Containers | Source::Container { .. } | Source::Members(_) => MATCH_ALL,
         };
-        // [MS-ADTS] 3.1.1.3.1.2.4: a DN of this form names the object wherever it is.
-        let key = key(guid);
-        let text = key.as_str().unwrap_or_default();
         let attributes = self.run.attributes(self.run.marks());
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-        let request = SearchRequest::new(format!("<GUID={text}>"), Scope::Base, filter, &names);
+        let request = SearchRequest::new(guid_dn(guid), Scope::Base, filter, &names);
         let mut search = context.whole.search(request).await?;
         let found = match search.next_entry().await {
             Err(e) if e.is_no_such_object() => None,
@@ -428,6 +428,11 @@ pub(crate) async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
         }
         .into()
     })
+}
+
+/// Returns a DN that names an object wherever it is ([MS-ADTS] 3.1.1.3.1.2.4).
+fn guid_dn(guid: &[u8]) -> String {
+    format!("<GUID={}>", key(guid).as_str().unwrap_or_default())
 }
 
 fn dirsync_end(search: &SearchStream, naming_context: &str) -> Result<(bool, Vec<u8>), DirectoryError> {

@@ -16,10 +16,10 @@ use crate::output::Output;
 use crate::replication::bookmark::{FORMAT, announce_resync, bookmark};
 use crate::replication::completeness::{Completeness, IncompleteReason};
 use crate::replication::conclude::conclude;
-use crate::replication::hidden_attributes;
 use crate::replication::origin::{ORIGIN, Origins};
 use crate::replication::stream_run::{StreamRun, new_version};
 use crate::replication::verify::{expect, verify};
+use crate::replication::{hidden_attributes, undecided};
 use crate::stream::entries::{Entries, ReadOutcome};
 use crate::stream::members::Memberships;
 use crate::stream::partition as partitions;
@@ -208,6 +208,9 @@ async fn members<W: Write>(
             }
             if run.hides_members {
                 completeness.add(IncompleteReason::HiddenMembers);
+            }
+            if let Some(reason) = output.or_stop(Box::pin(undecided::reason(run))).await?? {
+                completeness.add(reason);
             }
             return Ok(completeness);
         }

@@ -65,6 +65,8 @@ pub(crate) struct StreamRun<'a> {
     warned_unknown: bool,
     /// Whether a warning said that the server refuses to look up moved entries.
     pub warned_not_found: bool,
+    /// Whether a warning named an entry of which it is not known whether it belongs to the stream.
+    pub warned_undecided: bool,
     /// Whether records of unknown entries may be downstream: those that a killed run emitted before it could print a STATE.
     unsettled: bool,
     /// Whether the last STATE says that there may be such records.
@@ -154,6 +156,7 @@ impl<'a> StreamRun<'a> {
             known: None,
             warned_unknown: false,
             warned_not_found: false,
+            warned_undecided: false,
             unsettled: false,
             is_unsettled_noted: false,
             caught_up: false,

@@ -21,6 +21,7 @@ use crate::discovery::tally::{Difference, Tally, hash};
 use crate::output::Output;
 use crate::replication::completeness::{Completeness, IncompleteReason};
 use crate::replication::stream_run::StreamRun;
+use crate::replication::undecided;
 use crate::stream::entries::{Entries, ReadOutcome};
 use ldap_directory::MATCH_ALL;
 
@@ -146,6 +147,9 @@ pub(crate) async fn verify<W: Write>(
     // An entry of the stream may be among them.
     if matches!(source, Source::Class { .. }) && output.or_stop(context.hidden_entries()).await??.count > 0 {
         completeness.add(IncompleteReason::HiddenClasses);
+    }
+    if let Some(reason) = output.or_stop(Box::pin(undecided::reason(run))).await?? {
+        completeness.add(reason);
     }
     let mut totals = Books { held: 0, emitted: run.records - run.deletions, left_out: 0, differ: 0 };
     let (Some(held), Some(emitted)) = (&expected.held, outcome.emitted) else {

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ldap_directory::DirectoryError;
 use ldap_directory::dn::{DnKey, topmost};
 use ldap_directory::filter::Filter;
 use serde_json::Value;
@@ -24,6 +25,8 @@ use crate::map::{DeleteAction, Extent, Task};
 use crate::write::delete::first_change;
 
 mod warnings;
+
+pub(super) use warnings::warn_of_hidden;
 
 /// A warning is logged if STATE is held back for longer.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);
@@ -313,8 +316,16 @@ impl<W: Write> Load<'_, W> {
         // An entry that `match` found may be in the scope, and its record's DN not.
         let has_records = self.activations.has_reached(&activation.stream)
             || self.applier.key(base).is_ok_and(|base| self.applier.claims().protects(&base));
+        let parsed = Filter::parse(filter).ok();
+        let reading = async {
+            let gone = self.applier.below(base, filter, is_gone).await?;
+            if let Some(parsed) = &parsed {
+                Box::pin(warn_of_hidden(&self.applier, &activation.stream, base, parsed)).await?;
+            }
+            Ok::<_, DirectoryError>(gone)
+        };
         let found = tokio::select! {
-            found = self.applier.below(base, filter, is_gone) => found,
+            found = reading => found,
             signal = self.stop.wait() => return Some(signal),
         };
         let gone = match found {
@@ -360,7 +371,7 @@ impl<W: Write> Load<'_, W> {
             return None;
         }
         // It was valid for the search.
-        let condition = Filter::parse(filter).ok().map(Arc::new);
+        let condition = parsed.map(Arc::new);
         let activation = Arc::new(activation);
         let gone = gone.into_iter().map(|(key, dn)| {
             let (activation, condition) = (activation.clone(), condition.clone());

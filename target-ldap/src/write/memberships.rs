@@ -30,7 +30,7 @@ mod scope;
 mod sending;
 
 pub(super) use primary::rid;
-pub use scope::{ScopedGroup, members_in_scope};
+pub use scope::{ScopedGroup, members_in_scope, with_members};
 
 /// What rows want of one attribute of one group.
 #[derive(Debug)]

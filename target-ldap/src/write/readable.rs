@@ -3,18 +3,18 @@
 //!
 //! A result is remembered for each attribute and container of entries, so that most records need no search. Before a change that keeps
 //! values or depends on the lock of an account, the entry itself is asked about. Before an entry is added because `match` finds none,
-//! the entries below the scope are looked through once.
+//! the entries below the scope are looked through once; so are those of a scope before a version deletes what it does not have.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ldap_directory::DirectoryError;
 use ldap_directory::change::Modification;
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::unseen::{self, Hidden};
+use ldap_directory::{DirectoryError, Scope};
 use rustc_hash::FxHashSet;
 
 use super::Applier;
@@ -262,6 +262,23 @@ impl Applier {
         let hidden = Box::pin(search).await?;
         matched.insert(number, hidden.clone());
         Ok(hidden)
+    }
+
+    /// Returns an entry below a base that may be one of a scope and that its filter does not find: nothing is deleted of what it has.
+    ///
+    /// # Errors
+    /// A search fails.
+    pub async fn undecided_below(
+        &self,
+        base: &str,
+        filter: &Filter,
+    ) -> Result<Option<Hidden>, DirectoryError> {
+        if self.readable.is_none() {
+            return Ok(None);
+        }
+        let _one_at_a_time = self.trees.lock().await;
+        let place = (base, Scope::Subtree);
+        Box::pin(unseen::undecided_below(&self.directory, place, filter, None)).await
     }
 
     /// Returns an attribute that `match` compares, and that an entry may have though it does not show it.

@@ -117,6 +117,7 @@ impl Store<'_> {
         let compared: Vec<&str> =
             filter.attributes().into_iter().filter(|name| !name.eq_ignore_ascii_case(id)).collect();
         self.check_searchable(kind, &compared).await?;
+        self.check_decided(kind).await?;
         let compares_id = filter.attributes().iter().any(|name| name.eq_ignore_ascii_case(id));
         let mut entries = self.begin(kind, kind.request(Filter::from(filter), &names)).await?;
         let (mut is_empty, mut odd, mut looked) = (true, Vec::new(), Looked::new());

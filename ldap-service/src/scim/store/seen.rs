@@ -2,6 +2,8 @@
 
 use ldap_directory::Scope;
 use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::lookup::find;
 
 use super::links::Links;
 use super::{Found, Kind, SAMPLE, Store};
@@ -9,6 +11,7 @@ use crate::error::ApiError;
 use crate::members::{UID, primary};
 use crate::scim::mapping::{Active, ResourceType};
 use crate::scim::projection::Projection;
+use crate::unseen::{Judgement, MANY};
 use crate::{login, unseen};
 
 impl Store<'_> {
@@ -87,7 +90,38 @@ impl Store<'_> {
         let key = format!("{} {}", kind.mapping.resource.name(), names.join(" "));
         let place = (kind.base_dn.as_str(), Scope::Subtree);
         let find_out = unseen::unsearchable(&self.directory, place, &kind.filter, &names, SAMPLE);
-        let hidden = self.service.directory.rights.get(key, find_out).await?;
+        let rights = &self.service.directory.rights;
+        if let Some(hidden) = rights.get(key.clone(), find_out).await? {
+            return Err(hidden.into());
+        }
+        // Rights may differ by entries.
+        let find_out = unseen::unsearchable_among(&self.directory, &kind.base_dn, &kind.filter, &names, MANY);
+        let hidden = self.service.directory.rights_of_many.get_of_many(key, find_out).await?;
         hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
+    }
+
+    /// Checks that the filter of a kind is true or false for the entries below its base: where the service's user may not search what it
+    /// compares, a list lacks entries as if they were gone.
+    pub(super) async fn check_decided(&self, kind: &Kind) -> Result<(), ApiError> {
+        let most = usize::try_from(MANY).ok();
+        let place = (kind.base_dn.as_str(), Scope::Subtree);
+        let find_out = unseen::undecided_below(&self.directory, place, &kind.filter, most);
+        let key = format!("decided {}", kind.mapping.resource.name());
+        let hidden = self.service.directory.rights_of_many.get_of_many(key, find_out).await?;
+        hidden.map_or(Ok(()), |hidden| Err(hidden.into()))
+    }
+
+    /// Checks that an entry that was not found by its identifier is not one of which it cannot be known whether the filter of its kind
+    /// matches it: 404 would say that it is gone.
+    pub(super) async fn check_one_decided(&self, kind: &Kind, ids: Filter) -> Result<(), ApiError> {
+        let found = find(&self.directory, &kind.base_dn, Scope::Subtree, ids, &[], SAMPLE).await?;
+        for entry in found {
+            if let Judgement::Undefined(Some(hidden)) =
+                unseen::judge(&self.directory, &entry.dn, &kind.filter).await?
+            {
+                return Err(hidden.into());
+            }
+        }
+        Ok(())
     }
 }

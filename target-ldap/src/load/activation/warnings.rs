@@ -2,13 +2,16 @@
 
 use std::io::Write;
 
+use ldap_directory::DirectoryError;
+use ldap_directory::filter::Filter;
 use ldap_directory::nearest::nearest;
+use ldap_directory::unseen::Hidden;
 use singer_common::operations::facts::Facts;
 
 use super::Load;
 use crate::load::stream::StreamDefinition;
 use crate::map::DeleteAction;
-use crate::write::guard;
+use crate::write::{Applier, guard};
 
 /// Warns of entries that are deleted so that a record can have their DN, if these are most of the deletions. `anew`: their DNs.
 pub(super) fn warn_of_entries_made_anew(stream: &str, deletions: usize, anew: &[&str]) {
@@ -29,6 +32,29 @@ pub(super) fn warn_of_entries_made_anew(stream: &str, deletions: usize, anew: &[
     facts.warn(&format!(
         "{stream}: {count} of {deletions} entries that did not come with the version have the DN of a record (the first is `{first}`): they are deleted and made anew, without their passwords, identifiers and names in groups. Has the form of what `match` compares changed, such as 00001 in place of 1?"
     ));
+}
+
+/// Warns of entries that may be in the scope of a stream, and that its filter does not find because the bound user may not search what
+/// it compares: they stay, whatever the version has.
+///
+/// # Errors
+/// A search fails.
+pub(in super::super) async fn warn_of_hidden(
+    applier: &Applier,
+    stream: &str,
+    base: &str,
+    filter: &Filter,
+) -> Result<(), DirectoryError> {
+    let Some(Hidden { dn, attribute }) = applier.undecided_below(base, filter).await? else {
+        return Ok(());
+    };
+    let text = format!(
+        "{stream}: the bound user may not search `{attribute}`, for example of `{dn}`, so whether such an entry is in the scope, {filter}, is not known: it is not deleted, whether the version has it or not; let the user search `{attribute}`, or leave the entry out of the scope (mapping_rules.{stream}.scope_base)"
+    );
+    let stream = Some(stream.to_owned());
+    let (dn, attribute) = (Some(dn), Some(attribute));
+    Facts { stream, dn, attribute, ..Facts::of_setting("bind_dn") }.warn(&text);
+    Ok(())
 }
 
 impl<W: Write> Load<'_, W> {

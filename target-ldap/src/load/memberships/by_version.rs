@@ -9,7 +9,7 @@ use ldap_directory::dn::DnKey;
 use ldap_directory::{DirectoryError, Vendor};
 use singer_common::operations::signals::Signal;
 
-use super::super::activation::{Activation, warn_of_no_deletion};
+use super::super::activation::{Activation, warn_of_hidden, warn_of_no_deletion};
 use super::super::refusals::Rejected;
 use super::super::rejects::RejectSchema;
 use super::super::versions::SkipReason;
@@ -19,7 +19,9 @@ use super::writing::membership_error;
 use crate::map::{Extent, MembershipPolicy};
 use crate::write::change_label::{CHANGE_LABEL, ChangeLabel};
 use crate::write::counts::RecordOutcome;
-use crate::write::memberships::{KeptMembers, MembersWritten, ScopedGroup, WantedMembers, member_hash};
+use crate::write::memberships::{
+    KeptMembers, MembersWritten, ScopedGroup, WantedMembers, member_hash, with_members,
+};
 
 /// The most groups and members that a message names.
 const NAMED: usize = 5;
@@ -101,6 +103,8 @@ impl<W: Write> Load<'_, W> {
             let all = named_groups.iter().map(|(key, dn)| (key.clone(), dn.clone())).collect();
             applier.surplus_of(all, names, policy, &kept).await?
         } else {
+            let with_members = with_members(filter, names);
+            Box::pin(warn_of_hidden(&applier, &activation.stream, base, &with_members)).await?;
             let has = |key: &DnKey| named_groups.contains_key(key);
             let (groups, has_named) =
                 applier.groups_with_surplus(base, filter, names, policy, &kept, has).await?;

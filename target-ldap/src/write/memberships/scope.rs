@@ -60,13 +60,18 @@ impl Writing<'_> {
     }
 }
 
-/// Returns the search for groups with members.
-fn request(base: &str, filter: &str, names: &[String]) -> SearchRequest {
+/// Returns the filter of groups with members. `filter`: that of the scope.
+pub fn with_members(filter: &str, names: &[String]) -> Filter {
     let any = names.iter().map(|name| Filter::Present(name.clone())).collect();
-    let filter = match Filter::parse(filter) {
+    match Filter::parse(filter) {
         Ok(filter) => Filter::And(vec![filter, Filter::Or(any)]),
         Err(_) => Filter::Or(any),
-    };
+    }
+}
+
+/// Returns the search for groups with members.
+fn request(base: &str, filter: &str, names: &[String]) -> SearchRequest {
+    let filter = with_members(filter, names);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     SearchRequest::new(base, Scope::Subtree, filter, &names).repeating()
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 mod duplicate_keys;
 mod hidden_attributes;
 mod hidden_classes;
+mod hidden_filters;
 mod hidden_parents;
 mod ldif_files;
 mod origins;

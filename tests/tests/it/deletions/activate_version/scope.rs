@@ -1,9 +1,11 @@
 //! `scope_base` and filters: which entries belong to the stream.
 
+use ldap_tests::run::Run;
+use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
 use super::{BASE, USERS, activate, config, left, record, run, schema, slapd, state, whole, with_other};
-use crate::support::{assert_untouched, done, with};
+use crate::support::{assert_untouched, done, unit, with};
 
 #[test]
 fn without_the_setting_or_without_a_scope_nothing_goes() {
@@ -141,4 +143,37 @@ fn a_share_is_one_of_the_entries_in_the_scopes() {
     let wide = with(&limited, &json!({"default_base_dn": BASE}));
     let output = run(&wide, &whole(&["a"])).exits(0).counts(&[("deleted", 5)]);
     output.logs(&json!({"setting": "max_deletes", "used": 5}));
+}
+
+/// Of an entry whose attribute the bound user may not search it is not known whether it is in the scope: it stays, and the run says so.
+#[test]
+fn a_leaver_whose_attribute_is_hidden_stays_with_a_warning() {
+    let hidden = format!("uid=c,{USERS}");
+    let reader = "uid=reader,ou=people,dc=example,dc=test";
+    let mut seed = unit(USERS);
+    for id in ["a", "b", "c"] {
+        seed += &format!(
+            "dn: uid={id},{USERS}\nobjectClass: inetOrgPerson\nuid: {id}\ncn: {id}\nsn: {id}\nemployeeType: feed\n\n"
+        );
+    }
+    let access = format!(
+        "access to dn.exact=\"{hidden}\" attrs=employeeType by dn.exact=\"{reader}\" =w by * break\n\
+         access to * by dn.exact=\"{reader}\" manage by * break"
+    );
+    let slapd = Slapd::start(SlapdOptions { access, ..SlapdOptions::with_users().seed(seed) });
+    let bind = json!({"bind_dn": reader, "bind_password": "reader-pw"});
+    for (filter, is_hidden) in [
+        ("(employeeType=feed)", true),
+        ("(!(employeeType=local))", true),
+        ("(&(uid=a)(employeeType=feed))", false),
+    ] {
+        let config = with(&config(&slapd, &json!({"scope_filter": filter})), &bind);
+        let fields =
+            json!({"setting": "bind_dn", "stream": "users", "attribute": "employeeType", "dn": hidden});
+        let dry = Run::target(&config).arg("--dry-run").messages(&whole(&["a"])).run().succeeds();
+        assert_eq!(!dry.stderr.about(&fields).is_empty(), is_hidden, "{filter}");
+        let output = done(run(&config, &whole(&["a"])));
+        assert_eq!(!output.stderr.about(&fields).is_empty(), is_hidden, "{filter}");
+    }
+    assert_eq!(left(&slapd).matches("uid=").count(), 2 + 4, "a and c, and those of with_users");
 }
