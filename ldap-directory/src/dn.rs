@@ -307,6 +307,13 @@ pub fn split(dn: &str) -> Result<Vec<&str>, DnError> {
     Ok(parse::parse(dn)?.into_iter().map(|r| r.text).collect())
 }
 
+/// Returns the last RDNs of a DN, so many of them, as its text spells them; `None` if it has fewer, or is not a DN.
+pub(crate) fn last_rdns(dn: &str, count: usize) -> Option<&str> {
+    let rdns = parse::parse(dn).ok()?;
+    let from = rdns.len().checked_sub(count)?;
+    rdns.get(from).map_or(Some(""), |rdn| dn.get(rdn.start..))
+}
+
 /// Returns a DN's first RDN and its parent, both spelled as they are in `dn`. The parent is empty for a DN of one RDN, and both are
 /// for the root.
 ///

@@ -6,7 +6,7 @@ use crate::directory::Scope;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::oid;
-use crate::protocol::message::{Answer, Control};
+use crate::protocol::message::{Answer, Control, SEARCH_REQUEST};
 
 /// A connection on which the server reports changes.
 #[derive(Debug)]
@@ -43,11 +43,13 @@ impl ChangeNotices {
         loop {
             let message = self.connection.receive().await?;
             if message.id != self.id {
-                continue;
+                return Err(self.connection.foreign(message.id));
             }
-            match message.answer {
-                Answer::Entry(_) | Answer::Unreadable(_) => return Ok(()),
-                Answer::Done(end) | Answer::Extended { result: end, .. } => {
+            if matches!(message.answer, Answer::Entry(_) | Answer::Unreadable(_)) {
+                return Ok(());
+            }
+            match message.answer.into_end(SEARCH_REQUEST) {
+                Some((end, _)) => {
                     return Err(DirectoryError::Operation {
                         operation: "change notification",
                         dn: self.base.clone(),
@@ -56,7 +58,7 @@ impl ChangeNotices {
                         text: end.text,
                     });
                 }
-                _ => {}
+                None => {}
             }
         }
     }

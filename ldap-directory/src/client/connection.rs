@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     inbox: Vec<u8>,
     taken: usize,
     last_id: i32,
+    /// The greatest id so far.
+    greatest_id: i32,
     url: String,
     /// The server's address, if it has one.
     peer: Option<SocketAddr>,
@@ -104,6 +106,7 @@ impl Connection {
             inbox: Vec::new(),
             taken: 0,
             last_id: 0,
+            greatest_id: 0,
             url: url.to_owned(),
             peer,
             last_read: 0,
@@ -168,22 +171,7 @@ impl Connection {
         operation: &[u8],
         controls: &[Control],
     ) -> Result<LdapResult, DirectoryError> {
-        let id = self.send(operation, controls).await?;
-        loop {
-            let message = self.receive().await?;
-            return match message.answer {
-                _ if message.id != id => continue,
-                Answer::Intermediate { .. } => continue,
-                Answer::Changed(result) => Ok(result),
-                // As for any change ([`crate::client::shared_connection`]).
-                Answer::Extended { result, .. } | Answer::Done(result)
-                    if result.code != result_code::SUCCESS =>
-                {
-                    Ok(result)
-                }
-                _ => Err(self.nonsense()),
-            };
-        }
+        self.ask(operation, controls).await.map(|(result, _)| result)
     }
 
     /// Returns whether the server has neither sent anything since the last answer nor closed the connection, as far as this machine knows.
@@ -198,13 +186,29 @@ impl Connection {
         operation: &[u8],
         controls: &[Control],
     ) -> Result<(LdapResult, Vec<Control>), DirectoryError> {
+        self.ask(operation, controls).await
+    }
+
+    /// Sends a request that is not a search while no other operation is in progress, and waits for its result, with the controls of the
+    /// answer.
+    async fn ask(
+        &mut self,
+        operation: &[u8],
+        controls: &[Control],
+    ) -> Result<(LdapResult, Vec<Control>), DirectoryError> {
         let id = self.send(operation, controls).await?;
+        let request = operation.first().copied().unwrap_or_default();
         loop {
-            let message = self.receive().await?;
-            return match message.answer {
-                _ if message.id != id => continue,
-                Answer::Bind(result) => Ok((result, message.controls)),
-                _ => Err(self.nonsense()),
+            let Message { id: of, answer, controls } = self.receive().await?;
+            if of != id {
+                return Err(self.foreign(of));
+            }
+            if matches!(answer, Answer::Intermediate { .. }) {
+                continue;
+            }
+            return match answer.into_end(request) {
+                Some((result, _)) => Ok((result, controls)),
+                None => Err(self.lost("it carried the answer of another operation")),
             };
         }
     }
@@ -226,6 +230,7 @@ impl Connection {
     /// Returns the next message id. 0 is reserved for the server (RFC 4511 section 4.1.1.1). After an overflow, low ids are free again.
     fn next_id(&mut self) -> i32 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.greatest_id = self.greatest_id.max(self.last_id);
         self.last_id
     }
 
@@ -283,17 +288,31 @@ impl Connection {
     }
 
     /// Decodes a message. `None` for an unsolicited notification that is ignored.
+    ///
+    /// A message belongs to a request that was sent. The id 0 is that of unsolicited notifications, which are extended responses (RFC 4511
+    /// section 4.4).
     fn message(&self, content: Range<usize>) -> Result<Option<Message>, DirectoryError> {
         let message = message::parse(self.octets(&content)).ok_or_else(|| self.nonsense())?;
-        let (0, Answer::Extended { result, name, .. }) = (message.id, &message.answer) else {
-            return Ok(Some(message));
-        };
-        if name.as_deref() == Some(oid::NOTICE_OF_DISCONNECTION) {
-            let why = result_code::describe(result.code, &result.text);
-            return Err(self.lost(&format!("the server said goodbye: {why}")));
+        match (message.id, &message.answer) {
+            (0, Answer::Extended { result, name, .. }) => {
+                if name.as_deref() == Some(oid::NOTICE_OF_DISCONNECTION) {
+                    let why = result_code::describe(result.code, &result.text);
+                    return Err(self.lost(&format!("the server said goodbye: {why}")));
+                }
+                // RFC 4511 section 4.4: an unknown unsolicited notification is ignored.
+                Ok(None)
+            }
+            (id, _) if (1..=i64::from(self.greatest_id)).contains(&id) => Ok(Some(message)),
+            (id, _) => Err(self.foreign(id)),
         }
-        // RFC 4511 section 4.4: an unknown unsolicited notification is ignored.
-        Ok(None)
+    }
+
+    /// Returns the error of a message that belongs to no operation in progress. Its content would be missing from where it belongs, so it is
+    /// not skipped.
+    pub(crate) fn foreign(&self, id: i64) -> DirectoryError {
+        self.lost(&format!(
+            "the server sent a message with the id {id}, which is that of no operation in progress"
+        ))
     }
 
     /// Removes consumed octets from the buffer.

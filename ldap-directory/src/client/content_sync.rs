@@ -33,13 +33,15 @@
 //! ```
 
 use crate::oid;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::LdapDirectory;
+use super::asked::Asked;
 use crate::client::connection::Connection;
 use crate::config::Referrals;
 use crate::directory::Scope;
@@ -48,8 +50,9 @@ use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::observer::{Observing, SearchObserver};
 use crate::protocol::ber::{BOOLEAN, ENUMERATED, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
-use crate::protocol::message::{Answer, Control, LdapResult, Message};
+use crate::protocol::message::{Answer, Control, LdapResult, Message, SEARCH_REQUEST};
 use crate::protocol::result_code;
+use crate::schema::Schema;
 
 /// The mode of a content synchronization (RFC 4533 section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +155,10 @@ pub struct SyncConnection {
     observer: Observing,
     referrals: Referrals,
     operation_timeout: Duration,
-    running: HashMap<i64, String>,
+    running: HashMap<i64, Asked>,
+    /// Those that were abandoned: a message of one may still arrive.
+    abandoned: HashSet<i64>,
+    schema: Arc<Schema>,
     /// The observers of the running ones.
     watches: HashMap<i64, Box<dyn SearchObserver>>,
     /// Pending items of a message with several.
@@ -184,6 +190,8 @@ impl LdapDirectory {
             referrals: self.config().referrals,
             operation_timeout: self.config().operation_timeout,
             running: HashMap::new(),
+            abandoned: HashSet::new(),
+            schema: self.schema().clone(),
             watches: HashMap::new(),
             ready: VecDeque::new(),
             waited: Duration::ZERO,
@@ -219,7 +227,7 @@ impl SyncConnection {
         controls.extend(self.own_values.clone());
         let SyncRequest { base, scope, filter, attributes, .. } = request;
         let id = self.connection.search(base, *scope, filter, attributes, 0, &controls).await?;
-        self.running.insert(id, base.clone());
+        self.running.insert(id, Asked::new(base, *scope));
         if let Some(watch) = self.observer.search(self.connection.url(), base, true) {
             self.watches.insert(id, watch);
         }
@@ -242,8 +250,13 @@ impl SyncConnection {
             }
             let message = self.connection.receive().await?;
             let id = message.id;
-            // A message of an abandoned search may still arrive.
-            let Some(base) = self.running.get(&id).cloned() else { continue };
+            let Some(asked) = self.running.get_mut(&id) else {
+                if self.abandoned.contains(&id) {
+                    continue;
+                }
+                return Err(self.connection.foreign(id));
+            };
+            let base = asked.base().to_owned();
             let malformed = |what: &str| DirectoryError::Protocol {
                 operation: "search",
                 dn: base.clone(),
@@ -251,6 +264,14 @@ impl SyncConnection {
                 outcome_unknown: false,
             };
             let items = items(message).ok_or_else(|| malformed("something"))?;
+            match items.first() {
+                // The entry was moved away, perhaps.
+                Some(SyncItem::Entry { state: SyncState::Deleted, .. }) => {}
+                Some(SyncItem::Entry { entry: Entry { dn, .. }, .. } | SyncItem::Unreadable(dn)) => {
+                    asked.check("search", dn, &self.schema)?;
+                }
+                _ => {}
+            }
             if let Some(SyncItem::Reference(urls)) = items.first()
                 && self.referrals == Referrals::Fail
             {
@@ -278,7 +299,7 @@ impl SyncConnection {
     /// As [`Self::next`]; also if there is no progress in time, or sets have too many entryUUIDs.
     pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         let limit = self.operation_timeout;
-        let dn = self.running.values().next().cloned().unwrap_or_default();
+        let dn = self.running.values().next().map(|asked| asked.base().to_owned()).unwrap_or_default();
         let error = DirectoryError::timeout("synchronisation", dn, limit);
         let left = limit.saturating_sub(self.waited);
         if self.idle > MOST_IDLE {
@@ -300,7 +321,7 @@ impl SyncConnection {
                 if self.named > MOST_NAMED {
                     return Err(DirectoryError::Protocol {
                         operation: "synchronisation",
-                        dn: self.running.get(&id).cloned().unwrap_or_default(),
+                        dn: self.running.get(&id).map(|asked| asked.base().to_owned()).unwrap_or_default(),
                         reason: format!(
                             "the server names more than {MOST_NAMED} entries as there, or as gone"
                         ),
@@ -329,6 +350,7 @@ impl SyncConnection {
     /// Fails if the connection is lost.
     pub async fn abandon(&mut self, id: i64) -> Result<(), DirectoryError> {
         self.running.remove(&id);
+        self.abandoned.insert(id);
         self.watches.remove(&id);
         self.ready.retain(|(other, _)| *other != id);
         self.connection.abandon(id).await
@@ -413,8 +435,7 @@ pub(crate) fn items(message: Message) -> Option<Vec<SyncItem>> {
         // A message of another extension.
         Answer::Intermediate { .. } => {}
         // Instead of the search's end: a server that does not know the control may answer with an extended response.
-        Answer::Extended { result, .. } => items.push(SyncItem::End(Err(result.into()))),
-        Answer::Bind(_) | Answer::Changed(_) | Answer::Other(_) => return None,
+        answer => items.push(SyncItem::End(Err(answer.into_end(SEARCH_REQUEST)?.0.into()))),
     }
     Some(items)
 }

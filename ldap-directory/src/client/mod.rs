@@ -29,6 +29,7 @@ use crate::secret::{Secret, SecretAttributes};
 use crate::write_control::{self, WriteControl};
 
 mod addresses;
+mod asked;
 mod authenticate;
 pub mod change_notices;
 mod connect;

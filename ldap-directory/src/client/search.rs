@@ -6,6 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::asked::Asked;
 use super::referral::Target;
 use super::{Attempts, LdapDirectory};
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
@@ -39,6 +40,8 @@ const OPERATION: &str = "search";
 pub struct LdapSearch {
     directory: LdapDirectory,
     request: SearchRequest,
+    /// What its entries must be part of.
+    asked: Asked,
     /// The current page size; 0 is unpaged.
     page_size: u32,
     /// The size limit to request (RFC 4511 section 4.5.1.4), with which a sample begins; 0 is none. slapd finds the next page of a subtree
@@ -202,6 +205,7 @@ impl LdapSearch {
         growth.refused_above(directory.limits().page());
         Self {
             directory,
+            asked: Asked::new(&request.base, request.scope),
             request,
             page_size,
             limit,

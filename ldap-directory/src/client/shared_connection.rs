@@ -3,7 +3,7 @@
 //! A task owns the connection. It writes all waiting requests together, so that many outstanding operations need few system calls.
 //! Answers are dispatched by message id, in any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -239,6 +239,10 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn is_search(&self) -> bool {
+        self.asked == SEARCH_REQUEST
+    }
+
     /// Adds the size of a part of the answer, and detects an excess.
     fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
         self.octets = self.octets.saturating_add(octets);
@@ -258,8 +262,9 @@ async fn drive(
     mut requests: mpsc::UnboundedReceiver<Request>,
     end: &OnceLock<String>,
 ) {
-    let mut waiting: HashMap<i64, Waiting> = HashMap::new();
-    match until_the_end(&mut connection, &mut requests, &mut waiting).await {
+    // Dropped after the reason is known: its end notifies the callers.
+    let mut operations = Operations::default();
+    match until_the_end(&mut connection, &mut requests, &mut operations).await {
         Ok(done) => {
             connection.close().await;
             if let Some(done) = done {
@@ -281,10 +286,10 @@ async fn drive(
 async fn until_the_end(
     connection: &mut Connection,
     requests: &mut mpsc::UnboundedReceiver<Request>,
-    waiting: &mut HashMap<i64, Waiting>,
+    operations: &mut Operations,
 ) -> Result<Option<oneshot::Sender<()>>, DirectoryError> {
     let mut is_open = true;
-    while is_open || !waiting.is_empty() {
+    while is_open || !operations.waiting.is_empty() {
         tokio::select! {
             request = requests.recv(), if is_open => {
                 let mut next = request;
@@ -296,10 +301,11 @@ async fn until_the_end(
                             let bound = Bound::of(&operation);
                             let id = connection.queue(&operation, &controls);
                             let so_far = Reply::default();
-                            waiting.insert(id, Waiting { reply, ticket, asked, so_far, bound, octets: 0 });
+                            let one = Waiting { reply, ticket, asked, so_far, bound, octets: 0 };
+                            operations.waiting.insert(id, one);
                         }
                         Request::GiveUp(ticket) => {
-                            if let Some(id) = forget(waiting, ticket) {
+                            if let Some(id) = operations.forget(ticket) {
                                 connection.queue(&abandon(id), &[]);
                             }
                         }
@@ -312,7 +318,8 @@ async fn until_the_end(
             exchanged = connection.exchange() => exchanged?,
         }
         while let Some(message) = connection.take_message()? {
-            if let Some(endless) = dispatch(waiting, message) {
+            let dispatched = operations.dispatch(message);
+            if let Some(endless) = dispatched.map_err(|id| connection.foreign(id))? {
                 connection.queue(&abandon(endless), &[]);
             }
         }
@@ -320,73 +327,86 @@ async fn until_the_end(
     Ok(None)
 }
 
-/// Forgets an operation: its late answer is skipped. Returns the id to abandon for a search. A change is left to the server, which may
-/// have begun it.
-fn forget(waiting: &mut HashMap<i64, Waiting>, ticket: u64) -> Option<i32> {
-    let id = waiting.iter().find(|(_, one)| one.ticket == ticket).map(|(id, _)| *id)?;
-    let one = waiting.remove(&id)?;
-    (one.asked == SEARCH_REQUEST).then(|| i32::try_from(id).ok())?
+/// The operations that were sent.
+#[derive(Default)]
+struct Operations {
+    /// Those whose answers are expected.
+    waiting: HashMap<i64, Waiting>,
+    /// Those whose late answers are skipped.
+    forgotten: HashSet<i64>,
 }
 
-/// Dispatches a message. Returns the id of an operation to abandon, because its answer does not end.
-fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32> {
-    let Message { id, answer, controls } = message;
-    let one = waiting.get_mut(&id)?;
-    let is_search = one.asked == SEARCH_REQUEST;
-    let mut value = None;
-    let (result, is_its_own) = match answer {
-        Answer::Entry(entry) if is_search => {
-            let more: usize = controls.iter().filter_map(|c| c.value.as_ref()).map(Vec::len).sum();
-            let octets = size_of(&entry).saturating_add(more);
-            let kept = one.keep(octets, |reply| {
-                reply.entries.push(entry);
-                reply.of_entries.extend(controls);
-            });
-            return give_up(waiting, id, kept);
-        }
-        Answer::Reference(urls) if is_search => {
-            let octets = urls.iter().map(String::len).sum();
-            let kept = one.keep(octets, |reply| reply.references.push(urls));
-            return give_up(waiting, id, kept);
-        }
-        Answer::Unreadable(dn) if is_search => {
-            let kept = one.keep(dn.len(), |reply| reply.unreadable.push(dn));
-            return give_up(waiting, id, kept);
-        }
-        Answer::Intermediate { .. } => return None,
-        Answer::Done(result) => (Some(result), is_search),
-        Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
-        Answer::Extended { result, value: answered, .. } => {
-            value = answered;
-            (Some(result), one.asked == EXTENDED_REQUEST)
-        }
-        Answer::Bind(result) => (Some(result), false),
-        Answer::Entry(_) | Answer::Unreadable(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
-    };
-    let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
-    // An answer of another kind is accepted if it is a failure: Samba refuses unknown critical controls by an extended response to any
-    // request. It is not accepted as a success.
-    let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
-    // The caller may be gone.
-    let _ =
-        reply.send(result.map(|result| Reply { result, value, controls, ..so_far }).ok_or(Fault::Foreign));
-    None
-}
+impl Operations {
+    /// Forgets an operation: its late answer is skipped. Returns the id to abandon for a search. A change is left to the server, which may
+    /// have begun it.
+    fn forget(&mut self, ticket: u64) -> Option<i32> {
+        let id = self.waiting.iter().find(|(_, one)| one.ticket == ticket).map(|(id, _)| *id)?;
+        let one = self.remove(id)?;
+        one.is_search().then(|| i32::try_from(id).ok())?
+    }
 
-/// Reports an answer without end to its caller, and returns the id to abandon. An answer beyond the size limit of its request ends as if the
-/// server had honored that.
-fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>) -> Option<i32> {
-    let bound = kept.err()?;
-    let one = waiting.remove(&id)?;
-    let answered = if bound.is_limited && one.octets <= bound.octets {
-        let result = LdapResult { code: result_code::SIZE_LIMIT_EXCEEDED, ..LdapResult::default() };
-        Ok(Reply { result, ..one.so_far })
-    } else {
-        Err(Fault::Endless(bound))
-    };
-    // The caller may be gone.
-    let _ = one.reply.send(answered);
-    i32::try_from(id).ok()
+    fn remove(&mut self, id: i64) -> Option<Waiting> {
+        self.forgotten.insert(id);
+        self.waiting.remove(&id)
+    }
+
+    /// Dispatches a message. Returns the id of an operation to abandon, because its answer does not end.
+    ///
+    /// # Errors
+    /// Fails with the message's id if it belongs to none of them.
+    fn dispatch(&mut self, message: Message) -> Result<Option<i32>, i64> {
+        let Message { id, answer, controls } = message;
+        let Some(one) = self.waiting.get_mut(&id) else {
+            return if self.forgotten.contains(&id) { Ok(None) } else { Err(id) };
+        };
+        let kept = match answer {
+            Answer::Entry(entry) if one.is_search() => {
+                let more: usize = controls.iter().filter_map(|c| c.value.as_ref()).map(Vec::len).sum();
+                let octets = size_of(&entry).saturating_add(more);
+                one.keep(octets, |reply| {
+                    reply.entries.push(entry);
+                    reply.of_entries.extend(controls);
+                })
+            }
+            Answer::Reference(urls) if one.is_search() => {
+                let octets = urls.iter().map(String::len).sum();
+                one.keep(octets, |reply| reply.references.push(urls))
+            }
+            Answer::Unreadable(dn) if one.is_search() => {
+                one.keep(dn.len(), |reply| reply.unreadable.push(dn))
+            }
+            Answer::Intermediate { .. } => Ok(()),
+            answer => {
+                let end = answer.into_end(one.asked);
+                if end.is_none() {
+                    // More of it may arrive.
+                    self.forgotten.insert(id);
+                }
+                let Some(Waiting { reply, so_far, .. }) = self.waiting.remove(&id) else { return Ok(None) };
+                let answered = end.map(|(result, value)| Reply { result, value, controls, ..so_far });
+                // The caller may be gone.
+                let _ = reply.send(answered.ok_or(Fault::Foreign));
+                return Ok(None);
+            }
+        };
+        Ok(self.give_up(id, kept))
+    }
+
+    /// Reports an answer without end to its caller, and returns the id to abandon. An answer beyond the size limit of its request ends as if
+    /// the server had honored that.
+    fn give_up(&mut self, id: i64, kept: Result<(), Bound>) -> Option<i32> {
+        let bound = kept.err()?;
+        let one = self.remove(id)?;
+        let answered = if bound.is_limited && one.octets <= bound.octets {
+            let result = LdapResult { code: result_code::SIZE_LIMIT_EXCEEDED, ..LdapResult::default() };
+            Ok(Reply { result, ..one.so_far })
+        } else {
+            Err(Fault::Endless(bound))
+        };
+        // The caller may be gone.
+        let _ = one.reply.send(answered);
+        i32::try_from(id).ok()
+    }
 }
 
 #[cfg(test)]

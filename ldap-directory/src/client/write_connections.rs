@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::LdapDirectory;
+use super::asked::Asked;
 use super::connect::ActiveServer;
 use super::connection::Connection;
 use super::retry::{Attempts, ChangeState, refusal};
@@ -28,6 +29,7 @@ use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::protocol::{message, result_code};
 use crate::root_dse::{RootDse, Vendor};
+use crate::schema::Schema;
 
 /// How many changes of a further connection must be shown by the shared one, before its changes are no longer looked at.
 const LOOKED_AT: u32 = 8;
@@ -399,6 +401,9 @@ async fn look(session: &SharedConnection, dn: &str, names: &[&str]) -> Result<Op
     let request = message::search(dn, Scope::Base, &filter, &names, 0);
     let reply = session.ask("search", dn, request, Vec::new()).await?;
     let entry = reply.entries.into_iter().next();
+    if let Some(entry) = &entry {
+        Asked::new(dn, Scope::Base).check("search", &entry.dn, Schema::standard())?;
+    }
     match reply.result.code {
         result_code::SUCCESS | result_code::NO_SUCH_OBJECT => Ok(entry),
         _ if entry.is_some() => Ok(entry),

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
 use super::entry::Flaw;
-use super::filter;
+use super::request::{ADD_REQUEST, DELETE_REQUEST, EXTENDED_REQUEST, MODIFY_DN_REQUEST, MODIFY_REQUEST};
+use super::{filter, result_code};
 use crate::entry::{Attribute, Entry};
 use crate::filter::Filter;
 use crate::search_request::Scope;
 
 /// Application tags of the protocol operations (RFC 4511 section 4.2 and on).
-const BIND_REQUEST: u8 = 0x60;
+pub(crate) const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const UNBIND_REQUEST: u8 = 0x42;
 pub(crate) const SEARCH_REQUEST: u8 = 0x63;
@@ -58,8 +59,8 @@ pub(crate) enum Answer {
     Unreadable(String),
     Reference(Vec<String>),
     Done(LdapResult),
-    /// The result of a change.
-    Changed(LdapResult),
+    /// The result of a change: its tag says of which kind.
+    Changed(u8, LdapResult),
     /// An extended response, including a Notice of Disconnection (section 4.4.1).
     Extended {
         result: LdapResult,
@@ -73,6 +74,36 @@ pub(crate) enum Answer {
     },
     /// An operation that is not an answer to any request of this library.
     Other(u8),
+}
+
+impl Answer {
+    /// Returns the result and the value of the end of an operation that was requested with this tag; `None` if the message is not its end.
+    ///
+    /// An operation ends with the response of its own kind, and with no other (RFC 4511 section 4.2 and on). Samba, and servers that do not
+    /// know a request, refuse a request as a whole with an extended response: nothing else is accepted from it than that refusal.
+    pub(crate) fn into_end(self, request: u8) -> Option<(LdapResult, Option<Vec<u8>>)> {
+        match self {
+            Answer::Bind(result) if request == BIND_REQUEST => Some((result, None)),
+            Answer::Done(result) if request == SEARCH_REQUEST => Some((result, None)),
+            Answer::Changed(tag, result) if is_change_response(request, tag) => Some((result, None)),
+            Answer::Extended { result, value, .. } if request == EXTENDED_REQUEST => Some((result, value)),
+            Answer::Extended { result, .. } if result_code::refuses_requests(result.code) => {
+                Some((result, None))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns whether a response with this tag belongs to a change with that tag.
+fn is_change_response(request: u8, response: u8) -> bool {
+    match request {
+        MODIFY_REQUEST => response == MODIFY_RESPONSE,
+        ADD_REQUEST => response == ADD_RESPONSE,
+        DELETE_REQUEST => response == DELETE_RESPONSE,
+        MODIFY_DN_REQUEST => response == MODIFY_DN_RESPONSE,
+        _ => false,
+    }
 }
 
 /// A message from the server.
@@ -128,7 +159,7 @@ pub(crate) fn parse(content: &[u8]) -> Option<Message> {
         }
         SEARCH_DONE => Answer::Done(result(&mut operation)?),
         MODIFY_RESPONSE | ADD_RESPONSE | DELETE_RESPONSE | MODIFY_DN_RESPONSE => {
-            Answer::Changed(result(&mut operation)?)
+            Answer::Changed(tag, result(&mut operation)?)
         }
         EXTENDED_RESPONSE => {
             let result = result(&mut operation)?;

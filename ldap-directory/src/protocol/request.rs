@@ -7,10 +7,10 @@ use crate::change::{Change, ModificationKind};
 use crate::oid;
 use crate::write_control::WriteControl;
 
-const MODIFY_REQUEST: u8 = 0x66;
-const ADD_REQUEST: u8 = 0x68;
-const DELETE_REQUEST: u8 = 0x4a;
-const MODIFY_DN_REQUEST: u8 = 0x6c;
+pub(super) const MODIFY_REQUEST: u8 = 0x66;
+pub(super) const ADD_REQUEST: u8 = 0x68;
+pub(super) const DELETE_REQUEST: u8 = 0x4a;
+pub(super) const MODIFY_DN_REQUEST: u8 = 0x6c;
 pub(crate) const EXTENDED_REQUEST: u8 = 0x77;
 
 /// Encodes a change. Values keep their order.

@@ -232,6 +232,26 @@ pub fn may_be_retried(code: u32, text: &str) -> bool {
             && ad_code(text).is_some_and(|n| AD_ROWS.iter().any(|row| row.code == n && row.retried))
 }
 
+/// Returns whether the code refuses a request whatever entry it is about: what an extended response may say to a request of another kind.
+/// It never says that an entry is there or is not.
+pub(crate) fn refuses_requests(code: u32) -> bool {
+    matches!(
+        code,
+        OPERATIONS_ERROR
+            | PROTOCOL_ERROR
+            | 7 // authMethodNotSupported
+            | 8 // strongerAuthRequired
+            | ADMIN_LIMIT_EXCEEDED
+            | UNAVAILABLE_CRITICAL_EXTENSION
+            | 13 // confidentialityRequired
+            | INSUFFICIENT_ACCESS_RIGHTS
+            | BUSY
+            | UNAVAILABLE
+            | UNWILLING_TO_PERFORM
+            | 80 // other
+    )
+}
+
 /// Returns whether the code concerns the entry or the values of one update, and not the next update (RFC 4511 appendix A.2: the
 /// attribute, name and update problems, and insufficientAccessRights, which access control decides for each entry).
 pub fn concerns_entry(code: u32) -> bool {

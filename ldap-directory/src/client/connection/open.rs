@@ -303,8 +303,9 @@ impl Connection {
 
     async fn greet_with(&mut self, request: &[u8], controls: &[Control]) -> Result<Message, Failure> {
         let asked = async {
-            self.send(request, controls).await?;
-            self.receive().await
+            let id = self.send(request, controls).await?;
+            let message = self.receive().await?;
+            if message.id == id { Ok(message) } else { Err(self.foreign(message.id)) }
         };
         match asked.await {
             Ok(message) => Ok(message),

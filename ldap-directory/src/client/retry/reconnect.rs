@@ -13,6 +13,7 @@ use super::Attempts;
 use super::verify::ChangeState;
 use crate::change::Change;
 use crate::client::LdapDirectory;
+use crate::client::asked::Asked;
 use crate::client::connect::{self, ActiveServer, Candidate, Failure};
 use crate::client::connection::Connection;
 use crate::client::shared_connection::Reply;
@@ -22,10 +23,11 @@ use crate::directory::{Access, Scope};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
-use crate::protocol::message::{Answer, Control, LdapResult};
+use crate::protocol::message::{Answer, Control, LdapResult, SEARCH_REQUEST};
 use crate::protocol::request;
 use crate::protocol::result_code;
 use crate::root_dse::RootDse;
+use crate::schema::Schema;
 
 /// The time in which a server notices a lost connection, and finishes what it had begun: before, reading does not show whether a change
 /// was made.
@@ -148,16 +150,23 @@ impl LdapDirectory {
             let mut found = Entry::default();
             loop {
                 let message = connection.receive().await?;
-                match message.answer {
-                    Answer::Entry(entry) if message.id == id => found = entry,
-                    Answer::Done(end) | Answer::Extended { result: end, .. } if message.id == id => {
+                if message.id != id {
+                    return Err(connection.foreign(message.id));
+                }
+                if let Answer::Entry(entry) = message.answer {
+                    Asked::new("", Scope::Base).check("search", &entry.dn, Schema::standard())?;
+                    found = entry;
+                    continue;
+                }
+                match message.answer.into_end(SEARCH_REQUEST) {
+                    Some((end, _)) => {
                         return if is_complete(end.code, &found) {
                             Ok(found)
                         } else {
                             Err(refusal("search", "", end))
                         };
                     }
-                    _ => {}
+                    None => {}
                 }
             }
         };

@@ -12,12 +12,12 @@ use crate::client::pool::PooledConnection;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::protocol::entry::{EntryPlaces, Flaw, WireEntry};
-use crate::protocol::message::{Answer, Control, LdapResult};
+use crate::protocol::message::{Answer, Control, LdapResult, SEARCH_REQUEST};
 
 /// The distance from both ends of a page within which octets are not left to accumulate: a small answer is never delayed.
 const COLLECT_AFTER: u32 = 64;
 
-/// More consecutive messages than an abandoned search or an extension leaves.
+/// More consecutive messages than an extension leaves.
 const MOST_STRAYS: u32 = 1_000_000;
 
 /// A search in progress on its own connection.
@@ -34,7 +34,7 @@ pub(crate) struct StreamingSearch {
     /// The position of the current entry.
     entry: Range<usize>,
     places: EntryPlaces,
-    /// The deadline of the next message. Messages of another search or of an extension do not extend it.
+    /// The deadline of the next message. Messages of an extension do not extend it.
     deadline: Option<Instant>,
     /// The number of such messages since the last expected one: there may always be one to read.
     strays: u32,
@@ -126,8 +126,11 @@ impl StreamingSearch {
                     }));
                 }
                 connection::Incoming::Other(message) => {
-                    // A message of an abandoned search may still arrive.
-                    if message.id != page || matches!(message.answer, Answer::Intermediate { .. }) {
+                    // No other operation is in progress here: the next page begins after this one.
+                    if message.id != page {
+                        return Err(self.leased.connection.foreign(message.id));
+                    }
+                    if matches!(message.answer, Answer::Intermediate { .. }) {
                         self.strays = self.strays.saturating_add(1);
                         if self.strays > MOST_STRAYS {
                             return Ok(None);
@@ -137,16 +140,13 @@ impl StreamingSearch {
                     (self.deadline, self.strays) = (None, 0);
                     let event = match message.answer {
                         Answer::Reference(urls) => Event::Reference(urls),
-                        Answer::Done(result) | Answer::Extended { result, .. } => {
-                            self.page = None;
-                            Event::End { result, controls: message.controls }
-                        }
-                        Answer::Intermediate { .. }
-                        | Answer::Entry(_)
-                        | Answer::Unreadable(_)
-                        | Answer::Bind(_)
-                        | Answer::Changed(_)
-                        | Answer::Other(_) => Event::Malformed,
+                        answer => match answer.into_end(SEARCH_REQUEST) {
+                            Some((result, _)) => {
+                                self.page = None;
+                                Event::End { result, controls: message.controls }
+                            }
+                            None => Event::Malformed,
+                        },
                     };
                     return Ok(Some(event));
                 }

@@ -151,16 +151,21 @@ fn an_entry_of_64_mib_is_read_and_one_beyond_the_limit_is_an_error_that_names_it
 }
 
 #[test]
-fn attributes_without_values_and_ids_that_nobody_has_do_no_harm() {
+fn attributes_without_values_and_notices_of_other_things_do_no_harm() {
+    // An unsolicited notification (RFC 4511 section 4.4), and a message of an extension (section 4.13).
+    fn notice(name: &[u8]) -> Vec<u8> {
+        let name = tagged(Tag::context(10), name);
+        let parts = [tagged(Tag::ENUMERATED, &[0]), octets(b""), octets(b""), name].concat();
+        message(0, tagged(Tag::application(24).constructed(), &parts), &[])
+    }
     for pool in [1, 4] {
         let server = odd(|request| {
             is_whole(request).then(|| {
                 let id = request.id;
                 let bare = [("cn".to_owned(), Vec::new()), ("mail".to_owned(), vec![Vec::new()])];
                 [
-                    good(id + 1_000, "stranger"),
-                    message(id + 7, result(5, 0, ""), &[]),
-                    message(2_000_000_000, result(1, 49, ""), &[]),
+                    notice(b"192.0.2.1"),
+                    operation(id, 25, b""),
                     message(id, entry(&format!("CN=bare,{SUFFIX}"), &bare), &[]),
                     page_end(id, b""),
                 ]
@@ -176,8 +181,16 @@ fn attributes_without_values_and_ids_that_nobody_has_do_no_harm() {
 
 #[test]
 fn what_is_no_answer_to_a_search_ends_the_run() {
-    let cases: [(&str, Octets); 8] = [
+    let cases: [(&str, Octets); 16] = [
         ("maintenance", goodbye),
+        ("no operation in progress", |r| [good(r.id + 1_000, "a"), page_end(r.id, b"")].concat()),
+        ("no operation in progress", |r| [good(r.id - 1, "a"), page_end(r.id, b"")].concat()),
+        ("no operation in progress", |r| [good(0, "a"), page_end(r.id, b"")].concat()),
+        ("no operation in progress", |r| [good(-1, "a"), page_end(r.id, b"")].concat()),
+        ("no operation in progress", |r| [message(r.id + 7, result(5, 0, ""), &[])].concat()),
+        ("no operation in progress", |_| message(2_000_000_000, result(1, 49, ""), &[])),
+        ("", |r| [good(r.id, "a"), message(r.id, result(24, 0, ""), &[])].concat()),
+        ("", |r| [good(r.id, "a"), message(r.id, result(24, 32, ""), &[])].concat()),
         ("not LDAP", |_| b"220 smtp.example ESMTP\r\n".to_vec()),
         ("unavailableCriticalExtension (12)", |r| message(r.id, result(24, 12, "unknown control"), &[])),
         ("", |r| message(r.id, result(9, 0, ""), &[])),
@@ -202,8 +215,14 @@ fn what_is_no_answer_to_a_search_ends_the_run() {
 #[test]
 fn what_is_no_answer_to_a_change_is_not_taken_for_one() {
     let messages = one_write(SUFFIX);
-    let cases: [(&str, Octets); 8] = [
+    let cases: [(&str, Octets); 13] = [
         ("maintenance", goodbye),
+        // An AddResponse is due: those of a modification, a deletion and a renaming, and what says that an entry is there.
+        ("the answer of another operation", |r| message(r.id, result(7, 0, ""), &[])),
+        ("the answer of another operation", |r| message(r.id, result(11, 0, ""), &[])),
+        ("the answer of another operation", |r| message(r.id, result(13, 0, ""), &[])),
+        ("the answer of another operation", |r| message(r.id, result(24, 68, ""), &[])),
+        ("the answer of another operation", |r| message(r.id, result(5, 68, ""), &[])),
         ("not LDAP", |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
         // Success, of another operation.
         ("the answer of another operation", |r| message(r.id, result(5, 0, ""), &[])),
@@ -212,7 +231,7 @@ fn what_is_no_answer_to_a_change_is_not_taken_for_one() {
         ("the answer of another operation", |r| good(r.id, "x")),
         // Samba's way to refuse a critical control.
         ("unavailableCriticalExtension (12)", |r| message(r.id, result(24, 12, ""), &[])),
-        ("no answer within 3 s", |r| message(r.id + 1_000, result(9, 0, ""), &[])),
+        ("no operation in progress", |r| message(r.id + 1_000, result(9, 0, ""), &[])),
     ];
     for (says, octets_of) in cases {
         let server = odd(move |r| is_write(r).then(|| octets_of(r)));
@@ -225,8 +244,9 @@ fn what_is_no_answer_to_a_change_is_not_taken_for_one() {
 
 #[test]
 fn what_is_no_answer_to_a_bind_is_3() {
-    let cases: [(&str, Octets); 5] = [
+    let cases: [(&str, Octets); 6] = [
         ("maintenance", goodbye),
+        ("no operation in progress", |r| message(r.id + 1, result(1, 0, ""), &[])),
         ("not LDAP", |_| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
         ("something else", |r| message(r.id, result(5, 0, ""), &[])),
         ("too large", |_| vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2]),
@@ -238,4 +258,39 @@ fn what_is_no_answer_to_a_bind_is_3() {
         no_panic(&output);
         output.exits(3).says(says);
     }
+}
+
+#[test]
+fn an_entry_outside_of_what_was_asked_for_is_an_error_that_names_it() {
+    fn classes() -> Vec<(String, Vec<Vec<u8>>)> {
+        vec![("cn".to_owned(), vec![b"b".to_vec()])]
+    }
+    for dn in
+        ["CN=b,DC=other,DC=test", "DC=example,DC=test", "CN=b\\,DC=ad,DC=example,DC=test", "", "nonsense"]
+    {
+        for pool in [1, 4] {
+            let server = odd(move |r| {
+                is_whole(r).then(|| {
+                    let foreign = message(r.id, entry(dn, &classes()), &[]);
+                    [good(r.id, "a"), foreign, page_end(r.id, b"")].concat()
+                })
+            });
+            let output = Run::tap(&with(&config(&server), &reading(pool))).run();
+            no_panic(&output);
+            let output =
+                output.exits(1).says(&format!("`{dn}`")).reports(&json!({"level": "error", "dn": SUFFIX}));
+            assert!(output.of_type("ACTIVATE_VERSION").is_empty(), "{dn}, pool {pool}");
+            let records = output.records(None);
+            assert!(records.iter().all(|record| record["dn"] != dn), "{dn}: {records:?}");
+        }
+    }
+    // Spelled otherwise, it is inside.
+    let server = odd(move |r| {
+        is_whole(r).then(|| {
+            let name = "cn=b, dc=AD, 0.9.2342.19200300.100.1.25=example, DC=test";
+            [good(r.id, "a"), message(r.id, entry(name, &classes()), &[]), page_end(r.id, b"")].concat()
+        })
+    });
+    let output = Run::tap(&with(&config(&server), &reading(1))).run();
+    assert_eq!(output.exits(0).records(None).len(), 2);
 }

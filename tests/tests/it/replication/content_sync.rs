@@ -196,13 +196,34 @@ fn what_nobody_asked_for_is_passed_over() {
         let other_info = [tagged(Tag::context(0), b"1.2.3.4"), tagged(Tag::context(1), b"?")].concat();
         vec![
             message(0, tagged(Tag::application(24).constructed(), &notice.concat()), &[]),
-            changed(id + 100, 2, 9, "of another search"),
             message(id, tagged(Tag::application(25).constructed(), &other_info), &[]),
             changed(id, 2, 3, "three"),
             sync_done(id, "csn=2", true),
         ]
     })]);
     assert_eq!(output.succeeds().records(None).len(), 1);
+}
+
+#[test]
+fn what_belongs_to_no_search_or_lies_outside_of_it_ends_the_read() {
+    // A message of a search that nobody has begun, and an entry that is not below the base.
+    let foreign: [fn(i64) -> Vec<u8>; 2] = [
+        |id| changed(id + 100, 2, 9, "of another search"),
+        |id| {
+            let mut octets = changed(id, 2, 9, "nine");
+            let at = octets.windows(7).position(|part| part == b"example").unwrap();
+            octets[at..at + 7].copy_from_slice(b"another");
+            octets
+        },
+    ];
+    for octets in foreign {
+        let (_fake, output) = then(vec![Box::new(move |id| {
+            vec![octets(id), changed(id, 2, 3, "three"), sync_done(id, "csn=2", true)]
+        })]);
+        let output = output.exits(1);
+        assert!(output.of_type("STATE").is_empty() && output.of_type("ACTIVATE_VERSION").is_empty());
+        assert!(output.records(None).iter().all(|record| !record.to_string().contains("dc=another")));
+    }
 }
 
 #[test]
