@@ -1,5 +1,6 @@
 //! `on_delete.then`: set aside, back as it was, or deleted after some days.
 
+mod approved;
 mod ends;
 mod forged;
 mod history;
