@@ -26,8 +26,8 @@ pub mod wanted;
 pub use mapping::{Mapping, StreamQuery};
 pub(crate) use membership::PRIMARY_GROUP;
 pub use task::{
-    DeleteAction, Extent, GracePolicy, MembershipPolicy, MembershipRow, NamedEntry, SetAside, Task,
-    WritePolicy,
+    AsideRule, DeleteAction, Extent, GracePolicy, MembershipPolicy, MembershipRow, NamedEntry, SetAside,
+    Task, WritePolicy,
 };
 
 /// The attribute that identifies an entry for life (RFC 4530).

@@ -1,7 +1,7 @@
 //! Stage 3, plan: the fewest modifications that turn an existing entry into the wanted one. Pure.
 //!
 //! [`assertion`] makes the condition of a modify, [`entry_digests`] answers for entries that were read in advance, [`marker`] is what an
-//! entry that was set aside says of itself,
+//! entry that was set aside says of itself, [`standing`] how far that is believed, [`redated`] what an undo or an approved plan writes of it,
 //! [`other_options`] finds what a mirrored entry has beyond its record, [`reference_index`] the entries that references are.
 
 use std::collections::HashSet;
@@ -18,7 +18,9 @@ pub mod assertion;
 pub mod entry_digests;
 pub mod marker;
 pub mod other_options;
+pub mod redated;
 pub mod reference_index;
+pub mod standing;
 
 impl WantedEntry {
     /// Returns the modifications that turn `current` into the wanted entry; none if it is already.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use ldap_directory::dn::{DnKey, topmost};
 use ldap_directory::filter::Filter;
 use serde_json::Value;
@@ -17,8 +17,8 @@ use super::work::Work;
 use super::{Load, LoadError};
 use crate::load::scheduler::TaskKind;
 use crate::map::{DeleteAction, GracePolicy, Mapping, Task};
-use crate::plan::marker::{Marked, Marker};
-use crate::write::set_aside::{MarkedEntry, not_understood};
+use crate::plan::standing::{Standing, Term};
+use crate::write::set_aside::{MarkedEntry, doubtful, stray};
 
 /// The most entries that are named one by one.
 const NAMED: usize = 20;
@@ -143,7 +143,7 @@ impl<W: Write> Load<'_, W> {
         for (_, place) in places {
             let found = self.applier.marked_below(place, grace).await?;
             for entry in found {
-                let fate = self.fate(&entry, grace, mapping);
+                let fate = self.fate(&entry, grace);
                 all.insert(entry.key.clone(), (entry, fate));
             }
         }
@@ -179,40 +179,25 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Returns what becomes of an entry with a marker.
-    fn fate(&self, entry: &MarkedEntry, grace: &GracePolicy, mapping: &Mapping) -> Fate {
-        let (marker, value) = match &entry.marked {
-            Marked::Not => return Fate::Stays,
-            Marked::Unknown(reason) => {
-                return Fate::StaysFor(not_understood(&entry.dn, &grace.marker, reason));
-            }
-            Marked::Since(marker, value) => (marker, value),
-        };
-        let claims = self.applier.claims();
-        // Without `match` the DN says whose entry it is.
-        let is_asked_for = |marker: &Marker| {
-            !mapping.finds_by_filter() && self.applier.key(&marker.dn).is_ok_and(|key| claims.protects(&key))
-        };
-        if marker.stream != grace.stream
-            || claims.protects(&entry.key)
-            || self.scheduler.is_wanted(&entry.key)
-            || is_asked_for(marker)
-        {
+    fn fate(&self, entry: &MarkedEntry, grace: &GracePolicy) -> Fate {
+        if self.applier.claims().protects(&entry.key) || self.scheduler.is_wanted(&entry.key) {
             return Fate::Stays;
         }
-        let now = Utc::now();
-        if marker.deleted > now {
-            return Fate::StaysFor(format!(
-                "`{}` stays: it was set aside on {}, which is yet to come: the clock of this machine is behind, or that of an earlier run was ahead",
-                entry.dn,
-                marker.deleted.date_naive()
-            ));
+        let aside = match &entry.standing {
+            Standing::InUse => return Fate::Stays,
+            Standing::Stray(reason) => return Fate::StaysFor(stray(&entry.dn, &grace.marker, reason)),
+            Standing::Doubtful(reason) => return Fate::StaysFor(doubtful(&entry.dn, &grace.marker, reason)),
+            Standing::Aside(aside) => aside,
+        };
+        if !aside.is_own {
+            return Fate::Stays;
         }
-        if now - marker.deleted >= TimeDelta::days(grace.days.into()) {
-            return Fate::Due(value.clone());
+        match aside.term(grace.days, Utc::now()) {
+            Term::Runs => Fate::Stays,
+            Term::Over => Fate::Due(aside.value.clone()),
+            Term::Unfinished => Fate::Unfinished,
+            Term::NotBorneOut(reason) => Fate::StaysFor(format!("`{}` stays: {reason}", entry.dn)),
         }
-        let is_elsewhere =
-            |place: &String| self.applier.key(place).is_ok_and(|place| !entry.key.is_within(&place));
-        if grace.move_to.as_ref().is_some_and(is_elsewhere) { Fate::Unfinished } else { Fate::Stays }
     }
 }
 

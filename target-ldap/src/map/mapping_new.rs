@@ -24,7 +24,7 @@ use super::membership::MembershipMapping;
 use super::naming::{Naming, naming};
 use super::references::reference_columns;
 use super::shape::Shapes;
-use super::task::{DeleteAction, Extent, GracePolicy, SetAside, WritePolicy};
+use super::task::{AsideRule, DeleteAction, Extent, GracePolicy, SetAside, WritePolicy};
 use super::template_names;
 use super::wanted::Wanted;
 use crate::config::TargetConfig;
@@ -116,7 +116,7 @@ impl Mapping {
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
         let account = AccountMapping::new(stream, &rule, &shapes, written.chain(defaulted))?;
-        let grace = grace_policy(stream, &rule, &columns, schema)?;
+        let grace = grace_policy(stream, &rule, &columns, config, schema)?;
         let action = delete_action(stream, &rule, grace.as_ref(), schema, config.default_timezone)?;
         let action = Arc::new(action);
         let write_policy = Arc::new(WritePolicy {
@@ -308,6 +308,7 @@ fn grace_policy(
     stream: &str,
     rule: &Rule,
     columns: &[Column],
+    config: &TargetConfig,
     schema: &Schema,
 ) -> Result<Option<Arc<GracePolicy>>, SettingsError> {
     let Some(grace) = rule.on_delete.grace() else { return Ok(None) };
@@ -322,7 +323,24 @@ fn grace_policy(
         ));
     }
     let move_to = rule.on_delete.move_to().map(str::to_owned);
-    Ok(Some(Arc::new(GracePolicy { stream: stream.to_owned(), marker, days: grace.days, move_to })))
+    let rules = config.rules.iter().map(|(name, rule)| {
+        let has_it = rule.on_delete.grace().is_some_and(|g| schema.same_description(&g.marker, &marker));
+        (name.clone(), has_it.then(|| aside_rule(name, rule, schema, config.default_timezone)).flatten())
+    });
+    let rules = rules.collect();
+    Ok(Some(Arc::new(GracePolicy { stream: stream.to_owned(), marker, days: grace.days, move_to, rules })))
+}
+
+/// Returns how a rule sets entries aside; `None`: not at all, for there is a fault in it.
+fn aside_rule(name: &str, rule: &Rule, schema: &Schema, zone: Zone) -> Option<AsideRule> {
+    let values = rule.on_delete.set().iter();
+    let set = values.map(|(attribute, value)| set_on_delete(name, attribute, value, schema, zone));
+    let set = set.collect::<Result<_, _>>().ok()?;
+    Some(AsideRule {
+        move_to: rule.on_delete.move_to().map(str::to_owned),
+        set,
+        scope: rule.scope_base.clone(),
+    })
 }
 
 /// Returns what `on_delete` does.

@@ -1,5 +1,6 @@
 //! A task: what a record asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
@@ -106,6 +107,26 @@ pub struct GracePolicy {
     pub days: u32,
     /// The entry below which they are moved.
     pub move_to: Option<String>,
+    /// How the rules set entries aside, by their names in `mapping_rules`; `None`: without `then`, or with another marker.
+    pub rules: BTreeMap<String, Option<AsideRule>>,
+}
+
+impl GracePolicy {
+    /// Returns how the rule of a stream sets entries aside.
+    pub fn rule_of(&self, stream: &str) -> Option<&AsideRule> {
+        self.rules.get(stream).or_else(|| self.rules.get("*"))?.as_ref()
+    }
+}
+
+/// How a rule with `on_delete.then` sets entries aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsideRule {
+    /// The entry below which it moves them.
+    pub move_to: Option<String>,
+    /// The values that it sets.
+    pub set: Vec<Wanted>,
+    /// The entry below which they were (`scope_base`).
+    pub scope: Option<String>,
 }
 
 /// What a deletion does to an entry that it keeps.

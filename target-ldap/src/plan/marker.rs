@@ -62,9 +62,10 @@ pub struct Marker {
     pub set: Vec<SetValues>,
 }
 
-/// What an entry says of having been set aside.
+/// What an entry says of having been set aside. Whoever may write the attribute may have written it:
+/// [`standing`](super::standing) has how far it is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Marked {
+pub(super) enum Marked {
     /// Nothing.
     Not,
     /// It has a marker that is not understood, for this reason.
@@ -75,11 +76,8 @@ pub enum Marked {
 
 impl Marked {
     /// Returns what the values of the marker's attribute say.
-    pub fn of(values: &[Vec<u8>]) -> Marked {
-        let is_marker = |value: &&Vec<u8>| {
-            value.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME.as_bytes()))
-        };
-        let mut markers = values.iter().filter(is_marker);
+    pub(super) fn of(values: &[Vec<u8>]) -> Marked {
+        let mut markers = values.iter().filter(|value| is_marker(value));
         match (markers.next(), markers.next()) {
             (None, _) => Marked::Not,
             (Some(_), Some(_)) => Marked::Unknown("there are two"),
@@ -89,11 +87,29 @@ impl Marked {
             },
         }
     }
+}
 
-    /// Returns what an entry says.
-    pub fn of_entry(entry: &Entry, attribute: &str, schema: &Schema) -> Marked {
-        Marked::of(schema.values_of(entry, attribute))
+/// Whether a value looks like a marker, of whatever version.
+pub fn is_marker(value: &[u8]) -> bool {
+    value.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME.as_bytes()))
+}
+
+/// Returns a marker of this version without its time; `None`: it is none.
+pub fn without_time(value: &[u8]) -> Option<Vec<u8>> {
+    if !is_marker(value) {
+        return None;
     }
+    let (_, back) = Marker::split(std::str::from_utf8(value).ok()?).ok()?;
+    Some(format!("{PREFIX} {back}").into_bytes())
+}
+
+/// Returns a marker of this version with another time; `None`: it is none.
+pub fn with_time(value: &[u8], time: DateTime<Utc>) -> Option<Vec<u8>> {
+    if !is_marker(value) {
+        return None;
+    }
+    let (_, back) = Marker::split(std::str::from_utf8(value).ok()?).ok()?;
+    Some(format!("{PREFIX}{} {back}", time.format(TIME)).into_bytes())
 }
 
 /// Returns a text whose characters are all ASCII, in JSON: an attribute may take no others.
@@ -146,8 +162,8 @@ impl Marker {
         format!("{PREFIX}{} {back}", self.deleted.format(TIME)).into_bytes()
     }
 
-    fn parse(value: &[u8]) -> Result<Marker, &'static str> {
-        let text = std::str::from_utf8(value).map_err(|_| "it is not a text")?;
+    /// Returns the time, and what follows it.
+    fn split(text: &str) -> Result<(DateTime<Utc>, &str), &'static str> {
         let rest = text
             .get(..PREFIX.len())
             .filter(|start| start.eq_ignore_ascii_case(PREFIX))
@@ -155,6 +171,12 @@ impl Marker {
             .ok_or("it is not of version 1")?;
         let (time, back) = rest.split_once(' ').ok_or("it has only a time")?;
         let deleted = NaiveDateTime::parse_from_str(time, TIME).map_err(|_| "its time is not valid")?;
+        Ok((deleted.and_utc(), back))
+    }
+
+    fn parse(value: &[u8]) -> Result<Marker, &'static str> {
+        let text = std::str::from_utf8(value).map_err(|_| "it is not a text")?;
+        let (deleted, back) = Marker::split(text)?;
         let wrong = "what is needed to bring the entry back is not valid";
         let back: Value = serde_json::from_str(back).map_err(|_| wrong)?;
         let text = |name: &str| back.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(wrong);
@@ -169,7 +191,7 @@ impl Marker {
             };
             set.push(SetValues { description: description.clone(), how });
         }
-        Ok(Marker { deleted: deleted.and_utc(), stream: text("stream")?, dn: text("dn")?, set })
+        Ok(Marker { deleted, stream: text("stream")?, dn: text("dn")?, set })
     }
 
     /// Returns what brings an entry back as it was, apart from what its record writes, and the attributes that somebody else has changed
@@ -216,8 +238,7 @@ impl Marker {
             back.push(force(description, values));
         }
         let others = schema.values_of(current, attribute).iter();
-        let others =
-            others.filter(|v| Marked::of(std::slice::from_ref(*v)) == Marked::Not).cloned().collect();
+        let others = others.filter(|value| !is_marker(value)).cloned().collect();
         back.push(force(attribute, others));
         (back, changed)
     }
@@ -255,6 +276,18 @@ mod tests {
         assert!(value.starts_with(b"ldap-target:1 deleted=20261130120000Z {"));
         let values = [b"a note".to_vec(), value.clone()];
         assert_eq!(Marked::of(&values), Marked::Since(Box::new(marker()), value));
+    }
+
+    #[test]
+    fn another_time_changes_nothing_else() {
+        let value = marker().to_value();
+        let later = with_time(&value, "2027-01-01T00:00:00Z".parse().unwrap()).unwrap();
+        assert!(later.starts_with(b"ldap-target:1 deleted=20270101000000Z {"));
+        assert_eq!(without_time(&later), without_time(&value));
+        assert_ne!(without_time(&value), Some(value));
+        for other in [&b"ldap-target:2 deleted=20270101000000Z {}"[..], b"ldap-target:1 deleted=x {}", b"a"] {
+            assert_eq!(with_time(other, Utc::now()), None);
+        }
     }
 
     #[test]

@@ -144,15 +144,37 @@ fn grace(at: &str, then: Map<String, Value>) -> Result<Grace, SettingsError> {
 const MARKER: &str = "the name of a text attribute without options that nothing else writes and that the entries may have, for example info (Active Directory) or an attribute of your own schema";
 
 impl Rule {
-    /// Checks what `then` needs of the rest of the rule: a place where entries are looked for whose days are over.
+    /// Checks what `then` needs of the rest of the rule: a place where entries are looked for whose days are over, what bears a marker
+    /// out, and what proves whose entry it is.
     pub(super) fn check_grace(&self, path: &str) -> Result<(), SettingsError> {
-        if self.on_delete.grace().is_some() && self.on_delete.move_to().is_none() && self.scope_base.is_none()
-        {
-            return Err(SettingsError::value(
-                format!("{path}.on_delete.then"),
+        if self.on_delete.grace().is_none() {
+            return Ok(());
+        }
+        let wrong = |problem: &str, expected: &str| {
+            Err(SettingsError::value(format!("{path}.on_delete.then"), problem, expected))
+        };
+        let is_value = |(_, value): &(String, Value)| match value {
+            Value::Null => false,
+            Value::Array(all) => !all.is_empty(),
+            _ => true,
+        };
+        if self.on_delete.move_to().is_none() && self.scope_base.is_none() {
+            return wrong(
                 "the rule has neither move_to nor scope_base, so entries whose days are over would not be found",
                 "scope_base, or move_to in on_delete",
-            ));
+            );
+        }
+        if self.on_delete.move_to().is_none() && !self.on_delete.set().iter().any(is_value) {
+            return wrong(
+                "on_delete has neither move_to nor a value in set, so nothing but the marker would say that an entry was set aside",
+                "move_to, or a value in set",
+            );
+        }
+        if self.matching.is_none() {
+            return wrong(
+                "the rule has no match, so another person with the same DN would get the entry of who has left",
+                "match with a key that entries have, for example (employeeNumber={id})",
+            );
         }
         Ok(())
     }

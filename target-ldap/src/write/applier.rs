@@ -18,7 +18,6 @@ use super::parents::ParentsMade;
 use super::readable::Readable;
 use super::references::KnownEntries;
 use super::removal::RunLimits;
-use super::set_aside::AsideIndex;
 use super::unmatched::UnmatchedEntries;
 use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
 
@@ -54,8 +53,6 @@ pub struct Applier {
     /// entry, or is known to match several. The lock is fair.
     pub(super) match_lock: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
-    /// Entries that were set aside.
-    pub(super) aside: Arc<AsideIndex>,
     /// Entries of records whose ancestors were renamed.
     pub(super) displaced: Displaced,
     /// What the removals of a run that was planned may reach.
@@ -89,7 +86,6 @@ impl Applier {
             unread: Arc::default(),
             match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
-            aside: Arc::default(),
             displaced: Displaced::default(),
             limits: None,
             readable: None,

@@ -4,8 +4,6 @@
 //! never disabled or moved without its marker, and a run that is killed in between is completed by the next deletion. Who comes back is moved
 //! first, then gets its values back and loses the marker in one modification: until that is done, the entry counts as set aside.
 
-use std::collections::HashMap;
-
 use chrono::Utc;
 use ldap_directory::change::{Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
@@ -15,34 +13,44 @@ use rustc_hash::FxHashSet;
 
 use super::account::ModifyPlan;
 use super::applier::Applier;
+use super::delete::Move;
 use super::locate::Located;
 use super::outcome::{Attempt, AttemptContext, WriteOutcome};
 use super::readable::Unreadable;
 use crate::map::wanted::{Wanted, WantedAccount, WantedEntry};
 use crate::map::{GracePolicy, SetAside, WritePolicy};
-use crate::plan::marker::{HowSet, Marked, Marker, SetValues};
+use crate::plan::marker::{HowSet, Marker, SetValues, is_marker, with_time};
+use crate::plan::standing::{Aside, Standing};
 use crate::rules::names::to_ask;
 use crate::rules::policy::Policy;
 use crate::write::claims::DeletePermit;
 use crate::write::locate::MatchedNames;
-
-/// The entries that were set aside, by place and marker: their DNs by those that they had. Read when a record's DN is free for the first
-/// time.
-pub(super) type AsideIndex = tokio::sync::Mutex<HashMap<(String, String), HashMap<DnKey, String>>>;
 
 /// An entry with a marker.
 #[derive(Debug)]
 pub(crate) struct MarkedEntry {
     pub(crate) dn: String,
     pub(crate) key: DnKey,
-    pub(crate) marked: Marked,
+    pub(crate) standing: Standing,
 }
 
-/// Returns the text about a marker that is not understood.
-pub(crate) fn not_understood(dn: &str, attribute: &str, reason: &str) -> String {
+/// Returns the text about an entry that may have been set aside, and whose marker is not borne out.
+pub(crate) fn doubtful(dn: &str, attribute: &str, reason: &str) -> String {
     format!(
-        "`{dn}` stays as it is: the marker in `{attribute}` is not understood ({reason}); another version of target-ldap may have written it: correct or remove the value"
+        "`{dn}` stays as it is: the marker in `{attribute}` is not believed: {reason}; correct or remove the value"
     )
+}
+
+/// Returns the text about an entry in use that has a marker.
+pub(crate) fn stray(dn: &str, attribute: &str, reason: &str) -> String {
+    format!(
+        "`{dn}` is in use, and the marker in `{attribute}` is not believed: {reason}; remove the value, and look at who may write it"
+    )
+}
+
+/// Logs that an entry in use has a marker.
+pub(super) fn warn_of_stray(dn: &str, attribute: &str, reason: &str) {
+    tracing::warn!(dn, attribute, "{}", stray(dn, attribute, reason));
 }
 
 /// Returns an entry as it is with other values of some attributes.
@@ -83,14 +91,20 @@ impl Applier {
         let grace = aside.grace.as_deref();
         let marker = grace.map(|grace| grace.marker.as_str());
         let attributes = aside.set.iter().map(|wanted| wanted.description.as_str()).chain(marker);
-        let asked = to_ask(vec!["objectClass".to_owned()], attributes.clone());
+        let judged = grace.into_iter().flat_map(GracePolicy::attributes);
+        let asked = to_ask(vec!["objectClass".to_owned()], attributes.clone().chain(judged));
         let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
         let Some(current) = self.directory.read(dn, &asked).await? else {
             return Ok(WriteOutcome::Unchanged.into());
         };
-        let found = marker.map_or(Marked::Not, |marker| Marked::of_entry(&current, marker, schema));
-        if let (Marked::Unknown(reason), Some(marker)) = (&found, marker) {
-            return Ok(WriteOutcome::Kept(not_understood(dn, marker, reason)).into());
+        let standing = grace.map_or(Standing::InUse, |grace| self.standing(grace, &current));
+        match (&standing, marker) {
+            (Standing::Doubtful(reason), Some(marker)) => {
+                return Ok(WriteOutcome::Kept(doubtful(dn, marker, reason)).into());
+            }
+            // That of another stream did it.
+            (Standing::Aside(found), _) if !found.is_own => return Ok(WriteOutcome::Unchanged.into()),
+            _ => {}
         }
         let mut ready = None;
         if let Some(parent) = &aside.move_to {
@@ -105,21 +119,38 @@ impl Applier {
         } else if let Some(outcome) = self.departed(permit).await? {
             return Ok(outcome.into());
         }
-        let mut plan = ModifyPlan::default();
-        if found == Marked::Not {
-            let lacking: Vec<&str> =
-                attributes.filter(|name| schema.values_of(&current, name).is_empty()).collect();
-            let key = self.key(dn).unwrap_or_default();
-            if !self.may_read(&key, &lacking)
-                && let Some(unreadable) = Box::pin(self.find_unreadable(dn, &key, &lacking)).await?
-            {
-                return Ok(WriteOutcome::Unreadable(unreadable).into());
+        let plan = match (standing, marker) {
+            (Standing::Aside(found), Some(marker)) => Self::plan_rest(&found, marker),
+            (standing, _) => {
+                let lacking: Vec<&str> =
+                    attributes.filter(|name| schema.values_of(&current, name).is_empty()).collect();
+                let key = self.key(dn).unwrap_or_default();
+                if !self.may_read(&key, &lacking)
+                    && let Some(unreadable) = Box::pin(self.find_unreadable(dn, &key, &lacking)).await?
+                {
+                    return Ok(WriteOutcome::Unreadable(unreadable).into());
+                }
+                if let (Standing::Stray(reason), Some(marker)) = (standing, marker) {
+                    warn_of_stray(dn, marker, &reason);
+                }
+                match Box::pin(self.plan_aside(&current, aside)).await? {
+                    Ok(planned) => planned,
+                    Err(reason) => return Ok(WriteOutcome::Refused(reason).into()),
+                }
             }
-            match Box::pin(self.plan_aside(&current, aside)).await? {
-                Ok(planned) => plan = planned,
-                Err(reason) => return Ok(WriteOutcome::Refused(reason).into()),
-            }
-        }
+        };
+        self.make_aside(permit, &current, plan, ready).await
+    }
+
+    /// Sets the values of an entry, then moves it.
+    async fn make_aside(
+        &self,
+        permit: &DeletePermit,
+        current: &Entry,
+        plan: ModifyPlan,
+        ready: Option<(&String, Move)>,
+    ) -> Result<Attempt, DirectoryError> {
+        let dn = permit.dn();
         let (sets, below) = (!plan.is_empty(), ready.as_ref().map_or(0, |(_, may)| may.below));
         let changes = u64::from(sets) + u64::from(ready.is_some());
         if changes == 0 {
@@ -130,7 +161,7 @@ impl Applier {
             Err(limit) => return Ok(WriteOutcome::LimitReached(limit).into()),
         };
         if sets {
-            if let Err(error) = self.modify(dn, plan, &current).await {
+            if let Err(error) = self.modify(dn, plan, current).await {
                 if error.is_outcome_unknown() {
                     held.made_one();
                 }
@@ -140,15 +171,26 @@ impl Applier {
             self.directory.removed(1);
         }
         let Some((parent, may)) = ready else { return Ok(WriteOutcome::Modified.into()) };
-        match self.make_move(permit, parent, &may, !sets, held).await? {
-            Ok(now) => {
-                if let Some(grace) = grace {
-                    self.note_aside(grace, dn, &now).await;
-                }
-                Ok(Attempt { below, ..WriteOutcome::Moved.into() })
-            }
-            Err(attempt) => Ok(attempt),
+        let moved = self.make_move(permit, parent, &may, !sets, held).await?;
+        Ok(moved.map_or_else(|attempt| attempt, |_| Attempt { below, ..WriteOutcome::Moved.into() }))
+    }
+
+    /// Returns the modifications that remain for an entry whose deletion was not completed: its days begin with the move.
+    fn plan_rest(found: &Aside, marker: &str) -> ModifyPlan {
+        let mut plan = ModifyPlan::default();
+        if let Some(now) =
+            with_time(&found.value, Utc::now()).filter(|now| !found.is_complete && *now != found.value)
+        {
+            let step = |kind, value| Modification::new(kind, marker, vec![value]);
+            plan.changes.push(step(ModificationKind::Delete, found.value.clone()));
+            plan.changes.push(step(ModificationKind::Add, now));
         }
+        plan
+    }
+
+    /// Returns what an entry is, as far as it and the rules bear its marker out.
+    pub(super) fn standing(&self, grace: &GracePolicy, entry: &Entry) -> Standing {
+        grace.standing(entry, self.directory.schema(), self.directory.root_dse().vendor)
     }
 
     /// Returns the modifications that set an entry aside, with its marker; or the reason why it cannot have one.
@@ -163,7 +205,15 @@ impl Applier {
             WantedEntry { dn, attributes, account: WantedAccount::default(), references: Vec::new() };
         let mut plan = self.planned(&wanted, current).await?;
         let Some(grace) = aside.grace.as_deref() else { return Ok(Ok(plan)) };
-        if schema.is_single_valued(&grace.marker) && !schema.values_of(current, &grace.marker).is_empty() {
+        if !grace.may_come_back_to(&current.dn, schema) {
+            return Ok(Err(format!(
+                "on_delete.then: `{}` is not within scope_base: its marker would not be believed, and it would neither come back nor be deleted",
+                current.dn
+            )));
+        }
+        let (markers, others): (Vec<_>, Vec<_>) =
+            schema.values_of(current, &grace.marker).iter().cloned().partition(|value| is_marker(value));
+        if schema.is_single_valued(&grace.marker) && !others.is_empty() {
             return Ok(Err(format!(
                 "on_delete.then: `{}` of `{}` has a value already, and takes one only: the marker has no place; use another attribute for it",
                 grace.marker, current.dn
@@ -192,11 +242,12 @@ impl Applier {
         }
         let marker =
             Marker { deleted: Utc::now(), stream: grace.stream.clone(), dn: current.dn.clone(), set };
-        plan.changes.push(Modification::new(
-            ModificationKind::Add,
-            grace.marker.clone(),
-            vec![marker.to_value()],
-        ));
+        let step = |kind, values| Modification::new(kind, grace.marker.clone(), values);
+        // What it says of an entry in use is not true.
+        if !markers.is_empty() {
+            plan.changes.push(step(ModificationKind::Delete, markers));
+        }
+        plan.changes.push(step(ModificationKind::Add, vec![marker.to_value()]));
         Ok(Ok(plan))
     }
 
@@ -256,7 +307,7 @@ impl Applier {
         let found = self
             .marked(place, grace, &format!("(&{filter}({}=*))", grace.marker), &names, Paging::Off)
             .await?;
-        let mut found: Vec<Entry> = found.into_iter().map(|(entry, _)| entry).collect();
+        let mut found = found;
         let Some(entry) = found.pop() else {
             let there = WritePolicy { base: Some(place.clone()), ..write_policy.clone() };
             let hidden = Box::pin(self.hidden_from_match(dn, filter, &there)).await?;
@@ -272,47 +323,6 @@ impl Applier {
         Ok(Some(if is_locked { Located::Elsewhere(entry) } else { Located::NotLocked(entry.dn) }))
     }
 
-    /// Locates the entry that had a record's DN when it was set aside. For rules without `match`.
-    pub(super) async fn locate_former(
-        &self,
-        key: &DnKey,
-        write_policy: &WritePolicy,
-        context: &AttemptContext,
-        names: &[&str],
-    ) -> Result<Located, DirectoryError> {
-        let Some(grace) = write_policy.grace.as_deref() else { return Ok(Located::Nowhere) };
-        let Some(place) = &grace.move_to else { return Ok(Located::Nowhere) };
-        let schema = self.directory.schema();
-        if let Some(found) = &context.found {
-            let entry = self.directory.read(found, names).await?;
-            let is_it = |entry: &Entry| match Marked::of_entry(entry, &grace.marker, schema) {
-                Marked::Since(marker, _) => self.key(&marker.dn).is_ok_and(|had| had == *key),
-                Marked::Not | Marked::Unknown(_) => false,
-            };
-            return Ok(entry.filter(is_it).map_or(Located::Nowhere, Located::Elsewhere));
-        }
-        let mut index = self.aside.lock().await;
-        let of_place = (place.clone(), grace.marker.clone());
-        if !index.contains_key(&of_place) {
-            let all = self.marked_below(place, grace).await?;
-            let former = all.into_iter().filter_map(|MarkedEntry { dn, marked, .. }| match marked {
-                Marked::Since(marker, _) => Some((self.key(&marker.dn).ok()?, dn)),
-                Marked::Not | Marked::Unknown(_) => None,
-            });
-            index.insert(of_place.clone(), former.collect());
-        }
-        let dn = index.get(&of_place).and_then(|former| former.get(key)).cloned();
-        Ok(dn.map_or(Located::Nowhere, Located::NotLocked))
-    }
-
-    /// Notes that an entry was moved, if the index is in use.
-    async fn note_aside(&self, grace: &GracePolicy, dn: &str, now: &str) {
-        let (Some(place), Ok(key)) = (&grace.move_to, self.key(dn)) else { return };
-        if let Some(former) = self.aside.lock().await.get_mut(&(place.clone(), grace.marker.clone())) {
-            former.insert(key, now.to_owned());
-        }
-    }
-
     /// Returns the entries below a place that have a marker.
     pub(crate) async fn marked_below(
         &self,
@@ -322,15 +332,17 @@ impl Applier {
         // OpenLDAP keeps one paging state per connection.
         let _one_at_a_time = self.trees.lock().await;
         let filter = format!("({}=*)", grace.marker);
-        let found = self.marked(place, grace, &filter, &[], Paging::default()).await?;
-        let entries = found.into_iter().filter_map(|(entry, marked)| {
-            let key = self.key(&entry.dn).ok()?;
-            Some(MarkedEntry { dn: entry.dn, key, marked })
+        let names = to_ask(Vec::new(), grace.attributes());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = self.marked(place, grace, &filter, &names, Paging::default()).await?;
+        let entries = found.into_iter().filter_map(|entry| {
+            let (key, standing) = (self.key(&entry.dn).ok()?, self.standing(grace, &entry));
+            Some(MarkedEntry { dn: entry.dn, key, standing })
         });
         Ok(entries.collect())
     }
 
-    /// Returns the entries below a place that match a filter and have a marker, understood or not.
+    /// Returns the entries below a place that match a filter and have a marker, believed or not.
     async fn marked(
         &self,
         place: &str,
@@ -338,8 +350,9 @@ impl Applier {
         filter: &str,
         names: &[&str],
         paging: Paging,
-    ) -> Result<Vec<(Entry, Marked)>, DirectoryError> {
-        let names: Vec<&str> = names.iter().copied().chain([grace.marker.as_str()]).collect();
+    ) -> Result<Vec<Entry>, DirectoryError> {
+        let mut names = names.to_vec();
+        names.extend(Some(grace.marker.as_str()).filter(|marker| !names.contains(marker)));
         let mut seen = FxHashSet::default();
         let request = SearchRequest { paging, ..SearchRequest::new(place, Scope::Subtree, filter, &names) };
         let mut found = Vec::new();
@@ -350,11 +363,10 @@ impl Applier {
         loop {
             match search.next_entry().await {
                 Ok(Some(entry)) => {
-                    match Marked::of_entry(&entry, &grace.marker, self.directory.schema()) {
-                        Marked::Not => {}
-                        // An entry may be repeated.
-                        marked if seen.insert(entry.dn.clone()) => found.push((entry, marked)),
-                        _ => {}
+                    let is_marked = grace.is_marked(&entry, self.directory.schema());
+                    // An entry may be repeated.
+                    if is_marked && seen.insert(entry.dn.clone()) {
+                        found.push(entry);
                     }
                 }
                 Ok(None) => return Ok(found),

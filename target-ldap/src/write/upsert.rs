@@ -26,8 +26,8 @@ use super::references::{DeferredReference, without};
 use super::rename::{Rename, is_respelled, without_naming_values};
 use crate::map::WritePolicy;
 use crate::map::wanted::{Wanted, WantedEntry};
-use crate::plan::marker::Marker;
 use crate::plan::other_options::other_options;
+use crate::plan::standing::Aside;
 use crate::rules::names::to_ask;
 use crate::rules::password::PasswordPolicy;
 use crate::rules::policy::Policy;
@@ -52,8 +52,8 @@ pub(super) struct Upsert<'a> {
     /// The values that the entry has of its references.
     previous: Vec<PreviousValues>,
     tries: u32,
-    /// The marker of the entry, if it was set aside.
-    back: Option<Box<Marker>>,
+    /// What is known of the entry, if it was set aside.
+    back: Option<Box<Aside>>,
 }
 
 /// How a try ended.
@@ -118,9 +118,9 @@ impl<'a> Upsert<'a> {
     }
 
     async fn try_once(&mut self) -> Result<TryEnd, DirectoryError> {
-        let mut located = self.locate().await?;
+        let (mut located, is_found_by_filter) = self.locate().await?;
         if self.write_policy.grace.is_some()
-            && let Err(reason) = Box::pin(self.note_return(&mut located)).await?
+            && let Err(reason) = Box::pin(self.note_return(&mut located, is_found_by_filter)).await?
         {
             return Ok(WriteOutcome::Refused(reason).into());
         }
@@ -171,8 +171,8 @@ impl<'a> Upsert<'a> {
         Ok(TryEnd::Done(Attempt { deferred, ..outcome.into() }))
     }
 
-    /// Locates the entry: by the filter if the rule has `match`, else by its DN.
-    async fn locate(&self) -> Result<Located, DirectoryError> {
+    /// Locates the entry: by the filter if the rule has `match`, else by its DN. Also returns whether the filter matched it.
+    async fn locate(&self) -> Result<(Located, bool), DirectoryError> {
         let Self { applier, claimant, wanted, filter, write_policy, context, .. } = *self;
         let schema = applier.directory.schema();
         let (mut located, is_found_by_filter) = if self.is_absent {
@@ -195,10 +195,7 @@ impl<'a> Upsert<'a> {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             match applier.directory.read(&wanted.dn, &names).await? {
                 Some(entry) => (Located::Named(entry), false),
-                None if write_policy.grace.is_none() => (Located::Nowhere, false),
-                None => {
-                    (Box::pin(applier.locate_former(self.key, write_policy, context, &names)).await?, false)
-                }
+                None => (Located::Nowhere, false),
             }
         };
         // Another program was faster. The DN is not this record's: another one is chosen.
@@ -218,7 +215,7 @@ impl<'a> Upsert<'a> {
                 _ => {}
             }
         }
-        Ok(located)
+        Ok((located, is_found_by_filter))
     }
 
     /// Returns the attributes to read.

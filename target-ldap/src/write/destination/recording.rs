@@ -6,6 +6,7 @@ use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 
 use super::{Destination, unwritable};
+use crate::plan::marker::is_marker;
 use crate::rules::names::{ENTRY_IDS, to_ask};
 use crate::write::change_label::CHANGE_LABEL;
 use crate::write::held_plan::recorder::WithoutSecrets;
@@ -52,6 +53,7 @@ impl Destination {
                 }
                 _ => note_matched(&mut note, matched, before, schema),
             }
+            note_times(&mut note, before, schema);
         }
         Ok(Some(Seen { planned, note }))
     }
@@ -69,6 +71,16 @@ impl Destination {
         let label = CHANGE_LABEL.try_with(Clone::clone).ok();
         let note = ChangeNote { of: ChangeKind::Modify, ..ChangeNote::plain(dn) };
         recorder.password(note, label.as_ref()).map_err(unwritable)
+    }
+}
+
+/// Notes what the plan saw of attributes with a marker (`on_delete.then`), with its time: another time is another leave.
+fn note_times(note: &mut ChangeNote, before: &Entry, schema: &Schema) {
+    for (name, trace) in &mut note.attributes {
+        let values = schema.values_of(before, name);
+        if trace.was.is_some() && values.iter().any(|value| is_marker(value)) {
+            trace.was = Some(change_note::digest(name, values, schema));
+        }
     }
 }
 

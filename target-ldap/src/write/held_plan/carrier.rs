@@ -20,7 +20,7 @@ use crate::write::rename::is_respelled;
 use crate::write::undo::change_note::{ChangeKind, ChangeNote};
 use crate::write::undo::entities::Entities;
 use crate::write::undo::expected::{Difference, Expected};
-use crate::write::undo::revert::{conditions, is_refusal};
+use crate::write::undo::revert::{is_refusal, make_now};
 
 /// An entry that is left as it is, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +129,7 @@ impl Carrier<'_> {
                 done.refused.insert(entity, objection(&planned, Some(attribute), reason));
                 continue;
             }
-            let making = async {
-                let controls = conditions(self.directory, &change, planned.note.relaxed).await?;
-                self.directory.apply_unasked(&change, &controls).await
-            };
+            let making = make_now(self.directory, &change, planned.note.relaxed);
             let made_now = match &planned.plan.record {
                 Some(record) => CHANGE_LABEL.scope(record.to_label(), making).await,
                 None => making.await,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use singer_common::operations::secret::is_secret_attribute;
 
+use crate::plan::marker::without_time;
 use crate::rules::names::ENTRY_IDS;
 use crate::write::inverse::{OPERATIONAL, are_apart, may_be_added};
 
@@ -118,6 +119,17 @@ fn digest_of<'v>(normal: impl IntoIterator<Item = &'v [u8]>) -> String {
 fn normal(name: &str, values: &[Vec<u8>], schema: &Schema) -> BTreeSet<Vec<u8>> {
     let rule = schema.equality(name);
     values.iter().map(|v| rule.normalize(v, schema).into_owned()).collect()
+}
+
+/// Returns the digest of what a change leaves, or an undo gives back, of an attribute: of a marker (`on_delete.then`) without its time,
+/// for that is when it is carried out.
+pub(super) fn digest_left(name: &str, values: &[Vec<u8>], schema: &Schema) -> String {
+    digest(name, &undated(values), schema)
+}
+
+/// Returns values with markers that say nothing of their time.
+fn undated(values: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    values.iter().map(|value| without_time(value).unwrap_or_else(|| value.clone())).collect()
 }
 
 /// Returns the digest of all values of an attribute, independent of order and spelling. Empty: of none.
@@ -252,7 +264,7 @@ fn added(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
             // A server adds superclasses, and removes members whose entries are deleted.
             Trace { came: each(), ..Trace::default() }
         } else if is_comparable(&name, &values) {
-            Trace { is: Some(digest(&name, &values, schema)), ..Trace::default() }
+            Trace { is: Some(digest_left(&name, &values, schema)), ..Trace::default() }
         } else {
             Trace::default()
         };
@@ -304,7 +316,7 @@ fn kept(before: &Entry, names: &[&String], schema: &Schema) -> BTreeMap<String, 
             && !is_list_of_entries(&name, schema)
             && !is_secret_attribute(&name)
             && !schema.is_operational(&name);
-        let digest = Some(digest(&name, &a.values, schema));
+        let digest = Some(digest_left(&name, &a.values, schema));
         is_kept.then_some((name, Trace { was: digest.clone(), is: digest, ..Trace::default() }))
     };
     before.attributes.iter().filter_map(of).collect()
@@ -357,7 +369,7 @@ fn modified(
             trace.went.sort_unstable();
             trace
         } else {
-            let was = is_comparable(&name, old).then(|| digest(&name, old, schema));
+            let was = is_comparable(&name, old).then(|| digest_left(&name, old, schema));
             let is = after(&name, old, &of, schema);
             Trace { was: was.filter(|_| !lost.contains(&name)), is, ..Trace::default() }
         };
@@ -371,12 +383,12 @@ fn after(name: &str, old: &[Vec<u8>], changes: &[&Modification], schema: &Schema
     if is_secret_attribute(name) && old.is_empty() && changes.iter().all(|m| m.values.is_empty()) {
         return None;
     }
-    let mut values = normal(name, old, schema);
+    let mut values = normal(name, &undated(old), schema);
     for change in changes {
         if !is_comparable(name, &change.values) {
             return None;
         }
-        let given = normal(name, &change.values, schema);
+        let given = normal(name, &undated(&change.values), schema);
         match change.kind {
             ModificationKind::Add => values.extend(given),
             ModificationKind::Delete if given.is_empty() => values.clear(),

@@ -8,7 +8,7 @@ use ldap_directory::{Directory, DirectoryError, Vendor};
 use singer_common::operations::secret::is_secret_attribute;
 
 use super::change_note::{
-    ChangeKind, ChangeNote, Trace, digest, is_destroyed, octets_digest, of_entry, value_digest,
+    ChangeKind, ChangeNote, Trace, digest, digest_left, is_destroyed, octets_digest, of_entry, value_digest,
 };
 use crate::rules::names::ENTRY_IDS;
 use crate::write::inverse::OPERATIONAL;
@@ -374,7 +374,10 @@ impl Expected {
     /// Returns an attribute whose values are not the expected ones.
     fn differing_values(&self, entry: &Entry, schema: &Schema) -> Option<&str> {
         for (name, digest_before) in &self.whole {
-            if digest(name, schema.values_of(entry, name), schema) != *digest_before {
+            let there = schema.values_of(entry, name);
+            if digest(name, there, schema) != *digest_before
+                && digest_left(name, there, schema) != *digest_before
+            {
                 return Some(name);
             }
         }

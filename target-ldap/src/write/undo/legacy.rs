@@ -8,6 +8,7 @@ use ldap_directory::change::Change;
 use ldap_directory::ldif::reader::{LdifReader, Record};
 use singer_common::operations::file::JOURNAL;
 
+use super::revert::make_now;
 use crate::write::destination::Destination;
 
 /// Returns the records of an earlier version's journal, in the order in which they are applied.
@@ -55,7 +56,7 @@ pub(super) async fn carry_out(
 ) -> Result<Vec<(String, String)>, DirectoryError> {
     let mut refused = Vec::new();
     for change in changes {
-        match directory.apply_unasked(change, &[]).await {
+        match make_now(directory, change, false).await {
             Ok(()) => {}
             Err(e @ (DirectoryError::Operation { .. } | DirectoryError::Forbidden { .. })) => {
                 refused.push((change.dn().to_owned(), e.to_string()));

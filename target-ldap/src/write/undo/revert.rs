@@ -21,8 +21,8 @@ mod given_back;
 mod making;
 
 pub(in crate::write) use given_back::PASSWORD;
-pub(in crate::write) use making::conditions;
 use making::is_older;
+pub(in crate::write) use making::make_now;
 
 use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Step, key, moved};

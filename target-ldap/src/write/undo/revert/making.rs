@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use chrono::Utc;
 use ldap_directory::change::Change;
 use ldap_directory::entry::Entry;
 use ldap_directory::time::generalized::GeneralizedTime;
@@ -14,6 +15,7 @@ use super::super::entities::{Step, key};
 use super::super::journal;
 use super::{Report, RevertOutcome, Reverter, is_refusal};
 use crate::plan::assertion;
+use crate::plan::redated::{marked_attributes, redated};
 use crate::write::destination::Destination;
 
 impl Reverter<'_> {
@@ -120,13 +122,30 @@ impl Reverter<'_> {
     }
 
     pub(super) async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
-        let controls = conditions(self.directory, change, relaxed).await?;
-        self.directory.apply_unasked(change, &controls).await
+        make_now(self.directory, change, relaxed).await
     }
 }
 
+/// Makes a change of an earlier run, an approved one or one that takes another back: the entry was just compared with what is known of it.
+/// A marker of `on_delete.then` that it writes is of now.
+pub(in crate::write) async fn make_now(
+    directory: &Destination,
+    change: &Change,
+    relaxed: bool,
+) -> Result<(), DirectoryError> {
+    let names = marked_attributes(change);
+    let current = if names.is_empty() || matches!(change, Change::Add(_)) {
+        None
+    } else {
+        directory.read(change.dn(), &names).await?
+    };
+    let change = &*redated(change, current.as_ref(), Utc::now(), directory.schema());
+    let controls = conditions(directory, change, relaxed).await?;
+    directory.apply_unasked(change, &controls).await
+}
+
 /// Returns the controls of a change whose entry was just compared with what is known of it.
-pub(in crate::write) async fn conditions(
+async fn conditions(
     directory: &Destination,
     change: &Change,
     relaxed: bool,

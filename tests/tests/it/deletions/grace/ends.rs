@@ -1,6 +1,7 @@
 //! When an entry that was set aside is deleted for good, and when not.
 
 use super::*;
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::slapd::scratch;
 
 /// Everybody has left, so many days ago.
@@ -31,6 +32,29 @@ fn an_entry_is_deleted_once_its_days_are_over_and_not_before() {
 }
 
 #[test]
+fn an_account_that_stays_locked_is_deleted_and_one_that_is_unlocked_is_not_on_389() {
+    let seed = [("1", "ada"), ("2", "bob")].map(|(id, uid)| person(id, uid, PEOPLE)).concat();
+    let ds = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &seed));
+    let locks = json!({"set": {"nsAccountLock": "TRUE", "l": null}, "then": on_delete()["then"]});
+    for changes in
+        [json!({"on_delete": with(&locks, &json!({"move_to": GONE}))}), json!({"on_delete": locks})]
+    {
+        let config = config(&ds, &changes);
+        done(run(&config, &[leaves("1", "ada"), leaves("2", "bob")]));
+        age(&ds, MARKER, &ds.dump(), 40);
+        let bob = by_number(&ds.dump())["2"].clone();
+        ds.ldapmodify(format!("dn: {bob}\nchangetype: modify\ndelete: nsAccountLock\n-\n\n"));
+        let output = done(run(&config, &[])).counts(&[("deleted", 1)]);
+        output.stderr.reports(&json!({"dn": bob, "level": "warning"}));
+        assert_eq!(numbers(&ds), ["2"]);
+        ds.ldapadd(person("1", "ada", PEOPLE));
+        if bob.ends_with(GONE) {
+            done(run(&config, &[joins("2", "bob")])).counts(&[("renamed", 1)]);
+        }
+    }
+}
+
+#[test]
 fn what_is_not_this_tools_or_not_understood_or_yet_to_come_stays() {
     let (slapd, config) = all_left(&[("1", "ada"), ("2", "bob"), ("3", "cy"), ("4", "di"), ("5", "ed")], 40);
     let replace = |uid: &str, change: &dyn Fn(&str) -> String| {
@@ -49,7 +73,7 @@ fn what_is_not_this_tools_or_not_understood_or_yet_to_come_stays() {
     let before = slapd.dump();
     let output = done(run(&config, &[])).counts(&[("deleted", 0)]);
     assert_eq!(slapd.dump(), before);
-    for uid in ["bob", "cy", "ed"] {
+    for uid in ["bob", "cy", "di", "ed"] {
         output.stderr.reports(&json!({"dn": format!("uid={uid},{GONE}"), "level": "warning"}));
     }
 }
@@ -116,6 +140,9 @@ fn the_last_deletion_counts_and_is_planned_and_can_be_undone() {
     assert!(numbers(&slapd).is_empty());
     Run::target(&base).arg("undo").arg(undo.display().to_string()).run().exits(0);
     assert_eq!(numbers(&slapd), ["1"]);
+    // The days of what an undo gives back begin anew.
+    done(run(&base, &[])).counts(&[("deleted", 0)]);
+    age(&slapd, MARKER, &slapd.dump(), 40);
     // A plan that was held back is carried out as it stands.
     let plan = folder.path().join("plan.ldif");
     let plans = with(&base, &json!({"max_deletes": 0, "plan_file": plan, "first_run": "apply"}));

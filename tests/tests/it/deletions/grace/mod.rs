@@ -1,6 +1,8 @@
 //! `on_delete.then`: set aside, back as it was, or deleted after some days.
 
+mod approved;
 mod ends;
+mod forged;
 mod history;
 mod returns;
 mod settings;
@@ -83,6 +85,32 @@ fn marker(tree: &Tree, dn: &str) -> (Option<String>, Vec<String>) {
     let (mut markers, others): (Vec<String>, Vec<String>) = all.partition(|v| v.starts_with("ldap-target:"));
     assert!(markers.len() < 2, "{markers:?}");
     (markers.pop(), others)
+}
+
+/// The same tree with markers that say nothing of their time.
+fn undated(mut tree: Tree) -> Tree {
+    for values in tree.values_mut().flat_map(BTreeMap::values_mut) {
+        let undated = |value: Vec<u8>| match String::from_utf8(value) {
+            Ok(text) => match text.strip_prefix("ldap-target:1 deleted=").and_then(|t| t.split_once(' ')) {
+                Some((_, back)) => back.as_bytes().to_vec(),
+                None => text.into_bytes(),
+            },
+            Err(e) => e.into_bytes(),
+        };
+        *values = std::mem::take(values).into_iter().map(undated).collect();
+    }
+    tree
+}
+
+/// The time of a marker.
+fn time_of(marker: &str) -> chrono::DateTime<chrono::Utc> {
+    let (time, _) = marker.strip_prefix("ldap-target:1 deleted=").unwrap().split_once(' ').unwrap();
+    chrono::NaiveDateTime::parse_from_str(time, "%Y%m%d%H%M%SZ").unwrap().and_utc()
+}
+
+/// Adds a value to the marker's attribute of an entry, beside or in place of the marker.
+fn write_marker(server: &Server, dn: &str, how: &str, value: &str) {
+    server.ldapmodify(format!("dn: {dn}\nchangetype: modify\n{how}: {MARKER}\n{MARKER}: {value}\n-\n\n"));
 }
 
 /// Writes the markers of entries anew, as if their days had begun so many days ago.

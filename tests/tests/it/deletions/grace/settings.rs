@@ -22,12 +22,19 @@ fn faults_in_then_are_2_and_named() {
         (then(json!({"delete_after_days": 30, "marker": "gecos"})), "on_delete.then.marker"),
         (then(json!({"delete_after_days": 30, "marker": "sn"})), "attribute_mapping.name"),
         (json!({"on_delete": {"set": {"description": "x"}, "then": good}}), "on_delete.set.description"),
-        (json!({"on_delete": {"set": {"userPassword": null}, "then": good}}), "on_delete.set.userPassword"),
+        (
+            json!({"on_delete": {"set": {"userPassword": null}, "move_to": GONE, "then": good}}),
+            "on_delete.set.userPassword",
+        ),
         (json!({"scope_base": null, "on_delete": {"set": {"l": "x"}, "then": good}}), "on_delete.then"),
         (json!({"on_delete": {"move_to": GONE, "then": good, "restore": true}}), "on_delete.restore"),
+        // Nothing proves whose entry it is; nothing but the marker says that it was set aside.
+        (json!({"match": null}), "on_delete.then"),
+        (json!({"on_delete": {"then": good}}), "on_delete.then"),
+        (json!({"on_delete": {"set": {"l": null}, "then": good}}), "on_delete.then"),
         // What records write is known with their SCHEMA.
         (
-            json!({"attribute_mapping": null, "on_delete": {"then": {"delete_after_days": 1, "marker": "l"}}}),
+            json!({"attribute_mapping": null, "on_delete": {"move_to": GONE, "then": {"delete_after_days": 1, "marker": "l"}}}),
             "on_delete.then.marker",
         ),
     ];
