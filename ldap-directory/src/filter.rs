@@ -1,5 +1,6 @@
 //! Search filters: parsing, building and printing (RFC 4515), and evaluation against an entry (RFC 4511 section 4.5.1.7).
 
+pub(crate) mod active_directory;
 mod matching;
 mod parse;
 

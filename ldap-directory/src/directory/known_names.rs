@@ -6,6 +6,7 @@ use super::Directory;
 use super::ldif::NamesInUse;
 use crate::entry::{as_oid, base_type};
 use crate::filter::Filter;
+use crate::filter::active_directory::category_class;
 use crate::nearest::nearest_of_many;
 use crate::schema::Schema;
 
@@ -84,7 +85,8 @@ impl<'a> KnownNames<'a> {
         Err(UnknownName::new("objectClass", name, classes.chain(file.into_iter().flatten())))
     }
 
-    /// Returns the unknown names in a filter, in order: attributes, and the values of `objectClass`.
+    /// Returns the unknown names in a filter, in order: attributes, and the classes that `objectClass` and
+    /// `objectCategory` are compared with.
     pub fn unknown_in(&self, filter: &Filter) -> Vec<UnknownName> {
         let mut found = Vec::new();
         self.look(filter, &mut found);
@@ -104,6 +106,9 @@ impl<'a> KnownNames<'a> {
                     && let Ok(class) = std::str::from_utf8(value)
                 {
                     found.extend(self.class(class.trim()).err());
+                }
+                if let Some(class) = category_class(attribute, value) {
+                    found.extend(self.class(class).err());
                 }
             }
             _ => {}

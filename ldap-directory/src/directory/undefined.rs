@@ -12,6 +12,7 @@ use super::KnownNames;
 use crate::dn::Dn;
 use crate::entry::base_type;
 use crate::filter::Filter;
+use crate::filter::active_directory::{category_class, is_anr};
 use crate::oid;
 use crate::root_dse::Vendor;
 use crate::schema::syntax::{generalized_to_rfc3339, is_integer};
@@ -51,6 +52,19 @@ impl KnownNames<'_> {
             }
             Filter::Not(inner) => return self.compare(inner, found),
             Filter::Present(_) => None,
+            // Only a domain controller knows what it matches.
+            Filter::Equality { attribute, .. }
+            | Filter::Approx { attribute, .. }
+            | Filter::Substring { attribute, .. }
+                if is_anr(attribute) && self.vendor() != Vendor::ActiveDirectory =>
+            {
+                Some(Problem {
+                    name: attribute.clone(),
+                    what: "is ambiguous name resolution, which only Active Directory evaluates".to_owned(),
+                    expected: "the attributes to compare, such as (|(cn=ada*)(sn=ada*)(mail=ada*))"
+                        .to_owned(),
+                })
+            }
             Filter::Equality { attribute, value } | Filter::Approx { attribute, value } => self
                 .without_rule(attribute, Kind::Equality)
                 .or_else(|| self.value(attribute, self.schema.equality(attribute), value)),
@@ -108,7 +122,13 @@ impl KnownNames<'_> {
         let is_rule = schema.attribute_type(attribute).is_none();
         let has_binary = name.split(';').skip(1).any(|option| option.eq_ignore_ascii_case("binary"));
         // Without an attribute, a rule applies to all attributes of its syntax. Unknown names and classes are checked elsewhere.
-        if has_binary || (is_rule && Equality::from_rule(name).is_none()) || self.is_class(attribute) {
+        // Active Directory's names of classes, in place of DNs.
+        let is_category = category_class(name, value).is_some();
+        if has_binary
+            || is_category
+            || (is_rule && Equality::from_rule(name).is_none())
+            || self.is_class(attribute)
+        {
             return None;
         }
         let syntax = schema.syntax(attribute).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Evaluation of a filter against an entry (RFC 4511 section 4.5.1.7): true, false, or Undefined.
 
 use super::Filter;
+use super::active_directory::{category_class, is_anr, is_category_of};
 use crate::dn::Dn;
 use crate::entry::{Attribute, Entry, base_type};
 use crate::oid;
@@ -41,7 +42,7 @@ impl Filter {
                 if schema.is_subtype(attribute, "objectClass") {
                     return object_class(entry, value, schema);
                 }
-                each_value(entry, attribute, schema, |a, v| equal(rule_of(a, schema), v, value, schema))
+                each_value(entry, attribute, schema, |a, v| equal_by_own_rule(a, v, value, schema))
             }
             // Every entry has an object class (RFC 4512 section 2.4.1), even if a file lacks the attribute: a file holds
             // the attributes that were requested when it was written.
@@ -116,6 +117,9 @@ fn each_value(
     schema: &Schema,
     holds: impl Fn(&str, &[u8]) -> Option<bool>,
 ) -> Option<bool> {
+    if is_anr(asserted) {
+        return None;
+    }
     let mut attributes = selected(entry, asserted, schema).peekable();
     if attributes.peek().is_none() && schema.attribute_type(asserted).is_none() {
         return None;
@@ -131,6 +135,14 @@ fn rule_of(attribute: &str, schema: &Schema) -> Equality {
 
 fn schema_order(attribute: &str, schema: &Schema) -> Equality {
     if schema.attribute_type(attribute).is_some() { schema.ordering(attribute) } else { Equality::CaseIgnore }
+}
+
+/// Compares with a value by the attribute's own rule.
+fn equal_by_own_rule(attribute: &str, value: &[u8], asserted: &[u8], schema: &Schema) -> Option<bool> {
+    if let Some(class) = category_class(attribute, asserted) {
+        return is_category_of(value, class, schema);
+    }
+    equal(rule_of(attribute, schema), value, asserted, schema)
 }
 
 fn equal(rule: Equality, value: &[u8], asserted: &[u8], schema: &Schema) -> Option<bool> {
@@ -211,7 +223,7 @@ impl Comparison {
     fn holds(&self, attribute: &str, value: &[u8], asserted: &[u8], schema: &Schema) -> Option<bool> {
         match self {
             Self::Rule(rule) => equal(*rule, value, asserted, schema),
-            Self::AttributesOwn => equal(rule_of(attribute, schema), value, asserted, schema),
+            Self::AttributesOwn => equal_by_own_rule(attribute, value, asserted, schema),
             Self::AllBits => bits(value, asserted).map(|(value, mask)| value & mask == mask),
             Self::AnyBits => bits(value, asserted).map(|(value, mask)| value & mask != 0),
         }
@@ -248,6 +260,7 @@ mod tests {
                 attribute("telephoneNumber", &["+1 555 0100"]),
                 attribute("jpegPhoto", &["\u{1}\u{2}"]),
                 attribute("madeUp", &["Some Thing"]),
+                attribute("objectCategory", &["CN=Person,CN=Schema,CN=Configuration,DC=example"]),
             ],
         }
     }
@@ -313,6 +326,18 @@ mod tests {
             ("(dc:dn:2.5.13.2:=EXAMPLE)", yes),
             ("(:dn:caseIgnoreMatch:=people)", yes),
             ("(:caseExactMatch:=Countess)", yes),
+            ("(objectCategory=person)", yes),
+            ("(objectCategory=User)", yes),
+            ("(objectCategory=contact)", yes),
+            ("(objectCategory:=inetOrgPerson)", yes),
+            ("(objectCategory=group)", no),
+            ("(objectCategory=noSuchClass)", undefined),
+            ("(!(objectCategory=noSuchClass))", undefined),
+            ("(objectCategory=cn=person,cn=schema,cn=configuration,dc=EXAMPLE)", yes),
+            ("(objectCategory=cn=group,cn=schema,cn=configuration,dc=example)", no),
+            ("(anr=ada)", undefined),
+            ("(!(anr=ada))", undefined),
+            ("(anr=ad*)", undefined),
             ("(&)", yes),
             ("(|)", no),
             ("(&(cn=countess)(unheardOf=x))", undefined),

@@ -30,6 +30,24 @@ pub(crate) fn bookmark<T: DeserializeOwned, W: Write>(
     }
 }
 
+/// Reads the bookmark of a stream as [`bookmark`] does, and warns of one that is not of this method: the stream is read whole.
+pub(crate) fn own_bookmark<T: DeserializeOwned, W: Write>(
+    output: &Output<'_, W>,
+    stream: &str,
+    mark: &str,
+) -> Result<Option<T>, StateError> {
+    let found = bookmark(output, stream, mark)?;
+    let has_other =
+        || output.state.bookmarks.get(stream).and_then(Value::as_object).is_some_and(|b| !b.is_empty());
+    if found.is_none() && has_other() {
+        announce_resync(
+            stream,
+            &format!("the bookmark is not one of this replication method: it has no `{mark}`"),
+        );
+    }
+    Ok(found)
+}
+
 /// The format of the bookmarks that this version writes. Bookmarks of other taps, or written by hand, have none.
 pub(crate) const FORMAT: u64 = 1;
 

@@ -14,7 +14,9 @@
 use std::io::Write;
 
 use chrono::Utc;
-use ldap_directory::Vendor;
+use ldap_directory::schema::Schema;
+use ldap_directory::text::printable_line;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::singer::state::StateError;
 
 use self::position::{Bookmark, Start};
@@ -22,7 +24,7 @@ use self::read::IncrementalRead;
 use self::restored::ServerPosition;
 use crate::discovery::replication_keys;
 use crate::output::Output;
-use crate::replication::bookmark::{OTHER_SOURCE, announce_resync, bookmark};
+use crate::replication::bookmark::{OTHER_SOURCE, announce_resync, own_bookmark};
 use crate::replication::container_renames;
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::stream_run::{StreamRun, new_version};
@@ -122,7 +124,7 @@ async fn resume<W: Write>(
     let local =
         if replication_keys::is_local(key) { run.context.local_identity().await? } else { String::new() };
     let fingerprint = Fingerprint::of(run.context, run.source, &run.attributes(&[]), key, &local);
-    let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
+    let old: Option<Bookmark> = own_bookmark(output, id, "replication_key_value")?;
     let last_version = old.as_ref().and_then(|old| old.version);
     let old = old.filter(|old| {
         let other_key = run.is_of_other_key(old.key_properties.as_deref());
@@ -137,10 +139,19 @@ async fn resume<W: Write>(
             false
         }
         // Of another tap, or written by hand: the value is accepted if it is of the same key.
-        None => old.replication_key.as_deref().is_none_or(|k| k.eq_ignore_ascii_case(key)),
+        None => {
+            let other = old.replication_key.as_deref().filter(|k| !k.eq_ignore_ascii_case(key));
+            if let Some(other) = other {
+                announce_resync(
+                    id,
+                    &format!("the bookmark is of the replication_key `{other}`, and not of `{key}`"),
+                );
+            }
+            other.is_none()
+        }
         Some(_) => true,
     });
-    let old = old.map(|old| Ok::<_, StateError>((value_of(id, order, &old)?, old))).transpose()?;
+    let old = old.map(|old| Ok::<_, StateError>((value_of(id, order, schema, &old)?, old))).transpose()?;
     let mut position = old.filter(|(value, _)| {
         let is_ahead =
             order.sortable(value, schema).zip(order.horizon(Utc::now())).is_some_and(|(at, end)| at > end);
@@ -156,14 +167,52 @@ async fn resume<W: Write>(
         announce_resync(id, why);
         position = None;
     }
+    // What this tap has written was the value of an entry.
+    if let Some((value, old)) = &position
+        && old.fingerprint.is_none()
+        && is_beyond_all(run, order, value).await?
+    {
+        let value = printable_line(&old.replication_key_value.to_string()).into_owned();
+        announce_resync(
+            id,
+            &format!(
+                "no entry has a value of `{key}` at or above the bookmark's replication_key_value {value}"
+            ),
+        );
+        position = None;
+    }
     Ok(Start { fingerprint, position, last_version, server })
 }
 
+/// Returns whether no entry below the stream's base has this value of the key or a larger one. From such a position on, nothing would ever
+/// be found.
+async fn is_beyond_all(
+    run: &StreamRun<'_>,
+    order: &KeyOrder<'_>,
+    value: &[u8],
+) -> Result<bool, DirectoryError> {
+    let filter = order.at_least(&order.again_from(value));
+    let mut request = SearchRequest::new(run.base(), Scope::Subtree, filter, &["1.1"]);
+    request.paging = Paging::Limited(1);
+    let mut search = run.context.directory.search(request).await?;
+    Ok(search.next_entry().await?.is_none())
+}
+
 /// Returns the key value of a bookmark as the server has it.
-fn value_of(stream: &str, order: &KeyOrder<'_>, old: &Bookmark) -> Result<Vec<u8>, StateError> {
-    order.parse(&old.replication_key_value).ok_or_else(|| StateError::Bookmark {
-        stream: stream.to_owned(),
-        problem: format!("has a replication_key_value that is no value of `{}`", order.name),
+fn value_of(
+    stream: &str,
+    order: &KeyOrder<'_>,
+    schema: &Schema,
+    old: &Bookmark,
+) -> Result<Vec<u8>, StateError> {
+    order.parse(&old.replication_key_value, schema).ok_or_else(|| {
+        let value = old.replication_key_value.to_string();
+        let problem = format!(
+            "has the replication_key_value {}, which is not a value of `{}`",
+            printable_line(&value),
+            order.name
+        );
+        StateError::Bookmark { stream: stream.to_owned(), problem }
     })
 }
 

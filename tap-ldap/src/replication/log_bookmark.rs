@@ -10,7 +10,7 @@ use singer_common::singer::state::StateError;
 use crate::config::method::LOG_BASED;
 use crate::key_index::IndexPosition;
 use crate::output::Output;
-use crate::replication::bookmark::{FORMAT, OTHER_SOURCE, announce_resync, bookmark};
+use crate::replication::bookmark::{FORMAT, OTHER_SOURCE, announce_resync, own_bookmark};
 use crate::replication::container_renames::ContainerNames;
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::origin::Origins;
@@ -74,7 +74,7 @@ impl LogBookmark {
         fingerprint: &Fingerprint,
     ) -> anyhow::Result<Option<LogBookmark>> {
         let stream = run.stream.tap_stream_id.as_str();
-        let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
+        let found: Option<LogBookmark> = own_bookmark(output, stream, "cookie")?;
         let last_version = found.as_ref().map(|b| b.version);
         let other_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
         let why = found.as_ref().and_then(|b| {

@@ -1,6 +1,6 @@
 //! The values of a replication key: their order, where reading resumes, and which of them are of one moment.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use ldap_directory::Vendor;
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::escape_value;
@@ -103,6 +103,11 @@ impl<'a> KeyOrder<'a> {
         match self.style {
             OrderStyle::Time => self.sortable(&self.time(latest), Schema::standard()),
             OrderStyle::Csn => Some(OrderKey(latest.format("%Y%m%d%H%M%S").to_string().into_bytes())),
+            // A 64-bit count since 1601. `accountExpires` of an account that never expires is the largest one.
+            OrderStyle::Number if self.kind == ValueKind::FileTime => {
+                let text = Value::String(latest.to_rfc3339_opts(SecondsFormat::Secs, true));
+                self.sortable(&self.kind.parse_json(&text).ok()??, Schema::standard())
+            }
             OrderStyle::Number | OrderStyle::Text => None,
         }
     }
@@ -171,9 +176,10 @@ impl<'a> KeyOrder<'a> {
             .unwrap_or_default()
     }
 
-    /// Returns a bookmark's value as the server has it; `None` if it is not a value of the key.
-    pub(crate) fn parse(&self, value: &Value) -> Option<Vec<u8>> {
-        self.kind.parse_json(value).ok().flatten()
+    /// Returns a bookmark's value as the server has it; `None` if it is not a value of the key: a filter with it would find nothing.
+    pub(crate) fn parse(&self, value: &Value, schema: &Schema) -> Option<Vec<u8>> {
+        let octets = self.kind.parse_json(value).ok().flatten()?;
+        (!octets.is_empty() && self.sortable(&octets, schema).is_some()).then_some(octets)
     }
 
     /// Returns the value to resume at, after this one was the largest.
@@ -259,8 +265,11 @@ mod tests {
         assert_eq!(key("20261124164012Z"), key("20261124174012+0100"));
         assert_eq!(time.again_from(b"20261124000003.25Z"), b"20261123235958Z");
         assert_eq!(time.moment(&key("20261124164012.5Z")), "2026-11-24T16:40:12");
-        assert_eq!(time.parse(&time.to_json(b"20261124164012Z")).unwrap(), b"20261124164012Z");
-        assert_eq!(time.parse(&Value::Bool(true)), None);
+        assert_eq!(
+            time.parse(&time.to_json(b"20261124164012Z"), Schema::standard()).unwrap(),
+            b"20261124164012Z"
+        );
+        assert_eq!(time.parse(&Value::Bool(true), Schema::standard()), None);
         let ad = KeyOrder::new("modifyTimeStamp", Schema::standard(), Vendor::ActiveDirectory);
         assert_eq!(ad.searched, "whenChanged");
         assert_eq!(ad.again_from(b"20261124000003.0Z"), b"20261123235958.0Z");

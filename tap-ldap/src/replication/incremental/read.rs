@@ -92,7 +92,7 @@ impl<'a> IncrementalRead<'a> {
         let left_second = old.as_ref().and_then(|o| o.second.clone());
         let second = second.map(|order| {
             let left = left_second.clone().filter(|b| b.key.eq_ignore_ascii_case(order.name));
-            let left = left.and_then(|b| Some((order.parse(&b.value)?, b.boundary)));
+            let left = left.and_then(|b| Some((order.parse(&b.value, schema)?, b.boundary)));
             KeyCursor::new(order, schema, left, &[])
         });
         let newest = old.as_ref().map(|o| o.newest.clone()).unwrap_or_default();

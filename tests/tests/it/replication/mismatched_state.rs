@@ -2,13 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ldap_tests::run::Run;
+use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
+use super::go_on;
 use super::random_changes::{Model, is_active};
 use super::random_company::{Habits, World};
 use super::repeated_runs::{Method, Mirror, STREAM, resyncs};
 use super::server_kind::{Directory, Kind};
-use crate::support::no_panic;
+use crate::support::{no_panic, tap_config, with};
 
 /// A mirror that has seen a directory, and changes it has not seen yet.
 fn seen(kind: Kind, method: Method, own_seed: u64) -> Model {
@@ -200,12 +203,61 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty() && output.of_type("STATE").is_empty(), "{state}");
     }
-    for value in [json!("yesterday"), json!(5), json!(["2020-01-01T00:00:00Z"]), json!({})] {
-        let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::By("modifyTimestamp"));
-        mirror.state = Some(json!({"bookmarks": {STREAM:
-            {"replication_key": "modifyTimestamp", "replication_key_value": value}}}));
-        let output = mirror.next_run().run().exits(2).says("replication_key_value");
-        no_panic(&output);
-        assert!(output.of_type("RECORD").is_empty(), "{value}");
+    // A value of the CSN's syntax is not one of a time, nor the other way round.
+    let csn = json!("20200101000000.000000Z#000000#000#000000");
+    let time = json!("2020-01-01T00:00:00Z");
+    let none = [json!("yesterday"), json!(5), json!([time]), json!({}), json!(null), json!(""), json!(true)];
+    for (key, other) in [("modifyTimestamp", csn), ("entryCSN", time.clone())] {
+        for value in none.iter().chain([&other]) {
+            let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::By(key));
+            mirror.state = Some(
+                json!({"bookmarks": {STREAM: {"replication_key": key, "replication_key_value": value}}}),
+            );
+            let output =
+                mirror.next_run().run().exits(2).says("replication_key_value").reports_setting("--state");
+            assert!(output.stderr.contains(&value.to_string()), "{value}: {}", output.stderr);
+            no_panic(&output);
+            assert!(output.of_type("RECORD").is_empty() && output.of_type("STATE").is_empty(), "{value}");
+        }
     }
+}
+
+/// A bookmark written by hand or by another tap, whose value is valid: nothing would be found from it on, run after run.
+#[test]
+fn a_bookmark_beyond_all_entries_or_of_another_key_or_method_is_read_anew_with_a_warning() {
+    let person = |n: u32| {
+        format!(
+            "dn: uid=p{n},dc=example,dc=test\nobjectClass: account\nobjectClass: posixAccount\nuid: p{n}\ncn: p\n\
+             uidNumber: {n}\ngidNumber: 1\nhomeDirectory: /\n\n"
+        )
+    };
+    let slapd = Slapd::start(SlapdOptions::default().seed((1..=3).map(person).collect::<String>()));
+    let config = |key: &str| {
+        let stream = json!({"name": STREAM, "base_dn": "dc=example,dc=test", "filter": "(uidNumber=*)",
+            "replication_method": "INCREMENTAL", "replication_key": key, "attributes": ["uid"]});
+        with(&tap_config(&slapd), &json!({"schemas": [stream]}))
+    };
+    let beyond = |key: &str, value: Value| json!({"replication_key": key, "replication_key_value": value});
+    let time = json!("2020-01-01T00:00:00Z");
+    for (key, bookmark, resynced) in [
+        ("uidNumber", beyond("uidNumber", json!(1_000_000)), 1),
+        ("uidNumber", beyond("modifyTimestamp", time.clone()), 1),
+        ("modifyTimestamp", beyond("modifyTimestamp", json!("9999-01-01T00:00:00Z")), 1),
+        ("modifyTimestamp", beyond("modifyTimestamp", time), 0),
+        ("uidNumber", beyond("uidNumber", json!(2)), 0),
+        ("uidNumber", json!({"cookie": "cmlkPTAwMA==", "fingerprint": "x", "version": 1}), 1),
+    ] {
+        let state = json!({"bookmarks": {STREAM: bookmark}});
+        let (output, state) = go_on(Run::tap(&config(key)), Some(&state));
+        assert_eq!(resyncs(&output), resynced, "{bookmark}: {}", output.stderr);
+        let expected = if bookmark["replication_key_value"] == 2 { 2 } else { 3 };
+        assert_eq!(output.records(None).len(), expected, "{bookmark}");
+        let (output, _) = go_on(Run::tap(&config(key)), Some(&state));
+        assert_eq!(resyncs(&output), 0, "{bookmark}: {}", output.stderr);
+    }
+    // And of a key, for the log.
+    let mut model = seen(Kind::OpenLdap, Method::Log, 114);
+    model.mirror.state =
+        Some(json!({"bookmarks": {STREAM: beyond("modifyTimestamp", json!("2020-01-01T00:00:00Z"))}}));
+    is_read_anew(&mut model);
 }
