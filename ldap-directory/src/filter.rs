@@ -184,6 +184,16 @@ impl Filter {
         matches!(self, Self::Present(name) if name == "objectClass")
     }
 
+    /// Whether the filter has an approximate comparison, for which each server has an algorithm of its own (RFC 4511 section 4.5.1.7.6).
+    pub fn is_approximate(&self) -> bool {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().any(Self::is_approximate),
+            Self::Not(inner) => inner.is_approximate(),
+            Self::Approx { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Returns the attributes in the filter, in order, with repetitions.
     pub fn attributes(&self) -> Vec<&str> {
         match self {

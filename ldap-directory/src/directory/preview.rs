@@ -1,9 +1,12 @@
 //! A preview: changes are made in memory, on top of a directory that is read and never written.
 //!
 //! A whole entry is copied into memory when it is first changed; unchanged entries are read from the directory below each time.
+//! A copy has what the server maintains, too, so that filters find it as the server would; where they cannot be evaluated here, the server is
+//! asked ([`search`]).
 //! So memory grows with the number of changed entries, not with the directory.
 
 mod references;
+mod search;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ldif::{LdifDirectory, LdifRules};
 use super::{
     Access, Answer, Directory, DirectoryError, ExcludedSubtrees, Paging, Scope, SearchItem, SearchRequest,
-    SearchStream, WriteControl,
+    WriteControl,
 };
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
@@ -22,6 +25,8 @@ use crate::secret::Secret;
 
 pub use references::MaintainedReferences;
 use references::References;
+pub use search::PreviewSearch;
+use search::{Asked, as_server};
 
 /// The user attributes of an entry.
 const WHOLE: &[&str] = &["*"];
@@ -148,7 +153,8 @@ impl PreviewDirectory {
         let key = self.key(dn)?;
         let is_known = self.known().contains(&key);
         let mut entry = if is_known {
-            self.changed.read(dn, attributes)?
+            let asked = Asked::of(attributes, self.schema());
+            self.changed.read(dn, attributes)?.map(|entry| asked.of_copy(entry, self.schema()))
         } else {
             Box::pin(self.below.read(dn, attributes)).await?
         };
@@ -193,13 +199,21 @@ impl PreviewDirectory {
             let known = self.known();
             (Arc::clone(&known), known.contains(&base))
         };
-        let changed = self.changed.search(&request);
+        let is_of_server = matches!(*self.below, Directory::Ldap(_));
+        let changed = if is_of_server {
+            self.changed.search(&as_server(&request)).map(super::ldif::LdifSearch::with_undecided)
+        } else {
+            self.changed.search(&request)
+        };
         // A file may have entries below a DN that it has no entry for.
         let begins_below = || request.scope != Scope::Base && self.begins_without_entry(&request.base);
         let base_is_there = !base_is_known || changed.is_ok() || begins_below();
         if !base_is_there {
             return changed.map(|s| Answer::Ldif(Box::new(s)));
         }
+        let names: Vec<&str> = request.attributes.iter().map(String::as_str).collect();
+        let asked = Asked::of(&names, self.schema());
+        let server = is_of_server.then(|| ((*self.below).clone(), request.filter.clone()));
         let below = if base_is_known && request.scope == Scope::Base {
             None
         } else {
@@ -219,7 +233,8 @@ impl PreviewDirectory {
         let changed = changed.ok().map(Box::new);
         let schema = self.below.schema().clone();
         let references = self.references.clone();
-        let search = PreviewSearch { changed, below, known, schema, base_is_known, references };
+        let search =
+            PreviewSearch { changed, below, known, schema, base_is_known, references, asked, server };
         Ok(Answer::Preview(Box::new(search)))
     }
 
@@ -394,14 +409,16 @@ impl PreviewDirectory {
     }
 }
 
-/// Returns the attributes that a copy of an entry needs: those of users, and of a server's operational ones those that a change
-/// may name (`pwdAccountLockedTime`, `nsAccountLock`), which `*` does not return (RFC 4511 section 4.5.1.8).
+/// Returns the attributes that a copy of an entry needs: those of users, and of a server's operational ones those that a change may name
+/// (`pwdAccountLockedTime`, `nsAccountLock`) and those that a filter may compare (`entryUUID`, `memberOf`), which `*` does not return
+/// (RFC 4511 section 4.5.1.8).
 fn copied(below: &Directory) -> Arc<[String]> {
     let mut names: Vec<String> = WHOLE.iter().map(|&name| name.to_owned()).collect();
     if !matches!(below, Directory::Ldif(_)) {
         let types = below.schema().attribute_types().iter();
         let changeable = types.filter(|a| a.usage != Usage::UserApplications && !a.no_user_modification);
         names.extend(changeable.filter_map(|a| a.names.first().cloned()));
+        names.extend(below.root_dse().gives_all_operational().then(|| "+".to_owned()));
     }
     names.into()
 }
@@ -423,65 +440,6 @@ fn as_it_was(change: &Change, before: Option<&Entry>) -> Change {
 fn parent(dn: &str) -> Option<String> {
     let parts = split(dn).ok()?;
     parts.get(1..).filter(|p| !p.is_empty()).map(|p| p.join(","))
-}
-
-/// A search of the changed entries, and then of the unchanged ones.
-#[derive(Debug)]
-pub struct PreviewSearch {
-    changed: Option<Box<super::ldif::LdifSearch>>,
-    below: Option<Box<SearchStream>>,
-    known: Known,
-    schema: Arc<Schema>,
-    /// Whether a change may have added the base: then it is not an error if the directory below lacks it.
-    base_is_known: bool,
-    references: Option<Arc<References>>,
-}
-
-impl PreviewSearch {
-    /// Returns the next item, or `None` once the answer is complete.
-    ///
-    /// # Errors
-    /// Fails if the directory below fails.
-    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
-        if let Some(changed) = &mut self.changed {
-            match changed.advance() {
-                Some(item) => return Ok(Some(self.followed(item, true))),
-                None => self.changed = None,
-            }
-        }
-        while let Some(below) = &mut self.below {
-            match Box::pin(below.next()).await {
-                Err(e) if self.base_is_known && e.is_no_such_object() => self.below = None,
-                Err(e) => return Err(e),
-                Ok(Some(SearchItem::Entry(entry))) => {
-                    let is_known =
-                        DnKey::parse(&entry.dn, &self.schema).is_ok_and(|key| self.known.contains(&key));
-                    if !is_known {
-                        return Ok(Some(self.followed(SearchItem::Entry(entry), false)));
-                    }
-                }
-                Ok(item) => return Ok(item),
-            }
-        }
-        Ok(None)
-    }
-
-    fn followed(&self, item: SearchItem, is_changed: bool) -> SearchItem {
-        let SearchItem::Entry(mut entry) = item else { return item };
-        let Some(references) = &self.references else { return SearchItem::Entry(entry) };
-        if let Ok(key) = DnKey::parse(&entry.dn, &self.schema) {
-            references.follow(&mut entry, &key, is_changed, &self.schema);
-        }
-        SearchItem::Entry(entry)
-    }
-
-    /// Abandons the search.
-    pub(super) async fn abandon(self) -> Result<(), DirectoryError> {
-        match self.below {
-            Some(below) => Box::pin(below.abandon()).await,
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ impl LdifDirectory {
                 && request.attributes.len() == 1
                 && filter_passes_all,
             reference: 0,
+            with_undecided: false,
         })
     }
 }
@@ -70,23 +71,35 @@ pub struct LdifSearch {
     names_only: bool,
     /// The index of the next reference of the file.
     reference: usize,
+    /// Whether it also returns entries for which the filter is Undefined.
+    with_undecided: bool,
 }
 
 impl LdifSearch {
     /// Returns the next item, or `None` at the end. References come last: the file does not tell their position in the tree.
     pub fn advance(&mut self) -> Option<SearchItem> {
-        if let Some(entry) = self.next_entry() {
-            return Some(SearchItem::Entry(entry));
+        self.advance_judged().map(|(item, _)| item)
+    }
+
+    /// Makes it return entries for which the filter is Undefined, too.
+    pub(crate) fn with_undecided(self) -> Self {
+        Self { with_undecided: true, ..self }
+    }
+
+    /// The same as [`Self::advance`], and whether the filter matches the entry; `false`: it is Undefined.
+    pub(crate) fn advance_judged(&mut self) -> Option<(SearchItem, bool)> {
+        if let Some((entry, is_match)) = self.next_entry() {
+            return Some((SearchItem::Entry(entry), is_match));
         }
         if self.scope == Scope::Base {
             return None;
         }
         let urls = self.directory.shared.said.references.get(self.reference)?;
         self.reference += 1;
-        Some(SearchItem::Reference(urls.clone()))
+        Some((SearchItem::Reference(urls.clone()), true))
     }
 
-    fn next_entry(&mut self) -> Option<Entry> {
+    fn next_entry(&mut self) -> Option<(Entry, bool)> {
         let schema = self.directory.schema().clone();
         loop {
             let store = self.directory.store();
@@ -104,12 +117,13 @@ impl LdifSearch {
                 continue;
             }
             if self.names_only {
-                return Some(Entry { dn: entry.dn().to_owned(), attributes: Vec::new() });
+                return Some((Entry { dn: entry.dn().to_owned(), attributes: Vec::new() }, true));
             }
             let entry = entry.to_entry();
-            if self.filter.matches(&entry, &schema) == Some(true) {
+            let is_match = self.filter.matches(&entry, &schema);
+            if is_match == Some(true) || is_match.is_none() && self.with_undecided {
                 let selected = self.selection.apply(&entry, &schema, || store.has_children(key));
-                return Some(selected);
+                return Some((selected, is_match == Some(true)));
             }
         }
     }

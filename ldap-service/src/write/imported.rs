@@ -74,7 +74,8 @@ impl ImportRules {
         let mut own = Vec::new();
         for rule in &all {
             let is_one = if let Some(entry) = added {
-                rule.filter.matches(entry, directory.schema()) == Some(true)
+                // Undefined: the server may find it by a rule of its own, or by what it adds itself.
+                rule.filter.matches(entry, directory.schema()) != Some(false)
             } else {
                 let found = find(directory, dn, Scope::Base, rule.filter.clone(), &["1.1"], 1).await;
                 !found.map_err(|e| refusal::of_directory(&e, directory.schema()))?.is_empty()

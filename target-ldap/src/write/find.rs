@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
 use ldap_directory::lookup;
 use ldap_directory::{DirectoryError, Scope, Vendor};
@@ -80,8 +81,10 @@ impl Applier {
     ) -> Result<Option<HashMap<String, FoundEntry>>, DirectoryError> {
         let mut filters = Vec::with_capacity(texts.len());
         for text in texts {
-            let Ok(filter) = Filter::parse(text) else { return Ok(None) };
-            filters.push(filter);
+            match Filter::parse(text) {
+                Ok(filter) if !filter.is_approximate() => filters.push(filter),
+                _ => return Ok(None),
+            }
         }
         let mut names: Vec<String> =
             filters.iter().flat_map(|filter| filter.attributes()).map(str::to_owned).collect();
@@ -102,15 +105,25 @@ impl Applier {
         for entry in &entries {
             let mut is_known = false;
             for (filter, names) in filters.iter().zip(&mut found) {
-                if filter.matches(entry, schema) == Some(true) {
-                    is_known = true;
-                    names.push(entry.dn.clone());
+                match filter.matches(entry, schema) {
+                    Some(true) => {
+                        is_known = true;
+                        names.push(entry.dn.clone());
+                    }
+                    Some(false) => {}
+                    // Only the server knows it.
+                    None => return Ok(None),
                 }
             }
             // The bound user may search an attribute, and not read it; or the server has rules of its own.
             if !is_known {
                 return Ok(None);
             }
+        }
+        // So it may with one of several attributes of a filter, by which the server finds an entry that another filter has found.
+        let shows = |entry: &Entry| names.iter().all(|name| !schema.values_of(entry, name).is_empty());
+        if found.iter().any(Vec::is_empty) && !entries.iter().all(shows) {
+            return Ok(None);
         }
         Ok(Some(texts.iter().cloned().zip(found.into_iter().map(found_entry)).collect()))
     }

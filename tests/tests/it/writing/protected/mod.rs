@@ -14,6 +14,7 @@ use crate::support::{assert_untouched, lines, target_config, unit, with};
 
 mod active_directory;
 mod hidden;
+mod rehearsal;
 
 const SUFFIX: &str = "dc=example,dc=test";
 const IN: &str = "ou=in,dc=example,dc=test";
