@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use singer_common::operations::secret::is_secret_attribute;
 
 use crate::rules::names::ENTRY_IDS;
+use crate::write::identity::{MatchedBy, NamedEntry};
 use crate::write::inverse::{OPERATIONAL, are_apart, may_be_added};
 
 /// The kind of a change.
@@ -78,9 +79,16 @@ pub struct ChangeNote {
     /// Attributes whose old values could not be read: they cannot be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// The IDs of the entries that removed values name, by the values' digests: another entry may have such a name later.
+    /// The IDs of the entries that removed values name, by the values' digests; in files of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, (String, String)>,
+    /// The entries that the undo names, or the planned change: another entry may have such a name later. Absent in files of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<NamedEntry>,
+    /// What would find the entry that the undo adds, or the planned change. Absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<MatchedBy>,
     /// Whether the entry did not exist: then the change was probably refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
@@ -159,6 +167,8 @@ impl ChangeNote {
             attributes: BTreeMap::new(),
             lost: Vec::new(),
             members: BTreeMap::new(),
+            named: Vec::new(),
+            matched: None,
             missing: false,
             relaxed: false,
             lock: None,
