@@ -5,7 +5,7 @@
 //! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits, and [`removal`] while it writes; [`held_plan`] is what a held run leaves. [`displaced`] follows
 //! entries whose ancestors are renamed. [`lockout`] finds out whether OpenLDAP heeds a lock. [`gate`] is for programs that use this
 //! crate as a library. [`readable`] knows what the bound user may read, [`maintained`] which references the server keeps right.
-//! [`all_data`] searches the whole directory for names of entries.
+//! [`identity`] knows whom a change means that a plan or an undo makes later. [`all_data`] searches the whole directory for names of entries.
 //! [`set_aside`] keeps the entries of deletions for some days. [`computed`] looks at what a server shows in place of what was written.
 
 mod account;
@@ -26,6 +26,7 @@ mod generate;
 mod groups;
 pub mod guard;
 pub mod held_plan;
+pub mod identity;
 pub mod inverse;
 pub mod ldap_result;
 mod left_names;

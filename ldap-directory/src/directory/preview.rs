@@ -411,9 +411,10 @@ impl PreviewDirectory {
 
 /// Returns the attributes that a copy of an entry needs: those of users, and of a server's operational ones those that a change may name
 /// (`pwdAccountLockedTime`, `nsAccountLock`) and those that a filter may compare (`entryUUID`, `memberOf`), which `*` does not return
-/// (RFC 4511 section 4.5.1.8).
+/// (RFC 4511 section 4.5.1.8). And its ID: a changed entry is the same entry.
 fn copied(below: &Directory) -> Arc<[String]> {
-    let mut names: Vec<String> = WHOLE.iter().map(|&name| name.to_owned()).collect();
+    let ids = below.root_dse().vendor.immutable_ids();
+    let mut names: Vec<String> = WHOLE.iter().chain(ids).map(|&name| name.to_owned()).collect();
     if !matches!(below, Directory::Ldif(_)) {
         let types = below.schema().attribute_types().iter();
         let changeable = types.filter(|a| a.usage != Usage::UserApplications && !a.no_user_modification);

@@ -121,7 +121,8 @@ pub(super) async fn run(apply: &ApplyArgs, args: &Args, config: &TargetConfig) -
         };
         let journal = undo.as_ref().map(|(_, undo)| undo.clone());
         let destination =
-            Destination::new(directory.clone(), protection).with_undo(journal).noting_left_names();
+            Destination::new(directory.clone(), protection).with_matches(config).with_undo(journal);
+        let destination = destination.noting_left_names();
         let done = carry_out(&mut plan, &entities, &destination, &skip).await;
         // What was made is kept even if something failed.
         let committed = destination.commit();

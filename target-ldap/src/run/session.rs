@@ -225,6 +225,7 @@ impl<'a> Session<'a> {
         let journal = undo.as_ref().map(|(_, undo)| undo.clone());
         let destination = Destination::new(directory.clone(), protection)
             .with_undo(journal)
+            .with_matches(config)
             .with_max_in_flight(config.max_in_flight)
             .noting_left_names();
         let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
@@ -388,6 +389,7 @@ impl Rehearsal<'_> {
         let directory = Directory::Preview(preview.with_references(references));
         let destination = Destination::new(directory, self.protection.clone())
             .with_plan(plan.clone())
+            .with_matches(self.config)
             .with_recorder(self.recorder.clone())
             .with_tally(tally.clone());
         let destination = if plan.is_some() { destination.noting_left_names() } else { destination };

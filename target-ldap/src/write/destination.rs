@@ -20,6 +20,7 @@ use crate::write::claims::DeletePermit;
 use crate::write::gate::ChangeGate;
 use crate::write::guard::Tally;
 use crate::write::held_plan::recorder::PlanRecorder;
+use crate::write::identity::StreamMatches;
 use crate::write::inverse::{inverse, needs};
 use crate::write::left_names::LeftNames;
 use crate::write::plan_output::{PlanOutput, PlannedChange};
@@ -29,6 +30,7 @@ use crate::write::undo::{Announced, Undo, UndoError};
 
 mod counting;
 mod form;
+mod identities;
 mod recording;
 mod sender;
 mod sending;
@@ -81,6 +83,7 @@ pub struct Destination {
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
     recorder: Option<Arc<PlanRecorder>>,
+    matches: Option<Arc<StreamMatches>>,
     gate: Option<Arc<dyn ChangeGate>>,
     left_names: Option<LeftNames>,
     /// Whether changes of single values are noted without reading the others.
@@ -112,6 +115,7 @@ impl Destination {
             plan: None,
             tally: None,
             recorder: None,
+            matches: None,
             gate: None,
             left_names: None,
             notes_values: false,
@@ -465,9 +469,7 @@ impl Destination {
             Change::Add(entry) => self.lock_in(entry),
             _ => lock.and_then(HeldLock::to_note),
         };
-        if undo.notes_members() {
-            note.members = self.members_of(&back).await?;
-        }
+        self.identify(&mut note, &back, None, true).await?;
         let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);
         if let (Some(id), [Change::Add(entry)]) = (id, &mut *back) {
             entry.attributes.push(id.clone());

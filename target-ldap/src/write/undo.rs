@@ -140,11 +140,6 @@ impl Undo {
         })
     }
 
-    /// Whether the IDs of members are noted that a change removes.
-    pub(crate) fn notes_members(&self) -> bool {
-        self.header.clears_names
-    }
-
     /// Returns what the server takes out of other entries with a deleted one.
     pub(in crate::write) async fn taken_with_entries(
         &self,

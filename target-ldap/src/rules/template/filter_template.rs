@@ -1,5 +1,6 @@
 //! The template of a search filter (`match`).
 
+use ldap_directory::entry::Entry;
 use ldap_directory::filter;
 use ldap_directory::schema::Schema;
 
@@ -93,6 +94,13 @@ impl FilterTemplate {
         filter::Filter::parse(&self.template.fill(with)).ok()
     }
 
+    /// Returns the filter with an entry's own values in place of the record's: what finds it, and another entry of the same record. `None`: a
+    /// part of a value comes from the record.
+    pub fn of_entry(&self, entry: &Entry, schema: &Schema) -> Option<filter::Filter> {
+        let filled = |with| filter::Filter::parse(&self.template.fill(with)).ok();
+        with_values_of(&filled("x")?, &filled("y")?, entry, schema)
+    }
+
     /// Returns the attributes whose assertion values come from the record.
     pub fn attributes(&self) -> Vec<String> {
         let read = |with| {
@@ -177,4 +185,31 @@ fn equalities(filter: &filter::Filter) -> Vec<(String, Vec<u8>)> {
         filter::Filter::Equality { attribute, value } => vec![(attribute.clone(), value.clone())],
         _ => Vec::new(),
     }
+}
+
+/// Returns a filter with an entry's values where two fillings of a template differ.
+fn with_values_of(
+    x: &filter::Filter,
+    y: &filter::Filter,
+    entry: &Entry,
+    schema: &Schema,
+) -> Option<filter::Filter> {
+    use filter::Filter;
+    let all = |x: &[Filter], y: &[Filter]| -> Option<Vec<Filter>> {
+        x.iter().zip(y).map(|(x, y)| with_values_of(x, y, entry, schema)).collect()
+    };
+    Some(match (x, y) {
+        (x, y) if x == y => x.clone(),
+        (Filter::And(x), Filter::And(y)) => Filter::And(all(x, y)?),
+        (Filter::Or(x), Filter::Or(y)) => Filter::Or(all(x, y)?),
+        (Filter::Not(x), Filter::Not(y)) => Filter::Not(Box::new(with_values_of(x, y, entry, schema)?)),
+        (Filter::Equality { attribute, .. }, _) => {
+            let mut own = schema.values_of(entry, attribute).to_vec();
+            match own.len() {
+                1 => Filter::equality(attribute, own.swap_remove(0)),
+                _ => Filter::Or(own.into_iter().map(|value| Filter::equality(attribute, value)).collect()),
+            }
+        }
+        _ => return None,
+    })
 }

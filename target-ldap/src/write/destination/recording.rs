@@ -44,6 +44,7 @@ impl Destination {
             },
         };
         note.relaxed = relaxed;
+        self.identify(&mut note, planned.change.as_slice(), before.as_ref(), false).await?;
         if let Some(before) = &before {
             match planned.change.as_ref() {
                 Some(Change::Delete { .. }) => note.attributes = change_note::seen_whole(before, schema),

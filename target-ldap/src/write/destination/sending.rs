@@ -1,12 +1,10 @@
 //! What a server does not do as asked: assertions that it cannot evaluate, and locks that it drops with a password.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::client::PASSWORD_MODIFY;
-use ldap_directory::dn::DnKey;
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::filter::Filter;
 use ldap_directory::oid;
@@ -21,13 +19,10 @@ use super::Destination;
 use crate::rules::accounts::{AccountLock, BARS};
 use crate::rules::names::ENTRY_IDS;
 use crate::write::protection::Admitted;
-use crate::write::undo::change_note::{self, is_list_of_entries, value_digest};
+use crate::write::undo::change_note;
 
 /// The attribute whose change makes a server drop the lock of an account.
 const PASSWORD: &str = "userPassword";
-
-/// The most members whose IDs are noted for a change.
-const MOST_MEMBERS: usize = 64;
 
 /// The lock of an account before a password is set.
 pub(super) struct HeldLock {
@@ -120,43 +115,6 @@ impl Destination {
                 Change::Modify { changes, .. } => changes.iter().any(is_name),
                 Change::Rename { .. } | Change::Delete { .. } => true,
             }
-    }
-
-    /// Returns the IDs of the entries that an undo would put into lists, by the digests of their names; of many, none.
-    pub(super) async fn members_of(
-        &self,
-        back: &[Change],
-    ) -> Result<BTreeMap<String, (String, String)>, DirectoryError> {
-        let schema = self.directory.schema();
-        let mut named = Vec::new();
-        for change in back {
-            let lists: Vec<(&str, &Vec<Vec<u8>>)> = match change {
-                Change::Add(entry) => {
-                    entry.attributes.iter().map(|a| (a.description.as_str(), &a.values)).collect()
-                }
-                Change::Modify { changes, .. } => {
-                    let given = changes.iter().filter(|step| step.kind != ModificationKind::Delete);
-                    given.map(|step| (step.description.as_str(), &step.values)).collect()
-                }
-                Change::Delete { .. } | Change::Rename { .. } => Vec::new(),
-            };
-            let lists = lists.into_iter().filter(|(name, _)| is_list_of_entries(name, schema));
-            named.extend(lists.flat_map(|(name, values)| values.iter().map(move |value| (name, value))));
-        }
-        let mut members = BTreeMap::new();
-        if named.len() > MOST_MEMBERS {
-            return Ok(members);
-        }
-        for (name, value) in named {
-            let Some(dn) = std::str::from_utf8(value).ok().filter(|dn| DnKey::parse(dn, schema).is_ok())
-            else {
-                continue;
-            };
-            if let Some(id) = Box::pin(self.id(dn)).await {
-                members.insert(value_digest(name, value, schema), id);
-            }
-        }
-        Ok(members)
     }
 
     /// Whether an entry matches a filter.

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::{Directory, DirectoryError, MaintainedReferences, PreviewDirectory};
 
@@ -15,6 +17,7 @@ use super::reader::{PlanError, PlanReader};
 use super::{PlanPart, PlannedNote, unique};
 use crate::write::change_label::CHANGE_LABEL;
 use crate::write::destination::Destination;
+use crate::write::identity;
 use crate::write::protection::Protection;
 use crate::write::rename::is_respelled;
 use crate::write::undo::change_note::{ChangeKind, ChangeNote};
@@ -119,14 +122,12 @@ impl Carrier<'_> {
                 done.already += 1;
                 continue;
             }
-            if let Some((attribute, other)) = unique::taken_since(self.directory, &planned, &change).await? {
+            if let Some((attribute, reason)) = self.objection_now(&planned, &change).await? {
                 if index > made || steps.first() != Some(&place) && made > 0 {
                     done.in_part.insert(entity);
                 }
                 *slot = At::Left;
-                let reason =
-                    format!("`{other}` has the value of `{attribute}` by now, which was chosen for it");
-                done.refused.insert(entity, objection(&planned, Some(attribute), reason));
+                done.refused.insert(entity, objection(&planned, attribute, reason));
                 continue;
             }
             let making = make_now(self.directory, &change, planned.note.relaxed);
@@ -150,6 +151,32 @@ impl Carrier<'_> {
             }
         }
         Ok(done)
+    }
+
+    /// Returns why a change is not made, whatever its own entry is like: the attribute, and the reason.
+    async fn objection_now(
+        &self,
+        planned: &PlannedNote,
+        change: &Change,
+    ) -> Result<Option<(Option<String>, String)>, DirectoryError> {
+        if let Some((attribute, other)) = unique::taken_since(self.directory, planned, change).await? {
+            let reason = format!("`{other}` has the value of `{attribute}` by now, which was chosen for it");
+            return Ok(Some((Some(attribute), reason)));
+        }
+        let schema = self.directory.schema();
+        if let Some(matched) = &planned.note.matched {
+            let own = DnKey::parse(change.dn(), schema).unwrap_or_default();
+            if let Some(other) = identity::other_account(self.directory, matched, |key| *key == own).await? {
+                return Ok(Some((None, identity::told_account(&other, matched))));
+            }
+        }
+        for named in &planned.note.named {
+            if let Some(why) = identity::objection(self.directory, named).await? {
+                let reason = format!("`{}` in `{}`: {why}", named.dn, named.attribute);
+                return Ok(Some((Some(named.attribute.clone()), reason)));
+            }
+        }
+        Ok(None)
     }
 
     fn notes(&mut self, steps: &[usize]) -> Result<Notes, PlanError> {

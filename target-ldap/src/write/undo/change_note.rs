@@ -16,6 +16,7 @@ use singer_common::operations::secret::is_secret_attribute;
 
 use crate::plan::marker::without_time;
 use crate::rules::names::ENTRY_IDS;
+use crate::write::identity::{MatchedBy, NamedEntry};
 use crate::write::inverse::{OPERATIONAL, are_apart, may_be_added};
 
 /// The kind of a change.
@@ -79,9 +80,16 @@ pub struct ChangeNote {
     /// Attributes whose old values could not be read: they cannot be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// The IDs of the entries that removed values name, by the values' digests: another entry may have such a name later.
+    /// The IDs of the entries that removed values name, by the values' digests; in files of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, (String, String)>,
+    /// The entries that the undo names, or the planned change: another entry may have such a name later. Absent in files of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<NamedEntry>,
+    /// What would find the entry that the undo adds, or the planned change. Absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<MatchedBy>,
     /// Whether the entry did not exist: then the change was probably refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
@@ -171,6 +179,8 @@ impl ChangeNote {
             attributes: BTreeMap::new(),
             lost: Vec::new(),
             members: BTreeMap::new(),
+            named: Vec::new(),
+            matched: None,
             missing: false,
             relaxed: false,
             lock: None,

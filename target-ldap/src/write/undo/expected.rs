@@ -11,6 +11,7 @@ use super::change_note::{
     ChangeKind, ChangeNote, Trace, digest, digest_left, is_destroyed, octets_digest, of_entry, value_digest,
 };
 use crate::rules::names::ENTRY_IDS;
+use crate::write::identity::HIDDEN;
 use crate::write::inverse::OPERATIONAL;
 
 /// The expected state of an entry.
@@ -334,6 +335,9 @@ impl Expected {
         if identity == Identity::Another && !is_told_by_values {
             let text = "another entry has that name: it was deleted, and made anew, since";
             return Some(Difference::whole(text));
+        }
+        if identity == Identity::NotKnown && self.of_plan && self.id.is_some() {
+            return Some(Difference::whole(HIDDEN));
         }
         let of = |name: &str, what: &str| {
             let attribute = schema.spell(name);

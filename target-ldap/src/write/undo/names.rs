@@ -13,11 +13,12 @@ use ldap_directory::schema::Schema;
 use ldap_directory::time::generalized::GeneralizedTime;
 use ldap_directory::{Directory, DirectoryError};
 
-use super::change_note::{ChangeKind, id, is_list_of_entries, value_digest};
+use super::change_note::{ChangeKind, id, value_digest};
 use super::entities::{Entities, key};
 use super::journal::{JournalReader, ReadError};
 use crate::rules::names::{ENTRY_IDS, to_ask};
 use crate::write::all_data::{MEMBER_UID, UID, Values, for_each, uids_of};
+use crate::write::identity::{ANOTHER, GONE, HIDDEN, has_id, is_of_names};
 
 const NOT_TAKEN_BACK: &str = "the change of the entry that it belongs to is not taken back";
 
@@ -59,11 +60,16 @@ enum Holds {
 fn holds(name: &str, schema: &Schema) -> Holds {
     if schema.same_description(name, MEMBER_UID) {
         Holds::Uids
-    } else if is_list_of_entries(name, schema) {
+    } else if is_of_names(name, schema) {
         Holds::Dns
     } else {
         Holds::Others
     }
+}
+
+/// Returns the digest of a name, in whatever attribute it is.
+fn name_digest(value: &[u8], schema: &Schema) -> String {
+    value_digest("distinguishedName", value, schema)
 }
 
 pub(super) fn dn_of(value: &[u8], schema: &Schema) -> Option<DnKey> {
@@ -98,7 +104,12 @@ impl Names {
         };
         for step in &entities.steps {
             let (note, back) = reading.load(step.number)?;
-            all.members.extend(note.members.clone());
+            for (digest, id) in note.members {
+                all.members.entry(digest).or_insert(id);
+            }
+            for named in note.named {
+                all.members.entry(name_digest(named.dn.as_bytes(), schema)).or_insert(named.id);
+            }
             let mut uids = Vec::new();
             if note.of != ChangeKind::Modify {
                 for dn in [Some(&note.dn), note.to.as_ref()].into_iter().flatten() {
@@ -197,13 +208,10 @@ impl Names {
         if !owners.is_empty() || !is_added {
             return Ok(None);
         }
-        if let Some(id) = self.members.get(&value_digest(name, value, schema)) {
+        let known = self.members.get(&name_digest(value, schema));
+        if let Some(id) = known.or_else(|| self.members.get(&value_digest(name, value, schema))) {
             let dn = String::from_utf8_lossy(value);
-            return Ok(match directory.read(&dn, &ENTRY_IDS).await? {
-                None => Some("no entry has that name any more"),
-                Some(entry) if self.is_other(&entry, id, schema) => Some("another entry has that name since"),
-                Some(_) => None,
-            });
+            return self.objection_to_bearer(&dn, id, directory).await;
         }
         let is_new = match holds(name, schema) {
             Holds::Others => false,
@@ -213,19 +221,45 @@ impl Names {
         Ok(is_new.then_some("another entry has that name since: it was made after the run"))
     }
 
-    /// Whether an entry has another ID than the former one, and is not that entry, added again.
-    fn is_other(&self, entry: &Entry, former: &(String, String), schema: &Schema) -> bool {
-        let Some((_, now)) = id(entry, schema).filter(|(name, _)| *name == former.0) else { return false };
-        let mut digest = Some(&former.1);
+    /// Returns why the entry of a name is not the one that had it; `None`: it is, or it is that entry, added again.
+    async fn objection_to_bearer(
+        &self,
+        dn: &str,
+        former: &(String, String),
+        directory: &Directory,
+    ) -> Result<Option<&'static str>, DirectoryError> {
+        let Some(entry) = directory.read(dn, &ENTRY_IDS).await? else { return Ok(Some(GONE)) };
+        let schema = directory.schema();
+        let (attribute, mut digest) = (&former.0, Some(&former.1));
         // A cycle is not written; each step is another undo.
         for _ in 0..=self.again.len() {
             let Some(this) = digest else { break };
-            if *this == now {
-                return false;
+            match has_id(&entry, &(attribute.clone(), this.clone()), schema) {
+                Some(true) => return Ok(None),
+                Some(false) => digest = self.again.get(this),
+                None => return Ok(Some(HIDDEN)),
             }
-            digest = self.again.get(this);
         }
-        true
+        Ok(Some(ANOTHER))
+    }
+
+    /// Returns why nothing is moved back below an entry; `None`: it is. `refused`: entries that are not taken back, beside the known.
+    pub(super) async fn objection_to_superior(
+        &self,
+        dn: &str,
+        refused: impl Fn(&usize) -> bool,
+        directory: &Directory,
+    ) -> Result<Option<&'static str>, DirectoryError> {
+        let schema = directory.schema();
+        let owners = self.owners_of_dn(dn.as_bytes(), schema);
+        if !owners.is_empty() {
+            let is_left = owners.iter().any(|owner| self.withheld.contains(owner) || refused(owner));
+            return Ok(is_left.then_some(NOT_TAKEN_BACK));
+        }
+        match self.members.get(&name_digest(dn.as_bytes(), schema)) {
+            Some(id) => self.objection_to_bearer(dn, id, directory).await,
+            None => Ok(None),
+        }
     }
 
     /// Whether the entry of a name was made after the run began.
@@ -293,8 +327,21 @@ impl Names {
             Change::Modify { dn, changes } => {
                 let mut steps = Vec::new();
                 for step in changes {
-                    steps.extend(self.step(dn, step, refused, directory, &mut withheld).await?);
+                    let before = withheld.len();
+                    let rest = self.step(dn, step, refused, directory, &mut withheld).await?;
+                    steps.push((step, rest, withheld.len() > before));
                 }
+                // The one value of such an attribute stays, or is replaced.
+                let schema = directory.schema();
+                let is_single = |name: &str| schema.is_single_valued(name);
+                let kept: BTreeSet<&str> = steps
+                    .iter()
+                    .filter(|(step, _, is_withheld)| *is_withheld && is_single(&step.description))
+                    .map(|(step, ..)| step.description.as_str())
+                    .collect();
+                let is_kept = |name: &str| kept.iter().any(|kept| schema.same_description(kept, name));
+                let steps = steps.into_iter().filter(|(step, ..)| !is_kept(&step.description));
+                let steps: Vec<Modification> = steps.filter_map(|(_, rest, _)| rest).collect();
                 (!steps.is_empty()).then(|| Change::Modify { dn: dn.clone(), changes: steps })
             }
             Change::Delete { .. } | Change::Rename { .. } => Some(change.clone()),

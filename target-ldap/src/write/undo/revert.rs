@@ -146,11 +146,7 @@ impl Reverter<'_> {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
                         && !self.was_never_there(steps).await?;
                 }
-                // Its old DN is free, or another entry has the new one.
-                if in_effect && note.of == ChangeKind::Rename {
-                    in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
-                        || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
-                }
+                in_effect = in_effect && self.is_name_free(&note).await?;
                 if let Some(difference) = difference.filter(|_| now == At::Looking) {
                     objections.entry(step.entity).or_insert(difference);
                 }
@@ -164,6 +160,10 @@ impl Reverter<'_> {
             if in_effect && waits {
                 set(&mut at, step.entity, At::InEffect);
                 followers.push((step, note, back));
+                continue;
+            }
+            if in_effect && self.means_others(&step, (&note, &back), now, &mut report).await? {
+                set(&mut at, step.entity, At::Left);
                 continue;
             }
             if in_effect {
@@ -215,6 +215,13 @@ impl Reverter<'_> {
         }
         self.clear_names(&mut report).await?;
         Ok(report)
+    }
+
+    /// Whether an entry's DN before a rename is free; else another entry has the new one.
+    async fn is_name_free(&self, note: &ChangeNote) -> Result<bool, DirectoryError> {
+        Ok(note.of != ChangeKind::Rename
+            || key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
+            || self.directory.read(&note.dn, &["1.1"]).await?.is_none())
     }
 
     /// Whether a DN has no entry, or the one that had it before the run, as it was then.

@@ -9,7 +9,7 @@ use super::{TEAMS, USERS, apply, config, gone, messages, mixed, slapd, user};
 use crate::support::with;
 
 /// Applies the plan of `input` after a foreign change, and returns what was left alone: the DN and the attribute.
-fn left_after(input: &[Value], more: &Value, foreign: &str) -> (Vec<(String, Value)>, u64) {
+pub(super) fn left_after(input: &[Value], more: &Value, foreign: &str) -> (Vec<(String, Value)>, u64) {
     let slapd = slapd();
     let dir = scratch();
     let plan = dir.path().join("plan.ldif");
@@ -40,9 +40,9 @@ fn left_after(input: &[Value], more: &Value, foreign: &str) -> (Vec<(String, Val
 }
 
 /// A name, the input, a foreign change, and the entry that is left with the attribute.
-type Case = (&'static str, Vec<Value>, String, Option<(String, Value)>);
+pub(super) type Case = (&'static str, Vec<Value>, String, Option<(String, Value)>);
 
-fn modify(dn: &str, steps: &str) -> String {
+pub(super) fn modify(dn: &str, steps: &str) -> String {
     format!("dn: {dn}\nchangetype: modify\n{steps}-\n")
 }
 

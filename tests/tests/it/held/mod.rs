@@ -15,6 +15,7 @@ mod apply;
 mod audit;
 mod changed_since;
 mod first_run;
+mod identity;
 mod limits;
 mod plan_file;
 mod servers;

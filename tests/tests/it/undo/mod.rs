@@ -14,6 +14,7 @@ mod active_directory;
 mod changed_since;
 mod file_locks;
 mod given_back;
+mod identity;
 mod killed_run;
 mod undo_command;
 mod undo_file;

@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use chrono::Utc;
 use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::time::generalized::GeneralizedTime;
 use ldap_directory::{DirectoryError, WriteControl};
@@ -13,10 +14,11 @@ use ldap_directory::{DirectoryError, WriteControl};
 use super::super::change_note::{ChangeKind, ChangeNote};
 use super::super::entities::{Step, key};
 use super::super::journal;
-use super::{Report, RevertOutcome, Reverter, is_refusal};
+use super::{At, Report, RevertOutcome, Reverter, is_refusal};
 use crate::plan::assertion;
 use crate::plan::redated::{marked_attributes, redated};
 use crate::write::destination::Destination;
+use crate::write::identity;
 
 impl Reverter<'_> {
     /// Notes the new ID of a deleted entry that was added again. The files of earlier runs know the old one.
@@ -50,6 +52,62 @@ impl Reverter<'_> {
             report.withheld.entry(change.dn().to_owned()).or_default().extend(filtered.withheld);
         }
         Ok(filtered.change.map(Cow::Owned))
+    }
+
+    /// Refuses to undo a change that would move its entry below another one than before, or make a second entry of a record. Returns whether
+    /// it would.
+    pub(super) async fn means_others(
+        &self,
+        step: &Step,
+        (note, back): (&ChangeNote, &[Change]),
+        now: At,
+        report: &mut Report,
+    ) -> Result<bool, DirectoryError> {
+        let Some(why) = self.objection(note, back, report).await? else { return Ok(false) };
+        if now == At::InEffect {
+            report.in_part.insert(step.entity);
+        }
+        report.refused.insert(step.entity, (note.dn_after().to_owned(), why));
+        report.outcomes.insert(step.number, RevertOutcome::Refused);
+        Ok(true)
+    }
+
+    async fn objection(
+        &self,
+        note: &ChangeNote,
+        back: &[Change],
+        report: &Report,
+    ) -> Result<Option<String>, DirectoryError> {
+        let is_left = |entity: &usize| self.skip.contains(entity) || report.refused.contains_key(entity);
+        let schema = self.directory.schema();
+        for change in back {
+            match change {
+                Change::Rename { new_superior: Some(above), .. } => {
+                    let Some(names) = self.names else { continue };
+                    let objection = names.objection_to_superior(above, is_left, self.directory).await?;
+                    if let Some(why) = objection {
+                        return Ok(Some(format!("`{above}`, below which it was: {why}")));
+                    }
+                }
+                Change::Add(_) => {
+                    let Some(matched) = &note.matched else { continue };
+                    let own = key(change.dn(), schema);
+                    // Those of the run are undone as well.
+                    let is_of_run = |at: &DnKey| {
+                        let has = |dn: &String| key(dn, schema) == *at;
+                        let mut of_run = self.entities.steps.iter().filter(|step| !is_left(&step.entity));
+                        of_run.any(|step| has(&step.dn) || step.to.as_ref().is_some_and(has))
+                    };
+                    let is_excepted = |at: &DnKey| *at == own || is_of_run(at);
+                    let other = identity::other_account(self.directory, matched, is_excepted).await?;
+                    if let Some(other) = other {
+                        return Ok(Some(identity::told_account(&other, matched)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a change of a group follows entries whose deletion or rename is undone later: then it waits for them.
