@@ -85,6 +85,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_of_now_and_what_is_removed_is_what_is_there() {
+        use ModificationKind::{Add, Delete, Replace};
         let (old, there, now) =
             (marker("20200101000000Z"), marker("20260101000000Z"), marker("20261130120000Z"));
         let step =
@@ -97,7 +98,6 @@ mod tests {
         let current =
             Entry { dn: "cn=x".into(), attributes: vec![Attribute::new("info", vec![there.clone()])] };
         let at = "2026-11-30T12:00:00Z".parse().unwrap();
-        use ModificationKind::{Add, Delete, Replace};
         for (change, expected) in [
             (add(&old), add(&now)),
             (modify(vec![step(Add, &old)]), modify(vec![step(Add, &now)])),

@@ -26,9 +26,9 @@ fn planted() -> Vec<(&'static str, Vec<String>)> {
 
 fn seed() -> String {
     let all = planted().into_iter().enumerate().map(|(n, (uid, markers))| {
-        let markers: String = markers.iter().map(|value| format!("{MARKER}: {value}\n")).collect();
-        let note = format!("{MARKER}: a note\n");
-        person(&n.to_string(), uid, PEOPLE).replace(&note, &(note.clone() + &markers))
+        let lines = markers.iter().map(|value| format!("{MARKER}: {value}\n"));
+        let lines: Vec<String> = std::iter::once(format!("{MARKER}: a note\n")).chain(lines).collect();
+        person(&n.to_string(), uid, PEOPLE).replace(&lines[0], &lines.concat())
     });
     all.collect()
 }
