@@ -32,3 +32,21 @@ pub fn nearest_of_many<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> 
     near.dedup();
     near.into_iter().map(|(_, known)| known).take(3).collect()
 }
+
+/// Returns whether a name is most likely a misspelling of a known one: at most one typing error in three letters. A name that differs by its
+/// digits is another one.
+///
+/// ```
+/// use ldap_directory::nearest::is_misspelling;
+///
+/// assert!(is_misspelling("poeple", "people"));
+/// assert!(!is_misspelling("2025", "2026") && !is_misspelling("team-2", "team-1"));
+/// assert!(!is_misspelling("a", "b"));
+/// ```
+pub fn is_misspelling(name: &str, known: &str) -> bool {
+    let letters = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_ascii_digit()).flat_map(char::to_lowercase).collect()
+    };
+    let (name, known) = (letters(name), letters(known));
+    name != known && strsim::damerau_levenshtein(&name, &known) * 3 <= known.chars().count()
+}

@@ -285,7 +285,11 @@ async fn examine(
 ) -> anyhow::Result<ExitCode> {
     let matched = config.matched_attributes();
     let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
-    let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
+    let access = Access::Write(config.ldif_format);
+    let report = doctor::examine_with(&config.directory, access, &subject, async |directory, report| {
+        requirements::bases::report(config, directory, report).await;
+    })
+    .await;
     writer.show_colored(&report.render(format, MANUAL.name))?;
     Ok(ExitCode::from(report.code))
 }
@@ -299,6 +303,7 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
         requirements::check(config, &directory)?;
+        requirements::bases::check(config, &directory).await?;
         Protection::load(&directory, &config.directory.auth, &config.protection, &config.named_bases())
             .await?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {

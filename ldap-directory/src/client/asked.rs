@@ -97,7 +97,7 @@ impl Asked {
             }
         });
         if is_inside && let Ok(base) = dn::split(&self.base) {
-            self.spelled = dn::last_rdns(dn, base.len()).unwrap_or_default().to_owned();
+            dn::last_rdns(dn, base.len()).unwrap_or_default().clone_into(&mut self.spelled);
         }
         is_inside
     }

@@ -48,17 +48,14 @@ impl ChangeNotices {
             if matches!(message.answer, Answer::Entry(_) | Answer::Unreadable(_)) {
                 return Ok(());
             }
-            match message.answer.into_end(SEARCH_REQUEST) {
-                Some((end, _)) => {
-                    return Err(DirectoryError::Operation {
-                        operation: "change notification",
-                        dn: self.base.clone(),
-                        code: end.code,
-                        matched: end.matched,
-                        text: end.text,
-                    });
-                }
-                None => {}
+            if let Some((end, _)) = message.answer.into_end(SEARCH_REQUEST) {
+                return Err(DirectoryError::Operation {
+                    operation: "change notification",
+                    dn: self.base.clone(),
+                    code: end.code,
+                    matched: end.matched,
+                    text: end.text,
+                });
             }
         }
     }

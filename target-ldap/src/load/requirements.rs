@@ -1,6 +1,7 @@
 //! Checks what the settings require of the directory, before the first record: exit code 2 instead of a refusal for each
 //! record.
 
+pub(crate) mod bases;
 mod references;
 
 use ldap_directory::nearest::nearest;

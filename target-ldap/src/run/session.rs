@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
         secrets::follow(&config.rules, directory.schema());
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
+        requirements::bases::check(config, &directory).await?;
         let (auth, bases) = (&config.directory.auth, config.named_bases());
         let protection = Protection::load(&directory, auth, &config.protection, &bases).await?;
         // From here on a signal is handled between records.

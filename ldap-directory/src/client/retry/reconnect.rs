@@ -158,15 +158,12 @@ impl LdapDirectory {
                     found = entry;
                     continue;
                 }
-                match message.answer.into_end(SEARCH_REQUEST) {
-                    Some((end, _)) => {
-                        return if is_complete(end.code, &found) {
-                            Ok(found)
-                        } else {
-                            Err(refusal("search", "", end))
-                        };
-                    }
-                    None => {}
+                if let Some((end, _)) = message.answer.into_end(SEARCH_REQUEST) {
+                    return if is_complete(end.code, &found) {
+                        Ok(found)
+                    } else {
+                        Err(refusal("search", "", end))
+                    };
                 }
             }
         };

@@ -125,7 +125,8 @@ impl Protection {
                 let text = format!(
                     "setting `{setting}`: there is no entry `{dn}`, {what}: correct the setting, or create the entry"
                 );
-                let mut warning = Warning::of_setting(setting.clone(), text);
+                let near = directory.nearest_name(dn).await;
+                let mut warning = Warning::of_setting(setting.clone(), text).near(dn, near);
                 warning.facts.dn = Some(dn.clone());
                 warnings.push(warning);
             }

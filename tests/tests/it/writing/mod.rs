@@ -17,6 +17,7 @@ mod match_and_rename;
 mod max_in_flight;
 mod memberships;
 mod minimal_modifications;
+mod missing_bases;
 mod oversized_records;
 mod passwords;
 mod people_before_units;
