@@ -17,7 +17,8 @@
 //! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows; [`expiry`] deletes what was set aside long ago. [`prefetch`] reads the entries of a stream at
 //! once. [`requirements`] checks the server before the first record. [`loader`] is the loop, and [`turns`] checks
 //! that it makes progress; [`counters`] and [`progress`]
-//! report. [`only`] takes one record alone.
+//! report. [`only`] takes one record alone. [`reject_history`] knows which rejected records have come again; a retry passes them over
+//! ([`overtaken`]).
 
 pub mod ack;
 mod activation;
@@ -39,10 +40,12 @@ mod memberships;
 mod moves;
 mod only;
 mod outcomes;
+mod overtaken;
 mod prefetch;
 mod progress;
 mod rechecks;
 mod refusals;
+pub mod reject_history;
 mod reject_log;
 pub mod rejects;
 mod renames;

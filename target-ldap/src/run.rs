@@ -56,6 +56,9 @@ pub struct Args {
     /// The input is a reject file (setting reject_file): try its records again
     #[arg(long, help_heading = heading::INPUT)]
     pub retry_rejects: bool,
+    /// With --retry-rejects: also write the records that have come again since, or whose streams have come as a whole
+    #[arg(long, requires = "retry_rejects", help_heading = heading::INPUT)]
+    pub outdated: bool,
     /// Handle the record with this key alone, to try a rule: the value of its key property, or `a=1,b=2`. The others are passed over; no
     /// version is carried out, and no STATE is printed
     #[arg(long, value_name = "KEY", help_heading = heading::TASK)]
@@ -153,7 +156,7 @@ pub const MANUAL: Manual = Manual {
     exit_codes: &[
         (
             REJECTED,
-            "done, but records were rejected (on_error: skip), or entries left as they are (undo, apply)",
+            "done, but records were rejected (on_error: skip), or entries or records left as they are (undo, apply, --retry-rejects)",
         ),
         (HELD, "held back by a limit: nothing was written, and plan_file has the plan"),
     ],

@@ -220,6 +220,9 @@ impl<W: Write> Load<'_, W> {
                 self.activations.broken_off = true;
             } else {
                 self.expiry.note_version(stream);
+                if let Some(file) = &mut self.rejects.file {
+                    file.history.version(stream);
+                }
                 if !has_ended {
                     self.activations.versions.carried_out(stream, activation.version);
                 }

@@ -65,7 +65,8 @@ impl<W: Write> Load<'_, W> {
         match read {
             InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
             InputLine::Record(planned) => {
-                if let Some(planned) = self.wanted_alone(*planned) {
+                let wanted = self.wanted_alone(*planned);
+                if let Some(planned) = wanted.and_then(|planned| self.not_overtaken(planned)) {
                     self.record(planned);
                 }
             }
@@ -132,11 +133,16 @@ impl<W: Write> Load<'_, W> {
             Err(error) => {
                 let (record, in_file) = (&record.unwrap_or_default(), in_file.as_ref());
                 let (dn, answer, recorded) = (None, None, None);
-                let rejected = Rejected { number, stream: name, line, in_file, dn, answer, record, recorded };
+                let key = &about;
+                let rejected =
+                    Rejected { number, stream: name, line, in_file, key, dn, answer, record, recorded };
                 self.reject(&rejected, &stream.reject_schema, error.in_file(in_file));
                 return self.protect_rejected(&stream, line, version, about, identity);
             }
         };
+        if matches!(task, Task::Nothing | Task::Membership(_)) {
+            self.note_ended(name, &about, number);
+        }
         if task == Task::Nothing {
             self.counters.by_stream.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
             return self.committer.ack.done(number);

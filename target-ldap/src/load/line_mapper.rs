@@ -246,7 +246,7 @@ impl LineMapper {
 
     fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> InputLine {
         match retried {
-            Ok(Retried { message: Some(message), still_masked, is_unmapped }) => {
+            Ok(Retried { message: Some(message), still_masked, is_unmapped, reject }) => {
                 let stream = &message.stream;
                 if let Some(plan) = self.streams.get(stream).filter(|_| is_unmapped) {
                     let RecordMessage { record, version, .. } = message;
@@ -260,7 +260,13 @@ impl LineMapper {
                     Warning::from(text).in_stream(stream)
                 };
                 let warnings = still_masked.iter().map(warning).collect();
-                self.record(line, message, None, warnings)
+                match self.record(line, message, None, warnings) {
+                    InputLine::Record(mut planned) => {
+                        planned.reject = Some(reject);
+                        InputLine::Record(planned)
+                    }
+                    other => other,
+                }
             }
             Ok(Retried { message: None, .. }) => InputLine::Nothing,
             Err(error) => InputLine::Failed(LoadError::Message { line, error }),

@@ -152,7 +152,8 @@ impl<'a, W: Write> Load<'a, W> {
         }
         self.report_totals(metrics, started, took, result.is_ok(), matches!(result, Ok(None)));
         let total = self.counters.total();
-        result.map(|stopped| LoadSummary { stopped, rejected: self.rejects.count, total })
+        let (rejected, overtaken) = (self.rejects.count, self.rejects.overtaken);
+        result.map(|stopped| LoadSummary { stopped, rejected, overtaken, total })
     }
 
     async fn consume(&mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {

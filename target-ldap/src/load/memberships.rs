@@ -253,6 +253,7 @@ impl<W: Write> Load<'_, W> {
             stream: &row.stream,
             line: row.line,
             in_file: row.in_file.as_ref(),
+            key: &row.about,
             dn,
             answer: None,
             record,

@@ -217,6 +217,9 @@ impl<W: Write> Load<'_, W> {
 
     /// Counts the outcome of a record once. The deferred values of an entry that was added count with it.
     pub(super) fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
+        if !work.is_recheck && !work.by_version {
+            self.note_ended(&work.stream, &work.about, work.number);
+        }
         if (work.is_rest || work.is_recheck)
             && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
         {

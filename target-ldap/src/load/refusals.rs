@@ -1,6 +1,6 @@
 //! Refused records: each ends the run, or is rejected (`on_error`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use singer_common::operations::facts::Facts;
 
 use super::in_file::InFile;
+use super::reject_history::{Place, Retry};
 use super::reject_log::RejectLog;
 use super::rejects::RejectFile;
 use super::work::{RejectContext, Work};
@@ -20,6 +21,7 @@ use crate::config::OnError;
 use crate::load::rejects::{Reject, RejectSchema};
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
+use crate::rules::names::hash;
 use crate::write::MatchedNames;
 use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::LdapResult;
@@ -35,6 +37,12 @@ pub(super) struct Rejects {
     nearest_names: HashMap<String, Option<String>>,
     /// Whether the input is a reject file.
     pub(super) is_retry: bool,
+    /// What is known of its records.
+    pub(super) retry: Option<Arc<Retry>>,
+    /// The records that are written though later runs have overtaken them, as hashes.
+    pub(super) outdated: HashSet<u64>,
+    /// The records that are not, because later runs have.
+    pub(super) overtaken: u64,
 }
 
 /// A record that is rejected. What its error says of it, it says in every reject: the reason, the setting that forbids it, and the answer.
@@ -44,6 +52,8 @@ pub(super) struct Rejected<'a> {
     pub(super) stream: &'a str,
     pub(super) line: u64,
     pub(super) in_file: Option<&'a InFile>,
+    /// The record's key: `id=7`.
+    pub(super) key: &'a str,
     /// The DN of its entry, if known.
     pub(super) dn: Option<&'a str>,
     /// The directory's result, if its error has none.
@@ -55,7 +65,16 @@ pub(super) struct Rejected<'a> {
 
 impl Rejects {
     pub(super) fn new(file: Option<RejectFile>, is_retry: bool) -> Self {
-        Self { file, count: 0, log: RejectLog::default(), nearest_names: HashMap::new(), is_retry }
+        Self {
+            file,
+            count: 0,
+            log: RejectLog::default(),
+            nearest_names: HashMap::new(),
+            is_retry,
+            retry: None,
+            outdated: HashSet::new(),
+            overtaken: 0,
+        }
     }
 }
 
@@ -193,6 +212,7 @@ impl<W: Write> Load<'_, W> {
             stream: &work.stream,
             line: work.line,
             in_file: work.in_file.as_ref(),
+            key: &work.about,
             dn: work.dn(),
             answer: work.answer.as_ref(),
             record,
@@ -208,7 +228,7 @@ impl<W: Write> Load<'_, W> {
         reject_schema: &Arc<RejectSchema>,
         error: LoadError,
     ) {
-        let Rejected { number, stream, line, in_file, dn, answer, record, recorded } = *rejected;
+        let Rejected { number, stream, line, in_file, key, dn, answer, record, recorded } = *rejected;
         let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
         let Some(file) = &mut self.rejects.file else { return self.fail(number, error) };
         if !error.is_records_fault() {
@@ -220,11 +240,28 @@ impl<W: Write> Load<'_, W> {
         let of_error = error.of_directory().and_then(LdapResult::of);
         let (answer, reason) = (of_error.as_ref().or(answer), error.reason());
         let (setting, is_unmapped) = (error.forbidden_by(), error.is_of_unmapped());
-        let reject =
-            Reject { stream, line, in_file, dn, answer, setting, reason: &reason, record, is_unmapped };
+        let is_outdated = self.rejects.outdated.contains(&hash(&(stream, key)));
+        let run = file.history.run().to_owned();
+        let reject = Reject {
+            stream,
+            line,
+            in_file,
+            dn,
+            answer,
+            setting,
+            reason: &reason,
+            record,
+            is_unmapped,
+            run: &run,
+            is_outdated,
+        };
         let text = reject.to_line(reject_schema, self.directory.schema());
         if let Err(e) = file.write(stream, reject_schema, &text) {
             return self.fail(number, e.into());
+        }
+        // An entry that a version deletes has no record.
+        if record.is_object() {
+            file.history.rejected(stream, key, Place::of(line, in_file), number);
         }
         let facts = Facts { line: Some(line), stream: Some(stream.to_owned()), ..error.facts() };
         let record = facts.record.clone().unwrap_or_default();

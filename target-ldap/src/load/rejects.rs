@@ -19,6 +19,7 @@ use singer_common::operations::signals;
 use singer_common::singer::message::{MessageError, RecordMessage, SchemaMessage, json_reason, unmarked};
 
 use super::in_file::InFile;
+use super::reject_history::{FromReject, Place, RejectHistory, RejectMark};
 use crate::write::ldap_result::{LdapResult, attribute_named};
 
 /// Replaces a secret value in the file.
@@ -69,6 +70,10 @@ pub struct Reject<'a> {
     pub record: &'a Value,
     /// Whether it is as it arrived, because a stream map failed: `--retry-rejects` applies none.
     pub is_unmapped: bool,
+    /// The ID of the run.
+    pub run: &'a str,
+    /// Whether a retry tried it though a later run had overtaken it.
+    pub is_outdated: bool,
 }
 
 impl Reject<'_> {
@@ -103,6 +108,8 @@ impl Reject<'_> {
             "reason": self.safe_reason(reject_schema),
             "record": self.record.is_object().then_some(record),
             "masked": masked,
+            "run": self.run,
+            "at": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         });
         if let Some(line) = line.as_object_mut() {
             if let Some(setting) = self.setting {
@@ -110,6 +117,9 @@ impl Reject<'_> {
             }
             if self.is_unmapped {
                 line.insert("unmapped".to_owned(), Value::Bool(true));
+            }
+            if self.is_outdated {
+                line.insert("outdated".to_owned(), Value::Bool(true));
             }
         }
         unmarked(line.to_string())
@@ -154,6 +164,8 @@ pub struct Retried {
     pub still_masked: Vec<String>,
     /// Whether a stream map had failed for it, so that it is not mapped.
     pub is_unmapped: bool,
+    /// What is known of the reject.
+    pub reject: FromReject,
 }
 
 /// Parses a line of a reject file; `None` if it is a message of another type.
@@ -163,19 +175,24 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
         r#type: Option<String>,
     }
     #[derive(Deserialize)]
-    struct Line {
+    struct Read {
         stream: String,
         record: Option<Map<String, Value>>,
         #[serde(default)]
         masked: Vec<String>,
         #[serde(default)]
         unmapped: bool,
+        #[serde(default)]
+        outdated: bool,
+        run: Option<String>,
+        line: Option<u64>,
+        file_line: Option<u64>,
     }
     let envelope: Envelope = serde_json::from_slice(line).ok()?;
     if envelope.r#type.as_deref() != Some(KIND) {
         return None;
     }
-    let read: Result<Line, _> = serde_json::from_slice(line);
+    let read: Result<Read, _> = serde_json::from_slice(line);
     Some(read.map_err(|e| MessageError::Malformed { kind: KIND.into(), reason: json_reason(&e) }).map(
         |mut read| {
             let mut still_masked = Vec::new();
@@ -189,7 +206,12 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
             let stream = read.stream;
             let message =
                 read.record.map(|record| RecordMessage { stream, record: record.into(), version: None });
-            Retried { message, still_masked, is_unmapped: read.unmapped }
+            let mark = read
+                .run
+                .zip(read.line)
+                .map(|(run, line)| RejectMark { run, place: Place::at(line, read.file_line) });
+            let reject = FromReject { mark, is_outdated: read.outdated };
+            Retried { message, still_masked, is_unmapped: read.unmapped, reject }
         },
     ))
 }
@@ -212,6 +234,8 @@ pub struct RejectFile {
     dirty: bool,
     /// Whether its directory entry may not be on disk yet.
     is_new: bool,
+    /// The history beside it.
+    pub(super) history: RejectHistory,
 }
 
 impl RejectFile {
@@ -225,7 +249,8 @@ impl RejectFile {
         let is_new = !path.exists();
         let mut file = options.open(path).map_err(fail)?;
         end_broken_line(&mut file).map_err(fail)?;
-        Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false, is_new })
+        let history = RejectHistory::beside(path);
+        Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false, is_new, history })
     }
 
     /// Appends a line, after the stream's SCHEMA if that is not written yet.
@@ -257,6 +282,7 @@ impl RejectFile {
 
     /// Flushes the file to disk, before a STATE that covers its records is printed.
     pub fn sync(&mut self) -> Result<(), RejectFileError> {
+        self.history.sync();
         if self.dirty {
             match self.file.sync_data() {
                 // A pipe or a device cannot be flushed.
@@ -310,7 +336,7 @@ mod tests {
             let reason = format!("constraintViolation (19): <{secret}> is too weak");
             let reject = Reject {
                 stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), setting: None, reason: &reason, record: &record,
-                is_unmapped: false,
+                is_unmapped: false, run: "r", is_outdated: false,
             };
             let line = reject.to_line(&reject_schema, Schema::standard());
             prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");

@@ -13,6 +13,7 @@ use singer_common::singer::record::Record;
 
 use super::LoadError;
 use super::in_file::InFile;
+use super::reject_history::FromReject;
 use super::rejects::RejectSchema;
 use crate::map::generated::Generated;
 use crate::map::validate::{RecordValidator, guarded};
@@ -40,6 +41,8 @@ pub(super) struct MappedRecord {
     pub(super) warnings: Vec<Warning>,
     /// For a record that is rejected at once: a [`Task::Find`] for its entry, if that is known.
     pub(super) identity: Option<(Task, DnKey)>,
+    /// Of what reject it is, if it comes from a reject file.
+    pub(super) reject: Option<FromReject>,
 }
 
 /// A stream whose SCHEMA is known.
@@ -107,6 +110,7 @@ impl StreamDefinition {
             generated,
             warnings: Vec::new(),
             identity,
+            reject: None,
         }
     }
 

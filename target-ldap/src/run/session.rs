@@ -25,6 +25,7 @@ use super::{Args, REJECTED, read_files, shell_word};
 use crate::config::held::PLAN_FILE;
 use crate::config::undo_file::{self, UndoFile};
 use crate::config::{OnError, TargetConfig};
+use crate::load::reject_history::{RejectHistories, Retry};
 use crate::load::rejects::RejectFile;
 use crate::load::{Load, LoadProgress, requirements};
 use crate::rules::secrets;
@@ -61,6 +62,7 @@ pub(super) struct Session<'a> {
     protection: Arc<Protection>,
     undo_path: Option<PathBuf>,
     rejects: Option<RejectFile>,
+    retry: Option<Arc<Retry>>,
     /// Held to the end of the run.
     _locks: Vec<(&'static str, Lock)>,
 }
@@ -95,6 +97,7 @@ impl<'a> Session<'a> {
         }
         // A dry run writes none of them.
         let mut locks = if is_dry { Vec::new() } else { locks(&files)? };
+        let retry = if args.retry_rejects { Some(retry(args, &files)?) } else { None };
         let rejects = match &config.on_error {
             OnError::Skip { file, .. } if !is_dry => Some(RejectFile::open(file)?),
             OnError::Skip { .. } | OnError::Fail => None,
@@ -122,6 +125,7 @@ impl<'a> Session<'a> {
             protection,
             undo_path,
             rejects,
+            retry,
             _locks: locks,
         })
     }
@@ -134,12 +138,13 @@ impl<'a> Session<'a> {
     ) -> Result<Rehearsal<'s>, SettingsError> {
         let history = held::history(config)?;
         let (retry_rejects, only) = (args.retry_rejects, args.only.clone());
-        Ok(Rehearsal { config, directory, protection, recorder: None, history, retry_rejects, only })
+        let (recorder, retry) = (None, None);
+        Ok(Rehearsal { config, directory, protection, recorder, history, retry_rejects, retry, only })
     }
 
     /// `--dry-run`: prints the plan of the run, and writes nothing.
     pub(super) async fn dry_run(self, stop: Stop) -> anyhow::Result<ExitCode> {
-        let Session { args, config, input, progress, directory, protection, undo_path, .. } = self;
+        let Session { args, config, input, progress, directory, protection, undo_path, retry, .. } = self;
         if let Some((names, path)) = config.undo.as_ref().zip(undo_path.as_deref()) {
             recovery::look_for_owed(names, path, &directory, &config.directory.servers).await;
         }
@@ -156,7 +161,7 @@ impl<'a> Session<'a> {
         let of_run = PlanHeader::of(&directory);
         let header = PlanHeader { command, apply_command, command_note, ends_at_reject, ..of_run };
         let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
-        let rehearsal = Self::rehearsal(args, config, &directory, &protection)?;
+        let rehearsal = Rehearsal { retry, ..Self::rehearsal(args, config, &directory, &protection)? };
         let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await.map(|(ending, _)| ending);
         // A plan above the limits is complete: it says that the run would be held back.
         let is_complete = match &result {
@@ -179,8 +184,8 @@ impl<'a> Session<'a> {
 
     /// Runs, after a rehearsal if there are limits.
     pub(super) async fn load(self, writer: &mut SingerWriter, stop: Stop) -> anyhow::Result<ExitCode> {
-        let Session { args, config, mut input, progress, directory, protection, undo_path, rejects, _locks } =
-            self;
+        let Session { args, config, mut input, progress, directory, protection, .. } = self;
+        let Session { undo_path, rejects, retry, _locks, .. } = self;
         let mut limits = None;
         let mut recorder = None;
         // Before a rehearsal: the locks that a killed run owes are no changes of this one, which may be held back for days.
@@ -198,6 +203,7 @@ impl<'a> Session<'a> {
             };
             let mut rehearsal = Self::rehearsal(args, config, &directory, &protection)?;
             rehearsal.recorder.clone_from(&recorder);
+            rehearsal.retry.clone_from(&retry);
             let rehearsed =
                 rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await;
             let (ending, held_to) = match rehearsed.map_err(anyhow::Error::downcast::<GuardError>) {
@@ -230,6 +236,7 @@ impl<'a> Session<'a> {
             .with_max_in_flight(config.max_in_flight)
             .noting_left_names();
         let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
+            .retrying(retry)
             .for_only(args.only.as_deref())
             .with_progress(progress)
             .held_to(limits);
@@ -286,6 +293,9 @@ fn command(args: &Args, config: &TargetConfig) -> (String, &'static str) {
     if args.retry_rejects {
         command.push_str(" --retry-rejects");
     }
+    if args.outdated {
+        command.push_str(" --outdated");
+    }
     if let Some(key) = &args.only {
         command.extend([" --only ", &shell_word(key)]);
     }
@@ -300,7 +310,7 @@ fn command(args: &Args, config: &TargetConfig) -> (String, &'static str) {
 fn code(ending: LoadSummary) -> ExitCode {
     match ending {
         LoadSummary { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
-        LoadSummary { rejected: 0, .. } => ExitCode::SUCCESS,
+        LoadSummary { rejected: 0, overtaken: 0, .. } => ExitCode::SUCCESS,
         LoadSummary { .. } => ExitCode::from(REJECTED),
     }
 }
@@ -336,6 +346,17 @@ fn written<'a>(
     ]
 }
 
+/// Returns what is known of the records of a reject file: from the histories beside it, and beside the file of this run.
+fn retry(args: &Args, files: &[(&str, Option<&Path>)]) -> Result<Arc<Retry>, SettingsError> {
+    let own = files.iter().filter(|(setting, _)| *setting == "reject_file").filter_map(|(_, path)| *path);
+    let histories = RejectHistories::beside(own.chain(args.input.as_deref().map(Path::new)));
+    let histories = histories.map_err(|e| {
+        let problem = format!("a history beside the reject file cannot be read: {e}");
+        SettingsError::value("--retry-rejects", problem, "files that can be read (reject_file.history)")
+    })?;
+    Ok(Arc::new(Retry { histories, with_outdated: args.outdated }))
+}
+
 /// Locks these files.
 fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)>, SettingsError> {
     let mut locks = Vec::new();
@@ -357,6 +378,8 @@ struct Rehearsal<'a> {
     /// The runs before, if the first one may be held back.
     history: Option<History>,
     retry_rejects: bool,
+    /// What is known of the records of a reject file.
+    retry: Option<Arc<Retry>>,
     /// The key of the record that is handled alone.
     only: Option<String>,
 }
@@ -397,6 +420,7 @@ impl Rehearsal<'_> {
         // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
+            .retrying(self.retry.clone())
             .for_only(self.only.as_deref())
             .with_progress(progress);
         let ending = load.run(input).await?;

@@ -13,6 +13,8 @@ pub struct LoadSummary {
     pub stopped: Option<Signal>,
     /// Records that were rejected.
     pub rejected: u64,
+    /// Records of a reject file that later runs have overtaken, and that were not written.
+    pub overtaken: u64,
     /// The sum over all streams.
     pub total: Counts,
 }

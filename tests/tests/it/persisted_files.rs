@@ -1,5 +1,5 @@
-//! Files of the version before are read: STATE with an index of keys, an undo file, and the journal of a run that was killed.
-//! `tests/fixtures/kept/` has them as that version wrote them.
+//! Files of versions before are read: STATE with an index of keys, an undo file, the journal of a run that was killed, a held plan, and a
+//! reject file. `tests/fixtures/kept/` has them as those versions wrote them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,6 +8,9 @@ use ldap_tests::run::Program;
 use serde_json::Value;
 
 const KEPT: &str = "fixtures/kept/0.1.0-before-ldap-directory";
+
+/// Plans and rejects without the identity of what they name, and of their runs.
+const NAMELESS: &str = "fixtures/kept/0.1.0-before-identity";
 
 /// A folder with copies of the kept files, named as the runs named them, and what a file is called besides.
 fn folder(copies: &[(&str, &str)]) -> tempfile::TempDir {
@@ -81,4 +84,31 @@ fn a_journal_of_the_version_before_is_read() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT).join("directory.ldif");
     let text = std::fs::read_to_string(folder.path().join("target.ldif")).unwrap();
     assert_eq!(text, std::fs::read_to_string(kept).unwrap());
+}
+
+/// A folder with these files of [`NAMELESS`], and the directory.
+fn nameless(files: &[&str]) -> tempfile::TempDir {
+    let folder = folder(&[("directory.ldif", "target.ldif")]);
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(NAMELESS);
+    for file in files {
+        std::fs::copy(kept.join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_held_plan_of_the_version_before_is_carried_out() {
+    let folder = nameless(&["plan.ldif", "target.json"]);
+    run(&Program::Target.path(), folder.path(), &["apply", "plan.ldif", "--config", "target.json"]);
+    let text = std::fs::read_to_string(folder.path().join("target.ldif")).unwrap();
+    assert!(text.contains("dn: cn=Edsger,") && text.contains("manager: cn=Ada,"), "{text}");
+}
+
+#[test]
+fn a_reject_file_of_the_version_before_is_tried_again() {
+    let folder = nameless(&["rejects.jsonl", "retry.json"]);
+    let args = ["--config", "retry.json", "--input", "rejects.jsonl", "--retry-rejects"];
+    run(&Program::Target.path(), folder.path(), &args);
+    let text = std::fs::read_to_string(folder.path().join("target.ldif")).unwrap();
+    assert!(text.contains("dn: uid=ada,") && text.contains("dn: uid=bob,"), "{text}");
 }

@@ -259,6 +259,7 @@ impl<W: Write> Load<'_, W> {
             stream,
             line: *line,
             in_file: None,
+            key: "",
             dn: Some(&group.dn),
             answer: None,
             record: &serde_json::Value::Null,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{target_config, unit, with};
 
 mod error_kinds;
+mod overtaken;
 mod reject_file;
 mod retry_rejects;
 mod settings;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_target_ldap_global_optspecs
-    string join \n config= about format= test= log-level= log-format= progress= input= retry-rejects only= dry-run plan-format= h/help V/version
+    string join \n config= about format= test= log-level= log-format= progress= input= retry-rejects outdated only= dry-run plan-format= h/help V/version
 end
 
 function __fish_target_ldap_needs_command
@@ -46,6 +46,7 @@ json\t'One JSON object per line'
 html\t'One HTML page for people: each change with the values before and after it'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print name, capabilities and settings of this executable, then stop'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): try its records again'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l outdated -d 'With --retry-rejects: also write the records that have come again since, or whose streams have come as a whole'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print the changes'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
