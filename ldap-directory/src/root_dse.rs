@@ -86,8 +86,10 @@ pub enum ChangeLog {
 /// The root DSE, as far as this library uses it.
 #[derive(Debug, Clone, Default)]
 pub struct RootDse {
-    /// The kind of server.
+    /// The kind of server, by its root DSE, or else by its schema.
     pub vendor: Vendor,
+    /// The kind of server by its root DSE alone, by which servers are compared whose schema is not read.
+    pub(crate) published: Vendor,
     /// `vendorName` and `vendorVersion`, if published.
     pub version: String,
     /// `namingContexts`.
@@ -130,7 +132,35 @@ impl RootDse {
 
     /// Returns whether the server let nothing be seen by which it could be recognized.
     pub(crate) fn is_blank(&self) -> bool {
-        self.vendor == Vendor::default() && self.naming_contexts.is_empty()
+        self.published == Vendor::default() && self.naming_contexts.is_empty()
+    }
+
+    /// Returns whether nothing is known of what kind a server is: it shows neither a vendor nor its schema.
+    pub fn is_of_unknown_kind(&self, schema: &Schema) -> bool {
+        self.vendor == Vendor::Other && self.version.is_empty() && schema.is_assumed()
+    }
+
+    /// Returns whether another root DSE is that of the same kind of server.
+    pub(crate) fn is_of_kind(&self, other: &RootDse) -> bool {
+        self.published == other.published
+    }
+
+    /// Recognizes the kind of a server whose root DSE does not say it, because it is hidden or an intermediate server cuts it, by classes that
+    /// only this kind has in its schema. One that names another vendor is of no known kind.
+    pub(crate) fn recognize(&mut self, schema: &Schema) {
+        const OF_KIND: [(&str, Vendor); 2] = [
+            // slapd publishes the class of its own root DSE (servers/slapd/schema_prep.c).
+            ("OpenLDAProotDSE", Vendor::OpenLdap),
+            // 389 Directory Server's ldap/schema/01core389.ldif.
+            ("nsDSWindowsReplicationAgreement", Vendor::Ds389),
+        ];
+        if self.vendor != Vendor::Other || !self.version.is_empty() || schema.is_assumed() {
+            return;
+        }
+        let known = OF_KIND.iter().find(|(class, _)| schema.object_class(class).is_some());
+        if let Some((_, vendor)) = known {
+            self.vendor = *vendor;
+        }
     }
 
     /// Returns whether a DN is in none of the naming contexts. `false` if the server names none.
@@ -183,6 +213,7 @@ impl RootDse {
         };
         RootDse {
             vendor,
+            published: vendor,
             version: [vendor_name, first("vendorVersion").unwrap_or_default()].join(" ").trim().to_owned(),
             naming_contexts: texts("namingContexts"),
             default_naming_context: first("defaultNamingContext"),
@@ -288,6 +319,30 @@ mod tests {
             dn: String::new(),
             attributes: attributes.iter().map(attribute).collect(),
         })
+    }
+
+    #[test]
+    fn a_hidden_kind_is_known_by_the_schema() {
+        let of = |class: &str| {
+            let class = format!("( 1.3.6.1.4.1.55555.9 NAME '{class}' SUP top STRUCTURAL MAY cn )");
+            Schema::parse(std::iter::empty(), std::iter::once(class.as_str())).0
+        };
+        let recognized = |mut root: RootDse, schema: &Schema| {
+            root.recognize(schema);
+            root.vendor
+        };
+        assert_eq!(recognized(RootDse::default(), &of("OpenLDAProotDSE")), Vendor::OpenLdap);
+        assert_eq!(
+            recognized(root(&[("namingContexts", &["dc=x"])]), &of("OpenLDAProotDSE")),
+            Vendor::OpenLdap
+        );
+        assert_eq!(recognized(RootDse::default(), &of("nsDSWindowsReplicationAgreement")), Vendor::Ds389);
+        assert_eq!(recognized(RootDse::default(), &of("person")), Vendor::Other);
+        assert_eq!(recognized(RootDse::default(), &of("OpenLDAProotDSE").assumed()), Vendor::Other);
+        assert_eq!(recognized(root(&[("vendorName", &["Other"])]), &of("OpenLDAProotDSE")), Vendor::Other);
+        let mut hidden = RootDse::default();
+        hidden.recognize(&of("OpenLDAProotDSE"));
+        assert!(hidden.is_of_kind(&RootDse::default()) && hidden.is_blank(), "at another connection");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Login {
                     not_usable(why.into())
                 })?;
                 let found_by = FoundBy::Login(&credentials.name);
-                let user = describe(config, handle, &entry, &found_by).await?;
+                let user = Box::pin(describe(config, handle, &entry, &found_by)).await?;
                 Ok(LoggedIn { user, password })
             }
             Err(error) => Err(error),
@@ -399,7 +399,7 @@ async fn enabled(
     };
     let usable = mark::check(&config.users, handle.get()?.schema(), &entry, Utc::now());
     usable.map_err(|why| not_usable(why.into()))?;
-    describe(config, handle, &entry, found_by).await
+    Box::pin(describe(config, handle, &entry, found_by)).await
 }
 
 /// Checks that users can be found at all: what the service's user may not search fits nobody, whoever is there.

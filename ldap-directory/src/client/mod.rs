@@ -235,7 +235,7 @@ impl LdapDirectory {
         };
         // A directory without schema, to read root DSE and schema.
         let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
-        let root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
+        let mut root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
             Ok(entry) => entry.as_ref().map(RootDse::from_entry).unwrap_or_default(),
             Err(e) if e.code().is_some() => {
                 tracing::warn!("the root DSE cannot be read ({e}); the server's features are not known");
@@ -244,6 +244,7 @@ impl LdapDirectory {
             Err(e) => return Err(e),
         };
         let schema = blank.load_schema(&root_dse).await?;
+        root_dse.recognize(&schema);
         // The connection may have been replaced meanwhile.
         let link =
             ActiveServer { server_id: root_dse.server_id.clone(), ..ActiveServer::clone(&blank.link()) };

@@ -13,14 +13,22 @@ const NAMED_DEFINITIONS: usize = 20;
 impl LdapDirectory {
     /// Reads the subschema. Without one, the built-in schema is returned.
     pub(super) async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
-        let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
+        // Where the root DSE does not name it: slapd's, and 389 DS's.
+        let dns = root_dse.subschema.as_deref().map_or(vec!["cn=subschema", "cn=schema"], |dn| vec![dn]);
+        let dn = dns.first().copied().unwrap_or_default();
         let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules", "ldapSyntaxes"];
-        let entry = match self.read(dn, &wanted).await {
-            Ok(entry) => entry,
-            Err(e) if e.code().is_some() => None,
-            Err(e) => return Err(e),
-        };
-        let Some(entry) = entry.filter(|e| !e.values("attributeTypes").is_empty()) else {
+        let mut found = None;
+        for dn in &dns {
+            found = match self.read(dn, &wanted).await {
+                Ok(entry) => entry.filter(|e| !e.values("attributeTypes").is_empty()),
+                Err(e) if e.code().is_some() => None,
+                Err(e) => return Err(e),
+            };
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(entry) = found else {
             tracing::warn!(
                 "the server's schema (`{dn}`) cannot be read; types come from the built-in standard schema. Let the bound user read it to have the server's own"
             );

@@ -69,6 +69,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         let at = |part: &str| format!("mapping_rules.{stream}.{part}");
         check_names(&format!("mapping_rules.{stream}"), rule, directory)?;
         check_bases(&format!("mapping_rules.{stream}"), rule, directory)?;
+        check_kind(&format!("mapping_rules.{stream}"), rule, directory)?;
         match rule.password.as_ref().map(|p| p.mode) {
             // Samba does not list its extensions.
             Some(PasswordMode::Exop)
@@ -164,6 +165,32 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         ));
     }
     Ok(())
+}
+
+/// OpenLDAP enables a disabled account that gets a password, and each kind of server marks a disabled account in its own way. Where the kind is
+/// not known, no password is set.
+fn check_kind(path: &str, rule: &Rule, directory: &Directory) -> Result<(), SettingsError> {
+    let mapped = || rule.attribute_mapping.iter().flatten().flat_map(|(_, attributes)| attributes);
+    let part = if rule.password.is_some() {
+        "password"
+    } else if mapped().any(|name| name.eq_ignore_ascii_case("userPassword")) {
+        "attribute_mapping"
+    } else {
+        return Ok(());
+    };
+    let is_known = !matches!(directory, Directory::Ldap(_))
+        || !directory.root_dse().is_of_unknown_kind(directory.schema());
+    if is_known {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        format!("{path}.{part}"),
+        format!(
+            "the user of bind_dn may read neither the root DSE nor the schema of {}, so which kind of server it is is not known: a password may enable a disabled account",
+            directory.location()
+        ),
+        "the right to read the root DSE, or the schema",
+    ))
 }
 
 /// Entries are searched below the naming context. A server that does not show it would be searched nowhere, and nobody be found.

@@ -116,8 +116,10 @@ impl AccountLock {
         match vendor {
             Vendor::ActiveDirectory => Some(AccountLock::UserAccountControl),
             Vendor::Ds389 => Some(AccountLock::NsAccountLock),
-            // The attribute's definition comes with the overlay.
-            Vendor::OpenLdap if schema.attribute_type("pwdAccountLockedTime").is_some() => {
+            // The attribute's definition comes with the overlay. Where the schema may not be read, there may be one.
+            Vendor::OpenLdap
+                if schema.is_assumed() || schema.attribute_type("pwdAccountLockedTime").is_some() =>
+            {
                 Some(AccountLock::PwdAccountLockedTime)
             }
             Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => None,

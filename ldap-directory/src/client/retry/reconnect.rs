@@ -137,7 +137,7 @@ impl LdapDirectory {
     pub(crate) fn takes_over(&self, found: &RootDse) -> Option<&'static str> {
         let first = self.root_dse();
         let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
-        let is_same = found.vendor == first.vendor && first.naming_contexts.iter().all(holds);
+        let is_same = found.is_of_kind(first) && first.naming_contexts.iter().all(holds);
         (!is_same).then_some("it holds another directory than the server before, and does not take over")
     }
 

@@ -21,10 +21,11 @@ fn seed() -> String {
     let mut text = unit(STAFF);
     for n in 0..30 {
         let kind = if n == 29 { "former" } else { "active" };
-        text += &format!(
+        let person = format!(
             "dn: {}\nobjectClass: inetOrgPerson\nuid: s{n}\ncn: s{n}\nsn: s{n}\nemployeeType: {kind}\n\n",
             staff(n)
         );
+        text.push_str(&person);
     }
     text
 }

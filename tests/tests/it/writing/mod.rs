@@ -10,6 +10,7 @@ mod dn_references;
 mod exchanged_values;
 mod generalized_time;
 mod generated_passwords;
+mod hidden_root_dse;
 mod kill_target;
 mod left_names;
 mod lookups;

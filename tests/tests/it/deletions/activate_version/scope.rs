@@ -152,9 +152,10 @@ fn a_leaver_whose_attribute_is_hidden_stays_with_a_warning() {
     let reader = "uid=reader,ou=people,dc=example,dc=test";
     let mut seed = unit(USERS);
     for id in ["a", "b", "c"] {
-        seed += &format!(
+        let person = format!(
             "dn: uid={id},{USERS}\nobjectClass: inetOrgPerson\nuid: {id}\ncn: {id}\nsn: {id}\nemployeeType: feed\n\n"
         );
+        seed.push_str(&person);
     }
     let access = format!(
         "access to dn.exact=\"{hidden}\" attrs=employeeType by dn.exact=\"{reader}\" =w by * break\n\
