@@ -21,6 +21,8 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new(base: &str, scope: Scope) -> Self {
+        // OpenLDAP puts its `defaultsearchbase` in place of an empty base, except in a search for the root DSE.
+        let scope = if base.is_empty() && scope == Scope::OneLevel { Scope::Subtree } else { scope };
         Self { base: base.to_owned(), scope, spelled: base.to_owned() }
     }
 
@@ -185,6 +187,7 @@ mod tests {
             ("dc=example,dc=com", "cn=a, dc=example, dc=com"),
             ("0.9.2342.19200300.100.1.25=x", "cn=a,dc=x"),
             ("", "dc=x"),
+            ("", "ou=a,dc=x"),
             ("dc=x", "cn=a\\\\,dc=x"),
             ("dc=\u{e4}", "cn=a,DC=\u{c4}"),
             ("<GUID=5c8b9d2e00001000800000000000000a>", "cn=a,dc=x"),

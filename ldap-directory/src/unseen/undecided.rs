@@ -63,7 +63,7 @@ pub async fn judge(directory: &Directory, dn: &str, filter: &Filter) -> Result<J
 }
 
 /// Returns an entry below a base that a filter may be true for and does not match, because the user may not search one of its attributes:
-/// two searches for DNs. What the user may not search does not count where the rest of the filter decides. `most`: the entries that are
+/// two searches for DNs, or four where their results differ. What the user may not search does not count where the rest of the filter decides. `most`: the entries that are
 /// looked at; `None`: all. A limit of the server ends the look, not the program.
 ///
 /// # Errors
@@ -81,15 +81,27 @@ pub async fn undecided_below(
     }
     let most = most.unwrap_or(usize::MAX);
     let hasher = RandomState::new();
+    // Nearly always all entries are decided: the same names, in whatever order, have the same sum, and none is kept.
+    let (mut of_decided, mut of_all) = (0_u64, 0_u64);
+    let place = (base, scope);
+    let add = |sum: &mut u64, dn: String| {
+        *sum = sum.wrapping_add(hasher.hash_one(&dn));
+        true
+    };
+    each(directory, place, decided(filter), most, |dn| add(&mut of_decided, dn)).await?;
+    each(directory, place, present("objectClass"), most, |dn| add(&mut of_all, dn)).await?;
+    if of_decided == of_all {
+        return Ok(None);
+    }
     let mut known = HashSet::new();
-    each(directory, (base, scope), decided(filter), most, |dn| {
+    each(directory, place, decided(filter), most, |dn| {
         known.insert(hasher.hash_one(&dn));
         true
     })
     .await?;
     // What is added meanwhile is among the second and not the first, and is asked about by itself.
     let mut unclear = Vec::new();
-    each(directory, (base, scope), present("objectClass"), most, |dn| {
+    each(directory, place, present("objectClass"), most, |dn| {
         if !known.contains(&hasher.hash_one(&dn)) {
             unclear.push(dn);
         }

@@ -65,10 +65,7 @@ fn an_entry_of_more_attributes_than_are_taken_is_named() {
     let names = (0..=MOST).map(|n| &*Box::leak(format!("a{n}").into_boxed_str()));
     let mut attributes: Vec<(&str, &[&str])> = names.map(|name| (name, &["0"][..])).collect();
     attributes.push(("objectClass", &["device"]));
-    let server = Fake::start(Plain::new(vec![
-        plain(b"dc=x", &[("objectClass", &["domain"]), ("dc", &["x"])]),
-        plain(b"cn=large,dc=x", &attributes),
-    ]));
+    let server = Fake::start(Plain::new(vec![plain(b"cn=large,dc=x", &attributes)]));
     let config = json!({"server_url": server.uri(), "base_dn": "dc=x", "retry_attempts": 0,
         "schemas": [{"name": "all", "filter": "(objectClass=device)"}]});
     let output = Run::tap(&config).run().exits(1);
