@@ -102,14 +102,7 @@ impl<W: Write> Load<'_, W> {
             WriteOutcome::Moved => RecordOutcome::Moved,
             WriteOutcome::Deleted => RecordOutcome::Deleted,
             WriteOutcome::Kept(reason) => {
-                tracing::warn!(
-                    stream = &*work.stream,
-                    dn = work.dn(),
-                    "line {}, stream `{}`: {reason}",
-                    work.line,
-                    work.stream
-                );
-                self.counters.by_stream.entry(work.stream.clone()).or_default().kept += 1;
+                self.warn_of_undeleted(&work, &reason);
                 RecordOutcome::Unchanged
             }
             WriteOutcome::NotMoved(reason) => {
@@ -196,6 +189,13 @@ impl<W: Write> Load<'_, W> {
             }
         };
         ControlFlow::Continue((work, recorded))
+    }
+
+    /// Warns of an entry that is not deleted, for it belongs to another record.
+    fn warn_of_undeleted(&mut self, work: &Work, reason: &str) {
+        let Work { line, stream, .. } = work;
+        tracing::warn!(stream = &**stream, dn = work.dn(), "line {line}, stream `{stream}`: {reason}");
+        self.counters.by_stream.entry(stream.clone()).or_default().kept += 1;
     }
 
     /// Warns of an entry that is where its deletion would move it, though no earlier deletion did.

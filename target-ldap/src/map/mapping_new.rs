@@ -370,7 +370,7 @@ fn delete_action(
 fn other_scopes(rule: &Rule, config: &TargetConfig, schema: &Schema) -> Vec<String> {
     let compared = |rule: &Rule| -> Option<BTreeSet<String>> {
         let names = rule.matching.as_ref()?.attributes();
-        Some(names.iter().map(|name| schema.normal_description(name).to_owned()).collect())
+        Some(names.iter().map(|name| schema.normal_description(name)).collect())
     };
     let key = |dn: &String| DnKey::parse(dn, schema).ok();
     let (Some(own), Some(base)) = (compared(rule), rule.scope_base.as_ref().and_then(key)) else {

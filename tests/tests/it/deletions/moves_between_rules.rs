@@ -74,7 +74,7 @@ fn who_may_have_moved_is_refused_and_keeps_the_account() {
     let versions = [activate("staff"), activate("contractors")];
     let inputs = [
         [[moved.clone()].as_slice(), &others, &versions].concat(),
-        [others.as_slice(), &[moved.clone()], &versions].concat(),
+        [others.as_slice(), std::slice::from_ref(&moved), &versions].concat(),
         vec![moved.clone(), deletion("contractors", "1")],
         vec![deletion("contractors", "1"), moved.clone()],
     ];
@@ -126,7 +126,7 @@ fn who_stays_in_the_other_scope_is_somebody_else() {
     let inputs = [
         vec![new.clone()],
         [[new.clone()].as_slice(), &all, &versions].concat(),
-        [all.as_slice(), &[new.clone()], &versions].concat(),
+        [all.as_slice(), std::slice::from_ref(&new), &versions].concat(),
         vec![new.clone(), deletion("contractors", "2")],
     ];
     for input in inputs {

@@ -21,7 +21,7 @@ fn renamed(dn: &str, rdn: &str) -> String {
 
 /// People 0 to 9, a team of the first three, and the boss of the first.
 fn seed() -> String {
-    let members: String = (0..3).map(|n| format!("member: {}\n", dn(n))).collect();
+    let members = [0, 1, 2].map(|n| format!("member: {}\n", dn(n))).concat();
     let bossed = people().replacen("title: T\n", &format!("title: T\nmanager: {}\n", dn(2)), 1);
     bossed + &unit(TEAM) + &format!("dn: cn=t,{TEAM}\nobjectClass: groupOfNames\ncn: t\n{members}\n")
 }
