@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::replication::completeness::IncompleteReason;
 use crate::replication::stream_run::StreamRun;
 
-/// With `verify: never`: the entries that are looked at.
+/// With `verify: never`, and where a read has as many records as the last one: the entries that are looked at.
 const SAMPLED: usize = 200;
 /// The entries of one search.
 const AT_ONCE: usize = 200;
@@ -41,7 +41,14 @@ fn search<'r>(run: &'r StreamRun<'_>) -> Option<(&'r str, Scope, Filter)> {
 /// A search fails.
 pub(crate) async fn reason(run: &StreamRun<'_>) -> Result<Option<IncompleteReason>, DirectoryError> {
     let Some((base, scope, filter)) = search(run).filter(|_| run.concludes()) else { return Ok(None) };
-    let most = (run.context.verify == Verify::Never).then_some(SAMPLED);
+    // As many as the last time: at most as many are hidden as are new.
+    let records = run.records.saturating_sub(run.deletions);
+    let is_sampled = match run.context.verify {
+        Verify::Never => true,
+        Verify::Always => false,
+        Verify::Auto => run.rules.last.is_some_and(|last| records >= last),
+    };
+    let most = is_sampled.then_some(SAMPLED);
     let place = (base, scope);
     let hidden = unseen::undecided_below(&run.context.directory, place, &filter, most).await?;
     Ok(hidden.map(|Hidden { dn, attribute }| {
