@@ -28,11 +28,8 @@ pub struct Tally {
 pub(super) struct Tallies(Arc<Mutex<BTreeMap<String, [Tally; 2]>>>);
 
 impl Tallies {
-    /// Counts a record.
-    pub(super) fn count(&self, name: &str, filter: &Formula, record: &Value, passes: bool) {
-        if is_deletion(record) {
-            return;
-        }
+    /// Counts a record that is no deletion.
+    fn count(&self, name: &str, filter: &Formula, passes: bool) {
         let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Tally { setting: filter.setting.clone(), ..Tally::default() };
         if !tallies.contains_key(name) {
@@ -84,31 +81,23 @@ impl Maps {
         output: &OutputStream,
         stream: &str,
     ) -> Result<bool, (usize, String)> {
-        let passes = self.judge(filter, scope, output, stream)?;
-        self.tallies.count(&output.name, filter, scope.record, passes);
-        Ok(passes)
-    }
-
-    fn judge(
-        &self,
-        filter: &Formula,
-        scope: &Scope<'_, '_>,
-        output: &OutputStream,
-        stream: &str,
-    ) -> Result<bool, (usize, String)> {
-        if is_deletion(scope.record) {
+        let is_deletion = is_deletion(scope.record);
+        if is_deletion {
             let known = self.known.get(stream).into_iter().flatten();
             let is_there = |name: &str| scope.record.get(name).is_some_and(|value| !value.is_null());
             if known.into_iter().any(|name| mentions(&filter.node, name) && !is_there(name)) {
                 return Ok(true);
             }
         }
-        match evaluate(&filter.node, scope) {
-            Ok(value) => Ok(value::truth(&value)),
-            Err(Failure::Absent) if is_deletion(scope.record) => Ok(true),
-            Err(Failure::Absent) => Ok(self.passes_without(filter, scope, output, stream)),
-            Err(Failure::Wrong { at, reason }) => Err((at, reason)),
+        let passes = match evaluate(&filter.node, scope) {
+            Ok(value) => value::truth(&value),
+            Err(Failure::Absent) => is_deletion || self.passes_without(filter, scope, output, stream),
+            Err(Failure::Wrong { at, reason }) => return Err((at, reason)),
+        };
+        if !is_deletion {
+            self.tallies.count(&output.name, filter, passes);
         }
+        Ok(passes)
     }
 
     /// Whether a record passes a filter on properties that it does not have. Those of the SCHEMA count as null: a value that cannot be

@@ -9,21 +9,24 @@ use ldap_directory::dn::DnKey;
 
 use super::Load;
 use super::work::Work;
-use crate::write::InAnotherScope;
+use crate::write::{InAnotherScope, MatchedNames};
 
 impl<W: Write> Load<'_, W> {
     /// Handles a record that has no entry in its scope, and may have one in that of another rule.
     pub(super) fn found_in_another_scope(&mut self, mut work: Box<Work>, found: InAnotherScope) {
-        let Ok(key) = self.applier.key(&found.dn) else { return };
-        if work.is_doubtful_move || self.is_settled_now(&work) && self.is_in_an_extent(&key) {
-            self.applier.claims().protect(&work.claimant(), &key);
+        // A DN that cannot be compared may be that of any entry.
+        let key = self.applier.key(&found.dn);
+        let may_go = |load: &Self| key.as_ref().map_or(true, |key| load.is_in_an_extent(key));
+        if work.is_doubtful_move || self.is_settled_now(&work) && may_go(self) {
+            self.protect_found(&work, &MatchedNames { names: vec![found.dn.clone()], is_whole: key.is_ok() });
             let error = work.bad(found.to_string());
             self.refuse_task(&work, error);
             return;
         }
         let number = work.number;
         // It is another record's, or stays: so this is somebody else.
-        let is_other = self.applier.claims().protects(&key) || self.is_settled_now(&work);
+        let is_other =
+            key.is_ok_and(|key| self.applier.claims().protects(&key)) || self.is_settled_now(&work);
         work.context.passes_scopes = is_other;
         work.in_another_scope = Some(found);
         Self::note_wait(&mut work);

@@ -176,6 +176,9 @@ impl<W: Write> Load<'_, W> {
                         owner.map_or_else(|| "another entry".to_owned(), |o| format!("the entry of {o}"));
                     format!("for {owner} to leave the name `{dn}`")
                 }
+                (TaskKind::Upsert, None) if let Some(found) = &work.in_another_scope => {
+                    format!("for what the input says of `{}`, in the scope of another rule", found.dn)
+                }
                 (TaskKind::Upsert, None) if work.waits_for_value => {
                     format!("for another entry to give up a value that `{dn}` is to have")
                 }

@@ -12,6 +12,7 @@ use super::attributes::Attributes;
 use super::column::Column;
 use super::mapping::Mapping;
 use super::naming::Naming;
+use super::record::Nested;
 use super::task::Task;
 use super::wanted::{Wanted, WantedEntry};
 use crate::rules::error::MappingError;
@@ -105,7 +106,7 @@ impl Generated {
         let lookup = |name: &str| match mapping.path_text(record, name) {
             // An error is found when the whole record is mapped.
             Some(texts) => texts.ok().flatten(),
-            None => mapping.of_record(record, &mapped, name, schema),
+            None => mapping.of_record(record, &mapped, name, schema, &Nested::default()),
         };
         let attributes = mapping.generated_attributes(&lookup, schema);
         Some(Generated { mapping: mapping.clone(), record: record.clone(), attributes })

@@ -82,7 +82,7 @@ impl Mapping {
         let parts = self.path_texts(record, deleted)?;
         let of_record = |name: &str| match parts.get(name) {
             Some(texts) => texts.clone(),
-            None => self.of_record(record, &mapped, name, schema).inspect(|_| nested.note(record, name)),
+            None => self.of_record(record, &mapped, name, schema, nested),
         };
         let picked = if deleted { BTreeMap::new() } else { self.picked(&of_record, chosen, schema) };
         let lookup = |name: &str| of_choice(&picked, name, schema).or_else(|| of_record(name));
@@ -221,11 +221,13 @@ impl Mapping {
         mapped: &BTreeMap<String, Vec<String>>,
         name: &str,
         schema: &Schema,
+        nested: &Nested,
     ) -> Option<Vec<String>> {
         let of_attribute = mapped.get(&schema.spell(name).to_ascii_lowercase());
         if let Some(texts) = of_attribute.filter(|texts| !texts.is_empty()) {
             return Some(texts.clone());
         }
+        nested.note(record, name);
         self.texts(record, name).or_else(|| of_attribute.cloned())
     }
 

@@ -62,6 +62,17 @@ fn run(config: &Value, messages: &[Value], flags: &[&str]) -> Output {
     output
 }
 
+/// Ada is among the staff now.
+fn moved() -> [Value; 5] {
+    [
+        record("staff", "ada", "1"),
+        record("staff", "cleo", "3"),
+        record("contractors", "bob", "2"),
+        activate("staff"),
+        activate("contractors"),
+    ]
+}
+
 /// Skips what is refused, which is in a file.
 fn skipping(config: &Value, dir: &std::path::Path) -> Value {
     with(config, &json!({"on_error": "skip", "reject_file": dir.join("rejects.jsonl")}))
@@ -104,13 +115,7 @@ fn with_one_scope_for_both_the_entry_moves_with_all_that_it_has() {
         rule["scope_filter"] = json!(format!("(employeeType={stream})"));
         rule["values"] = json!({"employeeType": stream});
     }
-    let input = [
-        record("staff", "ada", "1"),
-        record("staff", "cleo", "3"),
-        record("contractors", "bob", "2"),
-        activate("staff"),
-        activate("contractors"),
-    ];
+    let input = moved();
     run(&config, &input, &[]).succeeds().counts(&[("renamed", 1), ("deleted", 0)]);
     let rooms = values(&server, &format!("uid=ada,ou=staff,{SUFFIX}"), "roomNumber");
     assert_eq!(rooms.len(), 1);
@@ -143,12 +148,6 @@ fn rules_that_compare_different_attributes_have_different_people() {
     let server = server();
     let mut config = config(&server, "(employeeNumber={nr})");
     config["mapping_rules"]["staff"]["match"] = json!("(&(employeeNumber={nr})(uid={id}))");
-    let input = [
-        record("staff", "ada", "1"),
-        record("staff", "cleo", "3"),
-        record("contractors", "bob", "2"),
-        activate("staff"),
-        activate("contractors"),
-    ];
+    let input = moved();
     run(&config, &input, &[]).succeeds().counts(&[("added", 1), ("deleted", 1)]);
 }
